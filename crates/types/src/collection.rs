@@ -1,0 +1,259 @@
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::JsonPath;
+
+/// How near two vectors are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Distance {
+    /// Vectors are normalised when written; the score is their product. Greater is nearer.
+    Cosine,
+    /// Inner product. Greater is nearer.
+    Dot,
+    /// L2 distance (not squared). Smaller is nearer.
+    Euclid,
+    /// L1 distance. Smaller is nearer.
+    Manhattan,
+}
+
+impl Distance {
+    /// Whether a greater score is a nearer point.
+    pub fn greater_is_nearer(self) -> bool {
+        matches!(self, Distance::Cosine | Distance::Dot)
+    }
+}
+
+/// How each component of a vector is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub enum Datatype {
+    /// 4 bytes.
+    #[default]
+    Float32,
+    /// 2 bytes.
+    Float16,
+    /// 1 byte; components are whole numbers from 0 to 255 (others are rounded towards zero and clamped).
+    Uint8,
+}
+
+impl Datatype {
+    /// Bytes per component.
+    pub fn bytes(self) -> usize {
+        match self {
+            Datatype::Float32 => 4,
+            Datatype::Float16 => 2,
+            Datatype::Uint8 => 1,
+        }
+    }
+}
+
+/// The graph settings a user may give. Kept and reported; search is exact until segments have graphs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct HnswConfig {
+    /// Links per node.
+    pub m: Option<u64>,
+    /// Candidates while building.
+    pub ef_construct: Option<u64>,
+    /// KiB of vectors below which scanning is preferred.
+    pub full_scan_threshold: Option<u64>,
+    /// Threads for building, 0 is automatic.
+    pub max_indexing_threads: Option<u64>,
+    /// Graph on disk.
+    pub on_disk: Option<bool>,
+    /// Links per node within a payload value.
+    pub payload_m: Option<u64>,
+    /// Vectors beside the links.
+    pub inline_storage: Option<bool>,
+}
+
+/// The optimiser settings a user may give. Kept and reported.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct OptimizersConfig {
+    /// Share of deleted rows that makes a segment due for rewriting.
+    pub deleted_threshold: Option<f64>,
+    /// Rows below which rewriting never pays.
+    pub vacuum_min_vector_number: Option<u64>,
+    /// Wanted number of segments, 0 is automatic.
+    pub default_segment_number: Option<u64>,
+    /// Largest segment in KiB.
+    pub max_segment_size: Option<u64>,
+    /// KiB above which vectors are mapped from disk.
+    pub memmap_threshold: Option<u64>,
+    /// KiB above which a segment gets an index.
+    pub indexing_threshold: Option<u64>,
+    /// Seconds between flushes.
+    pub flush_interval_sec: Option<u64>,
+    /// Threads for optimising.
+    pub max_optimization_threads: Option<u64>,
+}
+
+/// One named vector of a collection.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VectorParams {
+    /// Dimensions, 1 to 65,536.
+    pub size: u64,
+    /// The metric.
+    pub distance: Distance,
+    /// Storage of components.
+    pub datatype: Option<Datatype>,
+    /// Graph settings of this vector alone.
+    pub hnsw: Option<HnswConfig>,
+    /// Kept and reported; every vector lives in the bucket anyway.
+    pub on_disk: Option<bool>,
+    /// Quantization settings as the user wrote them (Qdrant's JSON as text, checked by `api`); kept and reported.
+    pub quantization: Option<String>,
+}
+
+impl VectorParams {
+    /// The storage of components, f32 unless set.
+    pub fn datatype(&self) -> Datatype {
+        self.datatype.unwrap_or_default()
+    }
+}
+
+/// Changes to one vector's settings; `None` keeps what is.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct VectorParamsPatch {
+    /// Graph settings; given fields replace.
+    pub hnsw: Option<HnswConfig>,
+    /// Quantization settings as JSON text.
+    pub quantization: Option<String>,
+    /// See [`VectorParams::on_disk`].
+    pub on_disk: Option<bool>,
+}
+
+/// What cannot change after creation, and on-disk hints.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CollectionParams {
+    /// By name; the unnamed vector is `""`. May be empty (payload only).
+    pub vectors: BTreeMap<String, VectorParams>,
+    /// Units of write order, at least 1. A point's shard is a hash of its id.
+    pub shard_number: u32,
+    /// Reported only; the bucket replicates.
+    pub replication_factor: u32,
+    /// Reported only.
+    pub write_consistency_factor: u32,
+    /// Reported only.
+    pub on_disk_payload: bool,
+}
+
+/// Everything a collection is created with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CollectionConfig {
+    /// Vectors and shards.
+    pub params: CollectionParams,
+    /// Graph settings for all vectors.
+    pub hnsw: HnswConfig,
+    /// Optimiser settings.
+    pub optimizers: OptimizersConfig,
+    /// Quantization for all vectors, as JSON text.
+    pub quantization: Option<String>,
+    /// Free JSON of the user's, as text.
+    pub metadata: Option<String>,
+    /// Strict-mode settings as JSON text; kept and reported.
+    pub strict_mode: Option<String>,
+}
+
+/// Changes to a collection; `None` keeps what is.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct CollectionPatch {
+    /// By vector name.
+    pub vectors: BTreeMap<String, VectorParamsPatch>,
+    /// Given fields replace.
+    pub hnsw: Option<HnswConfig>,
+    /// Given fields replace.
+    pub optimizers: Option<OptimizersConfig>,
+    /// JSON text.
+    pub quantization: Option<String>,
+    /// JSON object as text, merged into what is.
+    pub metadata: Option<String>,
+    /// JSON text; given fields replace.
+    pub strict_mode: Option<String>,
+    /// See [`CollectionParams`].
+    pub replication_factor: Option<u32>,
+    /// See [`CollectionParams`].
+    pub write_consistency_factor: Option<u32>,
+    /// See [`CollectionParams`].
+    pub on_disk_payload: Option<bool>,
+}
+
+/// The kind of a payload index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum FieldIndexKind {
+    /// Exact texts.
+    Keyword,
+    /// 64-bit integers.
+    Integer,
+    /// Numbers.
+    Float,
+    /// Truth values.
+    Bool,
+    /// RFC 3339 texts.
+    Datetime,
+    /// UUID texts.
+    Uuid,
+    /// `{lon, lat}` objects.
+    Geo,
+    /// Tokenised text.
+    Text,
+}
+
+/// A payload index: a kind and its parameters.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FieldIndex {
+    /// What is indexed and how.
+    pub kind: FieldIndexKind,
+    /// Qdrant's parameter object as JSON text (tokenizer, lowercase, min_token_len...), as given; `None` if the
+    /// index was asked for by its kind alone. `api` has checked it.
+    pub params: Option<String>,
+}
+
+/// Green, yellow, grey or red; see `docs`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CollectionStatus {
+    /// Nothing is due.
+    Green,
+    /// Folding, merging or index building is due or running.
+    Yellow,
+}
+
+/// What is known about a collection.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CollectionInfo {
+    /// Whether background work is due.
+    pub status: CollectionStatus,
+    /// Settings.
+    pub config: CollectionConfig,
+    /// Payload indexes, and how many points each covers.
+    pub payload_schema: BTreeMap<JsonPath, (FieldIndex, u64)>,
+    /// Rows in all shards; may count rows that the tail overwrites twice.
+    pub points_count: u64,
+    /// Vectors that an index covers.
+    pub indexed_vectors_count: u64,
+    /// Segments in all shards, the tail counted as one.
+    pub segments_count: u64,
+}
+
+/// A change of aliases. Several are applied as one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AliasAction {
+    /// `alias` now means `collection`, whatever it meant before.
+    Create {
+        /// Target.
+        collection: String,
+        /// Name.
+        alias: String,
+    },
+    /// `alias` means nothing any more.
+    Delete {
+        /// Name.
+        alias: String,
+    },
+    /// `old` is now called `new`.
+    Rename {
+        /// Name before.
+        old: String,
+        /// Name after.
+        new: String,
+    },
+}
