@@ -1,0 +1,140 @@
+//! Everything a node can be told. Each section is a table of the config file; each field has the default that
+//! is right unless something was measured.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::StoreLocation;
+use crate::units;
+
+/// What a node needs to start.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeOptions {
+    /// The bucket that holds everything.
+    pub store: StoreLocation,
+    /// How to reach an S3 store; nothing here matters to a directory.
+    pub s3: S3Options,
+    /// Where what is disposable goes; it may be deleted whenever no process runs on it.
+    pub local: PathBuf,
+    /// `host:port` of this process's REST interface as others reach it. It is written into the claim, so that a
+    /// process that starts on the same bucket can ask here whether we are alive.
+    pub address: String,
+    /// Start even if the process that holds the store answers; it will stop by itself.
+    pub take_over: bool,
+    /// How writes are gathered and proven.
+    pub wal: WalOptions,
+    /// When the tail is folded and segments are merged.
+    pub compact: CompactOptions,
+    /// When objects that nothing needs are removed.
+    pub gc: GcOptions,
+    /// What is kept near.
+    pub cache: CacheOptions,
+}
+
+impl NodeOptions {
+    /// A node on `store` with every default; what is disposable goes to `local`.
+    pub fn new(store: StoreLocation, local: PathBuf) -> Self {
+        Self {
+            store,
+            local,
+            address: String::new(),
+            take_over: false,
+            s3: S3Options::default(),
+            wal: WalOptions::default(),
+            compact: CompactOptions::default(),
+            gc: GcOptions::default(),
+            cache: CacheOptions::default(),
+        }
+    }
+
+    /// The least gap between the starts of two writes to the bucket.
+    pub fn wal_window(&self) -> Duration {
+        self.wal.window.unwrap_or(match self.store {
+            StoreLocation::Directory(_) => Duration::from_millis(2),
+            StoreLocation::S3 { .. } => Duration::from_millis(100),
+        })
+    }
+}
+
+/// `[s3]`: where an S3 store is. Keys come from the usual AWS variables only (`AWS_ACCESS_KEY_ID`,
+/// `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, or the container's or machine's role).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct S3Options {
+    /// Base URL of the service, such as `http://127.0.0.1:9000` for MinIO; AWS unless given.
+    pub endpoint: Option<String>,
+    /// The region; `AWS_REGION`, `AWS_DEFAULT_REGION` or `us-east-1` unless given.
+    pub region: Option<String>,
+}
+
+/// `[wal]`: how writes are gathered and proven.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WalOptions {
+    /// The least gap between the starts of two PUTs; 2 ms on a directory and 100 ms on S3 unless given.
+    #[serde(deserialize_with = "units::some_duration")]
+    pub window: Option<Duration>,
+    /// How long one proof of leadership serves strong reads: 1 s.
+    #[serde(deserialize_with = "units::duration")]
+    pub lease: Duration,
+    /// Unfolded bytes of a shard above which writes are asked to come back later: 256 MiB.
+    #[serde(deserialize_with = "units::bytes")]
+    pub tail_limit: u64,
+}
+
+impl Default for WalOptions {
+    fn default() -> Self {
+        Self { window: None, lease: Duration::from_secs(1), tail_limit: 256 << 20 }
+    }
+}
+
+/// `[compact]`: when the tail is folded and segments are merged.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CompactOptions {
+    /// Rows in a shard's tail that make folding due: 10,000.
+    pub fold_rows: u64,
+    /// Bytes in a shard's tail that make folding due: 16 MiB.
+    #[serde(deserialize_with = "units::bytes")]
+    pub fold_bytes: u64,
+    /// Segments of about one size that are merged into one: 8.
+    pub merge_fan_in: u32,
+}
+
+impl Default for CompactOptions {
+    fn default() -> Self {
+        Self { fold_rows: 10_000, fold_bytes: 16 << 20, merge_fan_in: 8 }
+    }
+}
+
+/// `[gc]`: when objects that nothing needs are removed.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GcOptions {
+    /// How long an object stays after the last checkpoint that needed it; longer than the longest read: 15 min.
+    #[serde(deserialize_with = "units::duration")]
+    pub grace: Duration,
+}
+
+impl Default for GcOptions {
+    fn default() -> Self {
+        Self { grace: Duration::from_secs(15 * 60) }
+    }
+}
+
+/// `[cache]`: what is kept near.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CacheOptions {
+    /// Bytes of segments kept in memory: 1 GiB.
+    #[serde(deserialize_with = "units::bytes")]
+    pub memory: u64,
+}
+
+impl Default for CacheOptions {
+    fn default() -> Self {
+        Self { memory: 1 << 30 }
+    }
+}
