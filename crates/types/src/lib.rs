@@ -5,6 +5,7 @@
 //! its clients are our clients; the `api` crate translates its wire forms to and from these types.
 
 mod collection;
+mod datetime;
 mod error;
 mod filter;
 pub mod limits;
@@ -18,6 +19,7 @@ pub use collection::{
     Datatype, Distance, FieldIndex, FieldIndexKind, HnswConfig, OptimizersConfig, VectorParams,
     VectorParamsPatch,
 };
+pub use datetime::{format_datetime, parse_datetime, require_datetime};
 pub use error::{Error, ErrorKind, Result};
 pub use filter::{
     AnyOf, Condition, FieldCondition, Filter, GeoPoint, Match, MinShould, Predicate, Range, RangeBound,
