@@ -1,0 +1,97 @@
+//! Vectors to rows and back.
+
+use half::f16;
+
+use crate::{Element, Metric};
+
+/// Scales `vector` to length 1. One whose squared length is below `f32::EPSILON` or within 1e-6 of 1 stays
+/// as it is, so zero vectors stay zero and normalising twice changes nothing.
+pub fn normalize(vector: &mut [f32]) {
+    let squared: f32 = vector.iter().map(|x| x * x).sum();
+    if squared < f32::EPSILON || (squared - 1.0).abs() <= 1.0e-6 {
+        return;
+    }
+    // Beyond the range of f32 the length is taken in f64; the common path stays as it is.
+    let length = if squared.is_finite() {
+        squared.sqrt()
+    } else {
+        vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt() as f32
+    };
+    for x in vector {
+        *x /= length;
+    }
+}
+
+/// What is done to a vector before it is encoded as a row or compared as a query.
+pub fn prepare(metric: Metric, element: Element, vector: &mut [f32]) {
+    if metric == Metric::Cosine && element != Element::U8 {
+        normalize(vector);
+    }
+}
+
+/// Appends `vector` as a row. Half precision rounds to nearest, `u8` truncates toward zero and clamps to 0..=255.
+pub fn encode(element: Element, vector: &[f32], row: &mut Vec<u8>) {
+    row.reserve(vector.len() * element.bytes());
+    match element {
+        Element::F32 => row.extend(vector.iter().flat_map(|x| x.to_le_bytes())),
+        Element::F16 => row.extend(vector.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes())),
+        Element::U8 => row.extend(vector.iter().map(|&x| x as u8)),
+    }
+}
+
+/// Appends the components of `row`. Bytes after the last whole component are ignored.
+pub fn decode(element: Element, row: &[u8], vector: &mut Vec<f32>) {
+    vector.reserve(row.len() / element.bytes());
+    match element {
+        Element::F32 => vector.extend(row.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b))),
+        Element::F16 => vector.extend(row.as_chunks().0.iter().map(|&b| f16::from_le_bytes(b).to_f32())),
+        Element::U8 => vector.extend(row.iter().map(|&b| f32::from(b))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn normalizes_once_and_leaves_zero() {
+        let mut v = vec![3.0, 4.0];
+        normalize(&mut v);
+        assert_eq!(v, [0.6, 0.8]);
+        let once = v.clone();
+        normalize(&mut v);
+        assert_eq!(v, once);
+        let mut zero = vec![0.0; 3];
+        normalize(&mut zero);
+        assert_eq!(zero, [0.0; 3]);
+        let mut huge = vec![3.0e30, 4.0e30];
+        normalize(&mut huge);
+        assert!((huge[0] - 0.6).abs() < 1e-6 && (huge[1] - 0.8).abs() < 1e-6);
+    }
+
+    #[test]
+    fn u8_truncates_and_clamps() {
+        let mut row = Vec::new();
+        encode(Element::U8, &[-3.0, 0.9, 1.99, 255.0, 256.0, 1e9, f32::NAN], &mut row);
+        assert_eq!(row, [0, 0, 1, 255, 255, 255, 0]);
+        let mut back = Vec::new();
+        decode(Element::U8, &row, &mut back);
+        assert_eq!(back, [0.0, 0.0, 1.0, 255.0, 255.0, 255.0, 0.0]);
+    }
+
+    #[test]
+    fn floats_come_back() {
+        for (element, values) in [
+            (Element::F32, vec![1.5, -0.1, f32::MAX, f32::MIN_POSITIVE]),
+            (Element::F16, vec![1.5, -0.25, 65504.0, 6.0e-8_f32]),
+        ] {
+            let (mut row, mut back) = (Vec::new(), Vec::new());
+            encode(element, &values, &mut row);
+            assert_eq!(row.len(), values.len() * element.bytes());
+            decode(element, &row, &mut back);
+            for (a, b) in values.iter().zip(&back) {
+                assert!((a - b).abs() <= 6.0e-8, "{a} {b}");
+            }
+        }
+    }
+}
