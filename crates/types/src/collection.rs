@@ -199,7 +199,7 @@ pub enum FieldIndexKind {
 }
 
 /// A payload index: a kind and its parameters.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FieldIndex {
     /// What is indexed and how.
     pub kind: FieldIndexKind,

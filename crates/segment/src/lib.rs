@@ -1,0 +1,41 @@
+//! The immutable file: write, open, read, merge.
+//!
+//! A segment is a fixed set of rows, numbered from 0 in ascending order of their point ids, stored as parts:
+//! ids, payload, one per named vector, one per payload index, and a bitmap of deleted rows. Each part is a
+//! byte range of an object in the bucket, so one part can be added or replaced while the others stay where
+//! they are. `docs/0002-segment-format.md` describes the bytes.
+//!
+//! | question | where |
+//! | --- | --- |
+//! | what does the manifest hold about a segment? | [`SegmentMeta`], [`PartMeta`] |
+//! | how do rows become an object? | [`SegmentWriter`], [`ObjectWriter`] |
+//! | how are rows read back? | [`SegmentReader`] and its columns |
+//! | how do several segments become one? | [`merge`] |
+//!
+//! This crate does no I/O of its own: bytes come through [`Fetch`] and go out as a buffer. Bytes that are
+//! not what was written give [`lodestone_types::ErrorKind::Damaged`], with the object, part and section.
+
+mod bitmap;
+mod fields;
+mod ids;
+mod merge;
+mod meta;
+mod packed;
+mod part;
+mod payload;
+mod reader;
+mod schema;
+mod vectors;
+mod writer;
+
+pub use fields::FieldIndexReader;
+pub use ids::IdColumn;
+pub use lodestone_manifest::SegmentId;
+pub use merge::{MergeInput, merge};
+pub use meta::{PartKind, PartMeta, SectionKind, SectionMeta, SegmentMeta};
+pub use part::{BLOCK_BYTES, ObjectWriter, SECTION_ALIGN, list_parts};
+pub use payload::{PayloadBlock, PayloadColumn};
+pub use reader::{Fetch, SegmentReader};
+pub use schema::{SegmentSchema, VectorSpec};
+pub use vectors::VectorColumn;
+pub use writer::{Row, SegmentWriter, delete_bitmap_part};

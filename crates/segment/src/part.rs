@@ -1,0 +1,330 @@
+//! How sections become a part, parts an object, and how bytes from the bucket become sections again.
+//!
+//! ```text
+//! object   part │ part │ part          each begins at a multiple of 4 KiB
+//! part     section │ ... │ section │ checksums │ table │ trailer
+//! ```
+//!
+//! Sections are filled up with zeros to 4 KiB. Every 64 KiB block of a section, filling included, has a
+//! crc32c in the checksums section, whose own is in the manifest. The table is the part's [`PartMeta`] once
+//! more, so that an object explains itself; the trailer guards the part from its checksums on.
+
+use std::borrow::Cow;
+use std::fmt::Display;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use lodestone_types::{Error, Result};
+
+use crate::meta::{PartKind, PartMeta, SectionKind, SectionMeta};
+
+/// Sections and parts begin at multiples of this many bytes.
+pub const SECTION_ALIGN: u64 = 4 << 10;
+/// There is one checksum for so many bytes of a section.
+pub const BLOCK_BYTES: usize = 64 << 10;
+/// The version of every part written today, and the only one read.
+pub(crate) const VERSION: u16 = 1;
+
+const MAGIC: &[u8; 8] = b"LODEPART";
+/// Length of the table, length of the part, checksum, magic.
+const TRAILER: usize = 4 + 8 + 4 + 8;
+
+/// Puts parts one after another into one object.
+#[derive(Debug)]
+pub struct ObjectWriter {
+    key: String,
+    bytes: Vec<u8>,
+}
+
+impl ObjectWriter {
+    /// An empty object that will have the key `key`.
+    pub fn new(key: impl Into<String>) -> Self {
+        Self { key: key.into(), bytes: Vec::new() }
+    }
+
+    /// The object.
+    pub fn finish(self) -> Bytes {
+        self.bytes.into()
+    }
+
+    /// Makes room beforehand.
+    pub(crate) fn reserve(&mut self, bytes: usize) {
+        self.bytes.reserve(bytes);
+    }
+
+    /// Adds a part of `sections`, in this order.
+    pub(crate) fn add(&mut self, part: PartDraft) -> Result<PartMeta> {
+        self.bytes.resize(self.bytes.len().next_multiple_of(SECTION_ALIGN as usize), 0);
+        let start = self.bytes.len();
+        let mut checksums = Vec::new();
+        let mut sections = Vec::with_capacity(part.sections.len() + 1);
+        for (kind, content) in part.sections {
+            let (from, length) = (self.bytes.len(), content.len());
+            self.bytes.extend_from_slice(&content);
+            drop(content);
+            self.bytes.resize(start + (self.bytes.len() - start).next_multiple_of(SECTION_ALIGN as usize), 0);
+            for block in self.bytes[from..].chunks(BLOCK_BYTES) {
+                checksums.extend_from_slice(&crc32c::crc32c(block).to_le_bytes());
+            }
+            sections.push(SectionMeta { kind, offset: (from - start) as u64, length: length as u64 });
+        }
+        let tail = self.bytes.len();
+        sections.push(SectionMeta {
+            kind: SectionKind::CHECKSUMS,
+            offset: (tail - start) as u64,
+            length: checksums.len() as u64,
+        });
+        self.bytes.extend_from_slice(&checksums);
+        let mut meta = PartMeta {
+            kind: part.kind,
+            // Where a part is says its place in the manifest, not the part: it may be copied.
+            object: String::new(),
+            offset: 0,
+            length: 0,
+            version: VERSION,
+            entries: part.entries,
+            detail: part.detail,
+            sections,
+            checksum: crc32c::crc32c(&checksums),
+        };
+        let table = encode(&meta)?;
+        let table_length =
+            u32::try_from(table.len()).map_err(|_| Error::internal("a part's table is too large"))?;
+        // The part ends where the next one may begin, so an object can be read from its end.
+        let content = self.bytes.len() - start + table.len() + TRAILER;
+        let length = content.next_multiple_of(SECTION_ALIGN as usize);
+        self.bytes.resize(self.bytes.len() + length - content, 0);
+        self.bytes.extend_from_slice(&table);
+        self.bytes.extend_from_slice(&table_length.to_le_bytes());
+        self.bytes.extend_from_slice(&(length as u64).to_le_bytes());
+        let checksum = crc32c::crc32c(&self.bytes[tail..]);
+        self.bytes.extend_from_slice(&checksum.to_le_bytes());
+        self.bytes.extend_from_slice(MAGIC);
+        meta.object.clone_from(&self.key);
+        meta.offset = start as u64;
+        meta.length = length as u64;
+        Ok(meta)
+    }
+}
+
+/// A part before it has a place.
+pub(crate) struct PartDraft {
+    pub kind: PartKind,
+    pub entries: u64,
+    pub detail: Vec<u8>,
+    pub sections: Vec<(SectionKind, Vec<u8>)>,
+}
+
+impl PartDraft {
+    /// Bytes its sections will take.
+    pub fn size(&self) -> usize {
+        self.sections.iter().map(|(_, s)| s.len().next_multiple_of(SECTION_ALIGN as usize)).sum::<usize>()
+            + 2 * SECTION_ALIGN as usize
+    }
+}
+
+/// The verified bytes of a part.
+pub(crate) struct PartBytes {
+    meta: PartMeta,
+    bytes: Bytes,
+}
+
+impl PartBytes {
+    /// Refuses parts this build cannot read, before anything is fetched.
+    pub fn check_readable(meta: &PartMeta) -> Result<()> {
+        if let PartKind::Unknown { .. } = meta.kind {
+            return Err(damaged(meta, "this version of Lodestone does not know such parts"));
+        }
+        if meta.version != VERSION {
+            return Err(damaged(
+                meta,
+                format!("its format has version {}, this build reads version {VERSION}", meta.version),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Compares `bytes` with everything `meta` and the part itself say about them.
+    pub fn verify(meta: &PartMeta, bytes: Bytes) -> Result<Self> {
+        Self::check_readable(meta)?;
+        if bytes.len() as u64 != meta.length {
+            return Err(damaged(meta, format!("{} bytes of {} are there", bytes.len(), meta.length)));
+        }
+        let layout = layout(meta)?;
+        let (tail, checksums) = layout.checksums(&bytes).ok_or_else(|| {
+            damaged(meta, "section checksums: it does not lie within the part or has a wrong length")
+        })?;
+        if crc32c::crc32c(checksums) != meta.checksum {
+            return Err(damaged(meta, "section checksums: they are not those the manifest knows"));
+        }
+        let mut expected = checksums.chunks_exact(4).map(le_u32);
+        for (section, range) in &layout.sections {
+            let blocks = bytes[range.clone()].chunks(BLOCK_BYTES);
+            for (i, block) in blocks.enumerate() {
+                if expected.next() != Some(crc32c::crc32c(block)) {
+                    let from = range.start + i * BLOCK_BYTES;
+                    return Err(damaged(
+                        meta,
+                        format!(
+                            "section {}: the checksum of the {} bytes at {from} is wrong",
+                            section.kind,
+                            block.len()
+                        ),
+                    ));
+                }
+            }
+        }
+        let table = read_trailer(meta, &bytes[tail..])?;
+        let same_place = PartMeta { object: String::new(), offset: 0, length: 0, ..meta.clone() };
+        if table != same_place {
+            return Err(damaged(meta, "its own table is not the one in the manifest"));
+        }
+        Ok(Self { meta: meta.clone(), bytes })
+    }
+
+    pub fn meta(&self) -> &PartMeta {
+        &self.meta
+    }
+
+    /// The section of `kind`, if the part has one.
+    pub fn find(&self, kind: SectionKind) -> Option<Section> {
+        let section = self.meta.sections.iter().find(|s| s.kind == kind)?;
+        let start = section.offset as usize;
+        let bytes = self.bytes.slice(start..start + section.length as usize);
+        Some(Section::new(bytes, &format!("{}, section {kind}", place(&self.meta))))
+    }
+
+    /// The section of `kind`, which every part of this kind has.
+    pub fn section(&self, kind: SectionKind) -> Result<Section> {
+        self.find(kind).ok_or_else(|| self.damaged(format!("section {kind} is missing")))
+    }
+
+    pub fn damaged(&self, what: impl Display) -> Error {
+        damaged(&self.meta, what)
+    }
+}
+
+/// The bytes of one section, and its place for the case that they make no sense.
+#[derive(Debug, Clone)]
+pub(crate) struct Section {
+    pub bytes: Bytes,
+    place: Arc<str>,
+}
+
+impl Section {
+    pub fn new(bytes: Bytes, place: &str) -> Self {
+        Self { bytes, place: place.into() }
+    }
+
+    pub fn damaged(&self, what: impl Display) -> Error {
+        Error::damaged(format!("damaged data in {}: {what}", self.place))
+    }
+}
+
+/// The parts of a whole object, found from its own tables: what is left to go by where there is no manifest.
+pub fn list_parts(key: &str, object: &[u8]) -> Result<Vec<PartMeta>> {
+    let mut parts = Vec::new();
+    let mut end = object.len();
+    while end > 0 {
+        let broken =
+            |what: &str| Error::damaged(format!("damaged data in object '{key}', before byte {end}: {what}"));
+        let trailer = end.checked_sub(TRAILER).map(|at| &object[at..end]);
+        let trailer = trailer.filter(|t| t.ends_with(MAGIC)).ok_or_else(|| broken("no part ends here"))?;
+        let length = le_u64(&trailer[4..12]);
+        let start = usize::try_from(length).ok().filter(|l| *l >= TRAILER).and_then(|l| end.checked_sub(l));
+        let start = start.ok_or_else(|| broken("the part's length is impossible"))?;
+        let table = (le_u32(trailer) as usize).checked_add(TRAILER).and_then(|t| end.checked_sub(t));
+        let table = table.filter(|at| *at >= start).ok_or_else(|| broken("the part's table does not fit"))?;
+        let meta: PartMeta = postcard::from_bytes(&object[table..end - TRAILER])
+            .map_err(|_| broken("the part's table cannot be read"))?;
+        let meta = PartMeta { object: key.to_owned(), offset: start as u64, length, ..meta };
+        let tail = meta.sections.last().and_then(|s| usize::try_from(s.offset).ok());
+        let tail = tail
+            .and_then(|t| object[start..end].get(t..))
+            .ok_or_else(|| broken("the part's table makes no sense"))?;
+        read_trailer(&meta, tail)?;
+        parts.push(meta);
+        end = start;
+    }
+    parts.reverse();
+    Ok(parts)
+}
+
+/// Where the sections of a part lie, filling included, once that was found possible.
+struct Layout {
+    sections: Vec<(SectionMeta, Range<usize>)>,
+    checksums: SectionMeta,
+}
+
+impl Layout {
+    /// Where the tail of the part begins, and the checksums there.
+    fn checksums<'a>(&self, part: &'a [u8]) -> Option<(usize, &'a [u8])> {
+        let blocks: usize = self.sections.iter().map(|(_, r)| r.len().div_ceil(BLOCK_BYTES)).sum();
+        let start = usize::try_from(self.checksums.offset).ok()?;
+        let length = usize::try_from(self.checksums.length).ok().filter(|l| *l == blocks * 4)?;
+        Some((start, part.get(start..)?.get(..length)?))
+    }
+}
+
+fn layout(meta: &PartMeta) -> Result<Layout> {
+    let wrong = |section: &SectionMeta| {
+        damaged(meta, format!("section {}: it cannot lie where the manifest says", section.kind))
+    };
+    let Some((checksums, sections)) = meta.sections.split_last() else {
+        return Err(damaged(meta, "the manifest knows no sections of it"));
+    };
+    let mut at = 0u64;
+    let mut found = Vec::with_capacity(sections.len());
+    for section in sections {
+        let end = section.length.checked_next_multiple_of(SECTION_ALIGN).and_then(|l| at.checked_add(l));
+        let end = end.filter(|e| section.offset == at && *e <= meta.length).ok_or_else(|| wrong(section))?;
+        // Not past the part's length, which is the length of bytes in memory.
+        found.push((*section, at as usize..end as usize));
+        at = end;
+    }
+    if checksums.kind != SectionKind::CHECKSUMS || checksums.offset != at {
+        return Err(wrong(checksums));
+    }
+    Ok(Layout { sections: found, checksums: *checksums })
+}
+
+/// Checks a part from its checksums to its end and gives its own table.
+fn read_trailer(meta: &PartMeta, tail: &[u8]) -> Result<PartMeta> {
+    let broken = |what: &str| damaged(meta, format!("its end: {what}"));
+    let at = tail.len().checked_sub(TRAILER).ok_or_else(|| broken("it is too short"))?;
+    let trailer = &tail[at..];
+    if !trailer.ends_with(MAGIC) {
+        return Err(broken("the mark of a part is missing"));
+    }
+    if le_u32(&trailer[12..]) != crc32c::crc32c(&tail[..at + 12]) {
+        return Err(broken("the checksum is wrong"));
+    }
+    if le_u64(&trailer[4..]) != meta.length {
+        return Err(broken("it is of a part of another length"));
+    }
+    let table = at.checked_sub(le_u32(trailer) as usize).ok_or_else(|| broken("the table does not fit"))?;
+    postcard::from_bytes(&tail[table..at]).map_err(|_| broken("the table cannot be read"))
+}
+
+fn encode(meta: &PartMeta) -> Result<Vec<u8>> {
+    postcard::to_stdvec(meta).map_err(|e| Error::internal(format!("a part's table has no stored form: {e}")))
+}
+
+fn place(meta: &PartMeta) -> String {
+    format!("object '{}', part {} at {}", meta.object, meta.kind, meta.offset)
+}
+
+fn damaged(meta: &PartMeta, what: impl Display) -> Error {
+    Error::damaged(Cow::from(format!("damaged data in {}: {what}", place(meta))))
+}
+
+/// The little-endian number in the first 4 bytes; callers have made sure that they are there.
+pub(crate) fn le_u32(bytes: &[u8]) -> u32 {
+    bytes[..4].iter().rev().fold(0, |n, &b| n << 8 | u32::from(b))
+}
+
+/// The little-endian number in the first 8 bytes; callers have made sure that they are there.
+pub(crate) fn le_u64(bytes: &[u8]) -> u64 {
+    bytes[..8].iter().rev().fold(0, |n, &b| n << 8 | u64::from(b))
+}

@@ -1,0 +1,249 @@
+//! Payloads as JSON texts in blocks of about 32 KiB, each compressed by itself, in the order of rows: a page
+//! of a scroll unpacks one or two blocks, an export all of them one after another, in parallel if it likes.
+//!
+//! An unpacked block is the end of each of its texts (4 bytes each) and then the texts. The table has, for
+//! each block, 16 bytes: first row, unpacked size, end of its packed bytes.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use lodestone_types::{Error, Payload, Result};
+use zstd::bulk::Compressor;
+
+use crate::meta::{PartKind, SectionKind};
+use crate::part::{PartBytes, PartDraft, Section, le_u32, le_u64};
+
+const BLOCK_BYTES: usize = 32 << 10;
+const LEVEL: i32 = 3;
+const ENTRY: usize = 16;
+/// No payload is larger, so no block has to be believed that claims to be.
+const MAX_TEXT: usize = 256 << 20;
+const MAX_BLOCK: usize = MAX_TEXT + 3 * BLOCK_BYTES;
+
+pub(crate) struct PayloadWriter {
+    compressor: Compressor<'static>,
+    rows: u32,
+    first_row: u32,
+    ends: Vec<u8>,
+    texts: Vec<u8>,
+    blocks: Vec<u8>,
+    table: Vec<u8>,
+}
+
+impl PayloadWriter {
+    pub fn new() -> Result<Self> {
+        let compressor =
+            Compressor::new(LEVEL).map_err(|e| Error::internal(format!("no compressor: {e}")))?;
+        Ok(Self {
+            compressor,
+            rows: 0,
+            first_row: 0,
+            ends: Vec::new(),
+            texts: Vec::new(),
+            blocks: Vec::new(),
+            table: Vec::new(),
+        })
+    }
+
+    pub fn push(&mut self, text: &[u8]) -> Result<()> {
+        if text.len() > MAX_TEXT {
+            return Err(Error::invalid(format!("a payload of {} bytes is too large to store", text.len())));
+        }
+        self.texts.extend_from_slice(text);
+        self.ends.extend_from_slice(&(self.texts.len() as u32).to_le_bytes());
+        self.rows += 1;
+        if self.texts.len() + self.ends.len() >= BLOCK_BYTES { self.flush() } else { Ok(()) }
+    }
+
+    pub fn finish(mut self) -> Result<PartDraft> {
+        self.flush()?;
+        Ok(PartDraft {
+            kind: PartKind::Payload,
+            entries: self.rows.into(),
+            detail: Vec::new(),
+            sections: vec![
+                (SectionKind::PAYLOAD_BLOCKS, self.blocks),
+                (SectionKind::PAYLOAD_TABLE, self.table),
+            ],
+        })
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if self.rows == self.first_row {
+            return Ok(());
+        }
+        self.ends.append(&mut self.texts);
+        let packed = self.compressor.compress(&self.ends);
+        let packed = packed.map_err(|e| Error::internal(format!("compressing payloads failed: {e}")))?;
+        self.blocks.extend_from_slice(&packed);
+        self.table.extend_from_slice(&self.first_row.to_le_bytes());
+        self.table.extend_from_slice(&(self.ends.len() as u32).to_le_bytes());
+        self.table.extend_from_slice(&(self.blocks.len() as u64).to_le_bytes());
+        self.ends.clear();
+        self.first_row = self.rows;
+        Ok(())
+    }
+}
+
+/// The loaded payload part of a segment. Blocks are unpacked on demand; whoever reads many rows keeps them.
+#[derive(Debug)]
+pub struct PayloadColumn {
+    rows: u32,
+    blocks: Section,
+    table: Bytes,
+}
+
+impl PayloadColumn {
+    pub(crate) fn open(part: &PartBytes, rows: u32) -> Result<Self> {
+        if part.meta().entries != u64::from(rows) {
+            return Err(part.damaged(format!("it is not of a segment of {rows} rows")));
+        }
+        let blocks = part.section(SectionKind::PAYLOAD_BLOCKS)?;
+        let table = part.section(SectionKind::PAYLOAD_TABLE)?;
+        let column = Self { rows, blocks, table: table.bytes.clone() };
+        let count = column.block_count();
+        if table.bytes.len() % ENTRY != 0 || (count == 0) != (rows == 0) {
+            return Err(table.damaged("its length does not fit the number of rows"));
+        }
+        let (mut row, mut end) = (0, 0);
+        for block in 0..count {
+            let entry = column.entry(block);
+            let follows = if block == 0 { entry.first_row == 0 } else { entry.first_row > row };
+            let fits = entry.first_row < rows && entry.end >= end && entry.size as usize <= MAX_BLOCK;
+            if !follows || !fits {
+                return Err(table.damaged(format!("its block {block} is impossible")));
+            }
+            (row, end) = (entry.first_row, entry.end);
+        }
+        if end != column.blocks.bytes.len() as u64 {
+            return Err(table.damaged("it does not end with the last block"));
+        }
+        Ok(column)
+    }
+
+    /// How many blocks there are.
+    pub fn block_count(&self) -> usize {
+        self.table.len() / ENTRY
+    }
+
+    /// The rows of a block; empty past the end.
+    pub fn block_rows(&self, block: usize) -> Range<u32> {
+        let first = |block| if block < self.block_count() { self.entry(block).first_row } else { self.rows };
+        first(block)..first(block.saturating_add(1))
+    }
+
+    /// The block that holds `row`; `None` past the end.
+    pub fn block_of(&self, row: u32) -> Option<usize> {
+        if row >= self.rows {
+            return None;
+        }
+        let (mut low, mut high) = (0, self.block_count());
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            if self.entry(middle).first_row <= row { low = middle } else { high = middle }
+        }
+        Some(low)
+    }
+
+    /// Unpacks a block.
+    pub fn block(&self, block: usize) -> Result<PayloadBlock> {
+        let rows = self.block_rows(block);
+        if rows.is_empty() {
+            return Err(Error::internal(format!("there is no payload block {block}")));
+        }
+        let start = block.checked_sub(1).map_or(0, |before| self.entry(before).end);
+        let entry = self.entry(block);
+        let packed = &self.blocks.bytes[start as usize..entry.end as usize];
+        let bytes = zstd::bulk::decompress(packed, entry.size as usize)
+            .map_err(|e| self.blocks.damaged(format!("block {block} cannot be unpacked: {e}")))?;
+        PayloadBlock::open(rows, bytes)
+            .ok_or_else(|| self.blocks.damaged(format!("block {block} does not hold the rows it should")))
+    }
+
+    /// Unpacks all blocks in the order of rows.
+    pub fn blocks(&self) -> impl Iterator<Item = Result<PayloadBlock>> {
+        (0..self.block_count()).map(|block| self.block(block))
+    }
+
+    /// The JSON text of one row, for which its whole block is unpacked.
+    pub fn bytes(&self, row: u32) -> Result<Bytes> {
+        let block = self.block_of(row).ok_or_else(|| no_row(row))?;
+        self.block(block)?.bytes(row).ok_or_else(|| no_row(row))
+    }
+
+    /// The payload of one row, for which its whole block is unpacked.
+    pub fn payload(&self, row: u32) -> Result<Payload> {
+        self.parse(row, &self.bytes(row)?)
+    }
+
+    /// The payload whose text is `text`, as it was in `row`.
+    pub fn parse(&self, row: u32, text: &[u8]) -> Result<Payload> {
+        serde_json::from_slice(text)
+            .map_err(|e| self.blocks.damaged(format!("the payload of row {row} is no JSON object: {e}")))
+    }
+
+    fn entry(&self, block: usize) -> Entry {
+        let entry = &self.table[block * ENTRY..][..ENTRY];
+        Entry { first_row: le_u32(entry), size: le_u32(&entry[4..]), end: le_u64(&entry[8..]) }
+    }
+}
+
+struct Entry {
+    first_row: u32,
+    size: u32,
+    end: u64,
+}
+
+fn no_row(row: u32) -> Error {
+    Error::internal(format!("the segment has no row {row}"))
+}
+
+/// An unpacked block of payload texts. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct PayloadBlock {
+    first_row: u32,
+    rows: usize,
+    /// Ends, then texts.
+    bytes: Bytes,
+}
+
+impl PayloadBlock {
+    fn open(rows: Range<u32>, bytes: Vec<u8>) -> Option<Self> {
+        let count = rows.len();
+        let texts = bytes.len().checked_sub(count.checked_mul(4)?)?;
+        let block = Self { first_row: rows.start, rows: count, bytes: bytes.into() };
+        let ascending = (0..=count).map(|i| block.end(i)).is_sorted();
+        (ascending && block.end(count) == texts).then_some(block)
+    }
+
+    /// The rows it holds.
+    pub fn rows(&self) -> Range<u32> {
+        self.first_row..self.first_row + self.rows as u32
+    }
+
+    /// The JSON text of a row of this block.
+    pub fn get(&self, row: u32) -> Option<&[u8]> {
+        self.range(row).map(|range| &self.bytes[range])
+    }
+
+    /// The JSON text of a row of this block; keeps the block in memory.
+    pub fn bytes(&self, row: u32) -> Option<Bytes> {
+        self.range(row).map(|range| self.bytes.slice(range))
+    }
+
+    /// How much memory it takes.
+    pub fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn range(&self, row: u32) -> Option<Range<usize>> {
+        let at = row.checked_sub(self.first_row)? as usize;
+        let texts = self.rows * 4;
+        (at < self.rows).then(|| texts + self.end(at)..texts + self.end(at + 1))
+    }
+
+    /// Where the first `count` texts end.
+    fn end(&self, count: usize) -> usize {
+        count.checked_sub(1).map_or(0, |last| le_u32(&self.bytes[last * 4..]) as usize)
+    }
+}

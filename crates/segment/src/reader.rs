@@ -1,0 +1,236 @@
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use lodestone_types::{Error, JsonPath, Payload, PointId, Result};
+use roaring::RoaringBitmap;
+use tokio::sync::OnceCell;
+
+use crate::bitmap;
+use crate::fields::{self, FieldIndexReader};
+use crate::ids::IdColumn;
+use crate::meta::{PartKind, PartMeta, SectionKind, SegmentMeta};
+use crate::part::PartBytes;
+use crate::payload::PayloadColumn;
+use crate::vectors::VectorColumn;
+
+/// Parts larger than this are checked away from the threads that wait for I/O.
+const LARGE: u64 = 1 << 20;
+
+/// Where the bytes of objects come from: a cache, a bucket.
+#[async_trait]
+pub trait Fetch: Send + Sync {
+    /// The bytes of `object` in `range`. Fewer than asked for is taken as damage.
+    async fn fetch(&self, object: &str, range: Range<u64>) -> Result<Bytes>;
+}
+
+#[async_trait]
+impl<F: Fetch + ?Sized> Fetch for Arc<F> {
+    async fn fetch(&self, object: &str, range: Range<u64>) -> Result<Bytes> {
+        (**self).fetch(object, range).await
+    }
+}
+
+/// Reads one segment. Cheap to clone; clones share what is loaded.
+///
+/// Nothing is fetched until a part is asked for with [`SegmentReader::load`]; then the whole part is, once,
+/// and checked. From there on reading it is a matter of memory and needs no `await`.
+#[derive(Clone)]
+pub struct SegmentReader {
+    meta: Arc<SegmentMeta>,
+    /// One per part of `meta`, in the same order.
+    cells: Vec<Arc<OnceCell<LoadedPart>>>,
+    fetch: Arc<dyn Fetch>,
+    none_deleted: Arc<RoaringBitmap>,
+}
+
+enum LoadedPart {
+    Ids(IdColumn),
+    Payload(PayloadColumn),
+    Vector(VectorColumn),
+    FieldIndex(FieldIndexReader),
+    Deletes(RoaringBitmap),
+}
+
+impl SegmentReader {
+    /// A reader with nothing loaded.
+    pub fn open(meta: Arc<SegmentMeta>, fetch: Arc<dyn Fetch>) -> Self {
+        let cells = meta.parts.iter().map(|_| Arc::default()).collect();
+        Self { meta, cells, fetch, none_deleted: Arc::default() }
+    }
+
+    /// A reader of the same segment after some of its parts changed; shares those that did not.
+    pub fn with_meta(&self, meta: Arc<SegmentMeta>) -> Self {
+        let shared = |part: &PartMeta| {
+            let at = self.meta.parts.iter().position(|known| known == part);
+            let same_rows = meta.id == self.meta.id && meta.rows == self.meta.rows;
+            at.filter(|_| same_rows).and_then(|at| self.cells.get(at)).cloned().unwrap_or_default()
+        };
+        let cells = meta.parts.iter().map(shared).collect();
+        Self { cells, meta, fetch: self.fetch.clone(), none_deleted: self.none_deleted.clone() }
+    }
+
+    /// What the manifest holds about the segment.
+    pub fn meta(&self) -> &Arc<SegmentMeta> {
+        &self.meta
+    }
+
+    /// Rows, deleted ones included.
+    pub fn rows(&self) -> u32 {
+        self.meta.rows
+    }
+
+    /// Loads the parts of these kinds, side by side, as far as the segment has them and they are not loaded yet.
+    pub async fn load(&self, kinds: &[PartKind]) -> Result<()> {
+        let wanted = |part: &PartMeta| kinds.iter().any(|kind| kind.same_place(&part.kind));
+        self.load_where(wanted).await
+    }
+
+    /// Loads every part.
+    pub async fn load_all(&self) -> Result<()> {
+        self.load_where(|_| true).await
+    }
+
+    /// Whether the part of this kind can be read now, or there is none.
+    pub fn is_loaded(&self, kind: &PartKind) -> bool {
+        self.cell(kind).is_none_or(|cell| cell.initialized())
+    }
+
+    /// Bytes of all loaded parts.
+    pub fn loaded_bytes(&self) -> u64 {
+        let loaded = self.meta.parts.iter().zip(&self.cells).filter(|(_, cell)| cell.initialized());
+        loaded.map(|(part, _)| part.length).sum()
+    }
+
+    /// Point ids and LSNs.
+    pub fn ids(&self) -> Result<&IdColumn> {
+        match self.loaded(&PartKind::Ids)? {
+            Some(LoadedPart::Ids(column)) => Ok(column),
+            _ => Err(self.lacks("ids")),
+        }
+    }
+
+    /// The LSN of the last change of `row`.
+    pub fn lsn(&self, row: u32) -> Result<u64> {
+        self.ids()?.lsn(row).ok_or_else(|| self.no_row(row))
+    }
+
+    /// The id of `row`.
+    pub fn id(&self, row: u32) -> Result<PointId> {
+        self.ids()?.get(row).ok_or_else(|| self.no_row(row))
+    }
+
+    /// Payloads.
+    pub fn payloads(&self) -> Result<&PayloadColumn> {
+        match self.loaded(&PartKind::Payload)? {
+            Some(LoadedPart::Payload(column)) => Ok(column),
+            _ => Err(self.lacks("payload")),
+        }
+    }
+
+    /// The payload of one row; see [`PayloadColumn::payload`].
+    pub fn payload(&self, row: u32) -> Result<Payload> {
+        self.payloads()?.payload(row)
+    }
+
+    /// The JSON text of the payload of one row; see [`PayloadColumn::bytes`].
+    pub fn payload_bytes(&self, row: u32) -> Result<Bytes> {
+        self.payloads()?.bytes(row)
+    }
+
+    /// The vectors called `name`; `None` if the segment has no such part, and so no row has one.
+    pub fn vector(&self, name: &str) -> Result<Option<&VectorColumn>> {
+        Ok(match self.loaded(&PartKind::Vector(name.to_owned()))? {
+            Some(LoadedPart::Vector(column)) => Some(column),
+            _ => None,
+        })
+    }
+
+    /// The payload index of `path`; `None` if this segment has none (yet).
+    pub fn field_index(&self, path: &JsonPath) -> Result<Option<&FieldIndexReader>> {
+        let found = self.position(|kind| matches!(kind, PartKind::FieldIndex { path: p, .. } if p == path));
+        Ok(match found.map(|at| self.loaded_at(at)).transpose()? {
+            Some(LoadedPart::FieldIndex(index)) => Some(index),
+            _ => None,
+        })
+    }
+
+    /// The rows that are no more.
+    pub fn deletes(&self) -> Result<&RoaringBitmap> {
+        Ok(match self.loaded(&PartKind::Deletes)? {
+            Some(LoadedPart::Deletes(rows)) => rows,
+            _ => &self.none_deleted,
+        })
+    }
+
+    async fn load_where(&self, wanted: impl Fn(&PartMeta) -> bool) -> Result<()> {
+        let mut loading = Vec::new();
+        for (part, cell) in self.meta.parts.iter().zip(&self.cells) {
+            if cell.initialized() || !wanted(part) {
+                continue;
+            }
+            PartBytes::check_readable(part)?;
+            loading.push(cell.get_or_try_init(|| self.fetch_part(part)));
+        }
+        futures::future::try_join_all(loading).await?;
+        Ok(())
+    }
+
+    async fn fetch_part(&self, part: &PartMeta) -> Result<LoadedPart> {
+        let end = part.offset.checked_add(part.length);
+        let end =
+            end.ok_or_else(|| Error::damaged(format!("part {} of '{}' has no end", part.kind, part.object)))?;
+        let bytes = self.fetch.fetch(&part.object, part.offset..end).await?;
+        let (part, rows) = (part.clone(), self.meta.rows);
+        if part.length <= LARGE {
+            return open_part(&part, bytes, rows);
+        }
+        tokio::task::spawn_blocking(move || open_part(&part, bytes, rows))
+            .await
+            .map_err(|e| Error::internal(format!("checking a part was broken off: {e}")))?
+    }
+
+    fn position(&self, wanted: impl Fn(&PartKind) -> bool) -> Option<usize> {
+        self.meta.parts.iter().position(|part| wanted(&part.kind))
+    }
+
+    fn cell(&self, kind: &PartKind) -> Option<&OnceCell<LoadedPart>> {
+        self.position(|k| k.same_place(kind)).map(|at| &*self.cells[at])
+    }
+
+    /// The part of this kind, `None` if there is none.
+    fn loaded(&self, kind: &PartKind) -> Result<Option<&LoadedPart>> {
+        self.position(|k| k.same_place(kind)).map(|at| self.loaded_at(at)).transpose()
+    }
+
+    fn loaded_at(&self, at: usize) -> Result<&LoadedPart> {
+        self.cells[at].get().ok_or_else(|| {
+            let kind = &self.meta.parts[at].kind;
+            Error::internal(format!("part {kind} of segment {} was read before it was loaded", self.meta.id))
+        })
+    }
+
+    fn lacks(&self, what: &str) -> Error {
+        Error::damaged(format!("the manifest knows no {what} of segment {}", self.meta.id))
+    }
+
+    fn no_row(&self, row: u32) -> Error {
+        Error::internal(format!("segment {} has no row {row}", self.meta.id))
+    }
+}
+
+fn open_part(meta: &PartMeta, bytes: Bytes, rows: u32) -> Result<LoadedPart> {
+    let part = PartBytes::verify(meta, bytes)?;
+    Ok(match &meta.kind {
+        PartKind::Ids => LoadedPart::Ids(IdColumn::open(&part, rows)?),
+        PartKind::Payload => LoadedPart::Payload(PayloadColumn::open(&part, rows)?),
+        PartKind::Vector(_) => LoadedPart::Vector(VectorColumn::open(&part, rows)?),
+        PartKind::FieldIndex { index, .. } => LoadedPart::FieldIndex(fields::open(&part, index, rows)?),
+        PartKind::Deletes => {
+            let section = part.section(SectionKind::DELETES)?;
+            LoadedPart::Deletes(bitmap::decode(&section, meta.entries, rows)?)
+        }
+        PartKind::Unknown { .. } => return Err(part.damaged("this build does not know such parts")),
+    })
+}
