@@ -17,6 +17,8 @@
 
 mod bitmap;
 mod fields;
+#[cfg(test)]
+mod hostile;
 mod ids;
 mod merge;
 mod meta;

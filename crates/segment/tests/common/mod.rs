@@ -1,0 +1,137 @@
+//! Rows to write and a bucket in memory to read them from.
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use lodestone_segment::{
+    Fetch, Row, SegmentId, SegmentMeta, SegmentReader, SegmentSchema, SegmentWriter, VectorSpec,
+};
+use lodestone_types::{Datatype, Error, PointId, Result};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+/// Objects by key.
+#[derive(Default)]
+pub struct Bucket {
+    objects: Mutex<HashMap<String, Bytes>>,
+    pub fetches: AtomicUsize,
+}
+
+impl Bucket {
+    pub fn put(&self, key: &str, object: Bytes) {
+        self.objects.lock().unwrap().insert(key.into(), object);
+    }
+}
+
+#[async_trait]
+impl Fetch for Bucket {
+    async fn fetch(&self, object: &str, range: Range<u64>) -> Result<Bytes> {
+        self.fetches.fetch_add(1, Ordering::Relaxed);
+        let objects = self.objects.lock().unwrap();
+        let bytes = objects.get(object).ok_or_else(|| Error::damaged(format!("no object '{object}'")))?;
+        let end = bytes.len().min(range.end as usize);
+        Ok(bytes.slice((range.start as usize).min(end)..end))
+    }
+}
+
+/// What a row should be when read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelRow {
+    pub lsn: u64,
+    pub vectors: BTreeMap<String, Vec<u8>>,
+    pub payload: serde_json::Value,
+}
+
+pub type Model = BTreeMap<PointId, ModelRow>;
+
+pub fn schema() -> SegmentSchema {
+    let spec = |dim, datatype| VectorSpec { dim, datatype };
+    let vectors = BTreeMap::from([
+        (String::new(), spec(3, Datatype::Float32)),
+        ("half".to_owned(), spec(5, Datatype::Float16)),
+        ("bytes".to_owned(), spec(7, Datatype::Uint8)),
+    ]);
+    SegmentSchema { vectors, fields: BTreeMap::new() }
+}
+
+pub fn write(model: &Model, schema: &SegmentSchema, key: &str, id: u64) -> (Bytes, SegmentMeta) {
+    let mut writer = SegmentWriter::new(schema).unwrap();
+    for (id, row) in model {
+        let payload = row.payload.to_string();
+        let vectors: Vec<_> = row.vectors.iter().map(|(n, v)| (n.as_str(), v.as_slice())).collect();
+        writer
+            .push(Row { id: *id, lsn: row.lsn, vectors: &vectors, payload_json: payload.as_bytes() })
+            .unwrap();
+    }
+    writer.finish(key, SegmentId(id)).unwrap()
+}
+
+pub fn open(bucket: &Arc<Bucket>, meta: &SegmentMeta) -> SegmentReader {
+    let reader = SegmentReader::open(Arc::new(meta.clone()), bucket.clone());
+    block_on(reader.load_all()).unwrap();
+    reader
+}
+
+pub fn write_and_open(model: &Model, id: u64) -> SegmentReader {
+    let bucket = Arc::new(Bucket::default());
+    let (object, meta) = write(model, &schema(), "segment", id);
+    bucket.put("segment", object);
+    open(&bucket, &meta)
+}
+
+pub fn read(reader: &SegmentReader) -> Model {
+    let row = |row: u32| ModelRow {
+        lsn: reader.lsn(row).unwrap(),
+        vectors: schema()
+            .vectors
+            .keys()
+            .filter_map(|name| {
+                let column = reader.vector(name).unwrap()?;
+                Some((name.clone(), column.row(row)?.to_vec()))
+            })
+            .collect(),
+        payload: serde_json::Value::Object(reader.payload(row).unwrap().0),
+    };
+    (0..reader.rows()).map(|r| (reader.id(r).unwrap(), row(r))).collect()
+}
+
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+pub fn any_id() -> impl Strategy<Value = PointId> {
+    prop_oneof![
+        4 => (0u64..400).prop_map(PointId::Num),
+        1 => any::<u64>().prop_map(PointId::Num),
+        2 => (0u128..100).prop_map(|n| PointId::Uuid(Uuid::from_u128(n << 90))),
+        1 => any::<u128>().prop_map(|n| PointId::Uuid(Uuid::from_u128(n))),
+    ]
+}
+
+fn any_payload() -> impl Strategy<Value = serde_json::Value> {
+    prop_oneof![
+        3 => Just(serde_json::json!({})),
+        6 => (any::<i64>(), "[a-zé ]{0,30}", any::<bool>())
+            .prop_map(|(n, s, b)| serde_json::json!({"n": n, "s": s, "nested": {"b": [b, null]}})),
+        1 => (0usize..60_000).prop_map(|n| serde_json::json!({"long": "x".repeat(n)})),
+    ]
+}
+
+fn any_row() -> impl Strategy<Value = ModelRow> {
+    let vector = |bytes: usize| prop::option::weighted(0.8, prop::collection::vec(any::<u8>(), bytes));
+    let vectors = (vector(12), vector(10), vector(7)).prop_map(|(a, b, c)| {
+        let named = [("", a), ("half", b), ("bytes", c)];
+        named.into_iter().filter_map(|(n, v)| Some((n.to_owned(), v?))).collect()
+    });
+    (prop_oneof![0u64..50, any::<u64>()], vectors, any_payload())
+        .prop_map(|(lsn, vectors, payload)| ModelRow { lsn, vectors, payload })
+}
+
+pub fn any_model(rows: usize) -> impl Strategy<Value = Model> {
+    prop::collection::btree_map(any_id(), any_row(), 0..rows)
+}

@@ -1,0 +1,194 @@
+//! Bytes that are not those that were written are an error that says where; never a panic, never a wrong row.
+
+mod common;
+
+use std::sync::{Arc, LazyLock};
+
+use bytes::Bytes;
+use common::*;
+use lodestone_segment::{
+    PartKind, PartMeta, SectionKind, SegmentMeta, SegmentReader, delete_bitmap_part, list_parts,
+};
+use lodestone_types::{Error, ErrorKind, PointId};
+use proptest::prelude::*;
+use serde_json::json;
+
+type Written = (Vec<(&'static str, Bytes)>, SegmentMeta);
+
+/// A segment with every kind of part, and two blocks of checksums in one section; its objects by key.
+fn written() -> Written {
+    static WRITTEN: LazyLock<Written> = LazyLock::new(write_one);
+    WRITTEN.clone()
+}
+
+fn write_one() -> Written {
+    let row = |n: u64| ModelRow {
+        lsn: 1000 + n * n,
+        vectors: [("".to_owned(), vec![n as u8; 12]), ("half".to_owned(), vec![7; 10])]
+            .into_iter()
+            .chain((n % 2 == 0).then(|| ("bytes".to_owned(), vec![n as u8; 7])))
+            .collect(),
+        payload: json!({"n": n, "text": format!("row {n}").repeat(3), "even": n % 2 == 0}),
+    };
+    let ids = (0..6000)
+        .map(|n| PointId::Num(n * n))
+        .chain((0..50).map(|n| PointId::Uuid(uuid::Uuid::from_u128(n))));
+    let model: Model = ids.zip(0..).map(|(id, n)| (id, row(n))).collect();
+    let (object, meta) = write(&model, &schema(), "segment", 1);
+    let (deletes, part) = delete_bitmap_part("deletes", &[1, 5, 4000].into_iter().collect()).unwrap();
+    (vec![("segment", object), ("deletes", deletes)], meta.with_part(part))
+}
+
+fn load(objects: &[(&str, Bytes)], meta: &SegmentMeta, kind: &PartKind) -> Result<(), Error> {
+    let bucket = Arc::new(Bucket::default());
+    objects.iter().for_each(|(key, object)| bucket.put(key, object.clone()));
+    let reader = SegmentReader::open(Arc::new(meta.clone()), bucket);
+    block_on(reader.load(std::slice::from_ref(kind)))
+}
+
+/// Loads with one byte of one part changed.
+fn load_flipped(
+    objects: &[(&'static str, Bytes)],
+    meta: &SegmentMeta,
+    part: &PartMeta,
+    at: u64,
+    flip: u8,
+) -> Error {
+    let changed: Vec<_> = objects
+        .iter()
+        .map(|(key, object)| {
+            let mut bytes = object.to_vec();
+            if *key == part.object {
+                bytes[(part.offset + at) as usize] ^= flip;
+            }
+            (*key, Bytes::from(bytes))
+        })
+        .collect();
+    load(&changed, meta, &part.kind).expect_err("a changed byte went unseen")
+}
+
+fn assert_names(error: &Error, part: &PartMeta, section: Option<SectionKind>) {
+    assert_eq!(error.kind, ErrorKind::Damaged, "{error}");
+    assert!(error.message.contains(&format!("'{}'", part.object)), "{error}");
+    assert!(error.message.contains(&format!("part {}", part.kind)), "{error}");
+    if let Some(kind) = section {
+        assert!(error.message.contains(&format!("section {kind}")), "{error}");
+    }
+}
+
+#[test]
+fn undamaged_it_loads() {
+    let (objects, meta) = written();
+    for part in &meta.parts {
+        load(&objects, &meta, &part.kind).unwrap();
+    }
+    let raw = |p: &PartMeta| p.sections.iter().map(|s| s.length).max().unwrap_or(0);
+    assert!(meta.parts.iter().map(raw).max().unwrap() > 64 << 10, "no section has two blocks");
+}
+
+#[test]
+fn the_first_and_last_byte_of_every_section_are_guarded() {
+    let (objects, meta) = written();
+    for part in &meta.parts {
+        for section in part.sections.iter().filter(|s| s.length > 0) {
+            for at in [section.offset, section.offset + section.length - 1] {
+                let error = load_flipped(&objects, &meta, part, at, 0x40);
+                assert_names(&error, part, Some(section.kind));
+            }
+        }
+        let error = load_flipped(&objects, &meta, part, part.length - 1, 1);
+        assert_names(&error, part, None);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn every_byte_is_guarded(part in any::<prop::sample::Index>(), at in any::<prop::sample::Index>(), flip in 1u8..) {
+        let (objects, meta) = written();
+        let part = part.get(&meta.parts);
+        let at = at.index(part.length as usize) as u64;
+        // Zeros that fill up belong to the section before them.
+        let section = part.sections.iter().rfind(|s| s.offset <= at).filter(|s| s.kind != SectionKind::CHECKSUMS);
+        let error = load_flipped(&objects, &meta, part, at, flip);
+        assert_names(&error, part, section.map(|s| s.kind));
+    }
+
+    #[test]
+    fn truncated_objects_are_damage(part in any::<prop::sample::Index>(), cut in any::<prop::sample::Index>()) {
+        let (objects, meta) = written();
+        let part = part.get(&meta.parts);
+        let keep = cut.index((part.offset + part.length) as usize);
+        let cut: Vec<_> = objects
+            .iter()
+            .map(|(key, object)| (*key, if *key == part.object { object.slice(..keep) } else { object.clone() }))
+            .collect();
+        let error = load(&cut, &meta, &part.kind).unwrap_err();
+        assert_names(&error, part, None);
+    }
+
+    /// The manifest is guarded by its own checksums; whatever it says all the same, nothing panics.
+    #[test]
+    fn no_manifest_makes_it_panic(
+        which in any::<prop::sample::Index>(),
+        what in 0usize..10,
+        number in prop_oneof![any::<u64>(), 0u64..20_000, Just(u64::MAX - 4095)],
+        detail in prop::collection::vec(any::<u8>(), 0..12),
+        section in any::<prop::sample::Index>(),
+    ) {
+        let (objects, mut meta) = written();
+        let which = which.index(meta.parts.len());
+        let part = &mut meta.parts[which];
+        let section = section.index(part.sections.len());
+        match what {
+            0 => part.offset = number,
+            1 => part.length = number,
+            2 => part.entries = number,
+            3 => part.detail = detail,
+            4 => part.sections[section].offset = number,
+            5 => part.sections[section].length = number,
+            6 => part.sections[section].kind = SectionKind(number as u16),
+            7 => drop(part.sections.remove(section)),
+            8 => part.sections.clear(),
+            _ => part.version = number as u16,
+        }
+        let changed = part.clone();
+        if changed != written().1.parts[which] {
+            let error = load(&objects, &meta, &changed.kind).unwrap_err();
+            prop_assert_eq!(error.kind, ErrorKind::Damaged);
+        }
+    }
+
+    #[test]
+    fn any_bytes_have_parts_or_none(bytes in prop::collection::vec(any::<u8>(), 0..300), number in any::<u64>()) {
+        let mut bytes = bytes;
+        bytes.extend_from_slice(&number.to_le_bytes());
+        bytes.extend_from_slice(b"1234LODEPART");
+        prop_assert!(list_parts("k", &bytes).is_err());
+    }
+}
+
+#[test]
+fn newer_versions_and_kinds_are_refused_by_name() {
+    let (objects, mut meta) = written();
+    meta.parts[0].version = 2;
+    let error = load(&objects, &meta, &PartKind::Ids).unwrap_err();
+    assert_names(&error, &meta.parts[0], None);
+    assert!(error.message.contains("version 2"), "{error}");
+
+    let kind = PartKind::Unknown { code: 9, name: "sparse".into(), extra: vec![] };
+    let (objects, mut meta) = written();
+    meta.parts[1].kind = kind.clone();
+    assert_names(&load(&objects, &meta, &kind).unwrap_err(), &meta.parts[1], None);
+    load(&objects, &meta, &PartKind::Ids).unwrap();
+}
+
+#[test]
+fn a_part_of_another_segment_is_noticed() {
+    let (mut objects, meta) = written();
+    let (other, _) = delete_bitmap_part("deletes", &[1, 5, 4001].into_iter().collect()).unwrap();
+    objects[1].1 = other;
+    let error = load(&objects, &meta, &PartKind::Deletes).unwrap_err();
+    assert_names(&error, meta.part(&PartKind::Deletes).unwrap(), Some(SectionKind::CHECKSUMS));
+}
