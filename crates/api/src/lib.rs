@@ -3,6 +3,9 @@
 pub mod auth;
 pub mod check;
 mod engine;
+pub mod grpc;
 pub mod settings;
+mod version;
 
 pub use engine::Engine;
+pub use version::{QDRANT_VERSION, TITLE};
