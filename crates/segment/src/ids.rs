@@ -1,14 +1,12 @@
 //! The point id and the LSN of each row. Rows are in the order of ids, so numbers come first, then UUIDs.
 
-use std::cmp::Ordering;
-
 use bytes::Bytes;
 use lodestone_types::{Error, PointId, Result};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::meta::{PartKind, SectionKind};
-use crate::packed::{PackedColumn, PackedWriter};
+use crate::packed::{PackedColumn, PackedWriter, partition_point};
 use crate::part::{PartBytes, PartDraft};
 
 const UUID_BYTES: usize = 16;
@@ -124,10 +122,10 @@ impl IdColumn {
     /// The first row whose id is not less than `id`; the number of rows if there is none.
     pub fn lower_bound(&self, id: PointId) -> u32 {
         let at = match id {
-            PointId::Num(n) => search(self.numbers.len(), |at| self.numbers.get(at).map(|v| v.cmp(&n))),
+            PointId::Num(n) => self.numbers.lower_bound(n),
             PointId::Uuid(u) => {
                 let uuids = self.uuids.len() / UUID_BYTES;
-                self.numbers.len() + search(uuids, |at| self.uuid(at).map(|v| v.cmp(&u)))
+                self.numbers.len() + partition_point(0..uuids, |at| self.uuid(at).is_some_and(|v| v < u))
             }
         };
         at as u32
@@ -142,14 +140,4 @@ impl IdColumn {
         let start = at.checked_mul(UUID_BYTES)?;
         Uuid::from_slice(self.uuids.get(start..start + UUID_BYTES)?).ok()
     }
-}
-
-/// The first of `len` ascending places that is not `Less`.
-fn search(len: usize, order: impl Fn(usize) -> Option<Ordering>) -> usize {
-    let (mut low, mut high) = (0, len);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if order(middle) == Some(Ordering::Less) { low = middle + 1 } else { high = middle }
-    }
-    low
 }

@@ -4,6 +4,8 @@
 //! Layout: per block 16 bytes (least value, start of its bits), then per block one byte with the width
 //! and the bits. All little endian.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use lodestone_types::Result;
 
@@ -112,6 +114,15 @@ impl PackedColumn {
         Some(least.wrapping_add(value as u64))
     }
 
+    /// The first place whose value is not less than `value`, in a column whose values ascend.
+    pub fn lower_bound(&self, value: u64) -> usize {
+        // In such a column a block's least value is its first, so the index leads to the block.
+        let blocks = partition_point(0..self.len.div_ceil(BLOCK), |block| self.entry(block).0 < value);
+        let start = blocks.saturating_sub(1) * BLOCK;
+        let end = self.len.min(start + BLOCK);
+        partition_point(start..end, |at| self.get(at).is_some_and(|v| v < value))
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = u64> {
         (0..self.len).filter_map(|at| self.get(at))
     }
@@ -121,6 +132,16 @@ impl PackedColumn {
         let (least, start) = entry.split_at(8);
         (le_u64(least), le_u64(start))
     }
+}
+
+/// The first place in `range` that is not `before`, where all that are come first.
+pub(crate) fn partition_point(range: Range<usize>, before: impl Fn(usize) -> bool) -> usize {
+    let Range { start: mut low, end: mut high } = range;
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if before(middle) { low = middle + 1 } else { high = middle }
+    }
+    low
 }
 
 #[cfg(test)]

@@ -4,11 +4,13 @@
 //! An unpacked block is the end of each of its texts (4 bytes each) and then the texts. The table has, for
 //! each block, 16 bytes: first row, unpacked size, end of its packed bytes.
 
+use std::cell::RefCell;
+use std::io;
 use std::ops::Range;
 
 use bytes::Bytes;
 use lodestone_types::{Error, Payload, Result};
-use zstd::bulk::Compressor;
+use zstd::bulk::{Compressor, Decompressor};
 
 use crate::meta::{PartKind, SectionKind};
 use crate::part::{PartBytes, PartDraft, Section, le_u32, le_u64};
@@ -154,7 +156,7 @@ impl PayloadColumn {
         let start = block.checked_sub(1).map_or(0, |before| self.entry(before).end);
         let entry = self.entry(block);
         let packed = &self.blocks.bytes[start as usize..entry.end as usize];
-        let bytes = zstd::bulk::decompress(packed, entry.size as usize)
+        let bytes = unpack(packed, entry.size as usize)
             .map_err(|e| self.blocks.damaged(format!("block {block} cannot be unpacked: {e}")))?;
         PayloadBlock::open(rows, bytes)
             .ok_or_else(|| self.blocks.damaged(format!("block {block} does not hold the rows it should")))
@@ -186,6 +188,18 @@ impl PayloadColumn {
         let entry = &self.table[block * ENTRY..][..ENTRY];
         Entry { first_row: le_u32(entry), size: le_u32(&entry[4..]), end: le_u64(&entry[8..]) }
     }
+}
+
+/// Unpacks at most `size` bytes. Each thread keeps one decompressor: making it takes longer than a small block.
+fn unpack(packed: &[u8], size: usize) -> io::Result<Vec<u8>> {
+    thread_local!(static UNPACKER: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) });
+    UNPACKER.with_borrow_mut(|kept| {
+        let unpacker = match kept {
+            Some(unpacker) => unpacker,
+            None => kept.insert(Decompressor::new()?),
+        };
+        unpacker.decompress(packed, size)
+    })
 }
 
 struct Entry {
