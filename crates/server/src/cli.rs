@@ -1,0 +1,150 @@
+//! What can be said on the command line. Only words: what they mean is in `config` and in each command.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::{Deserialize, Serialize};
+
+/// Vector and payload search whose only durable state is a bucket.
+#[derive(Debug, Parser)]
+#[command(name = "lodestone", version, max_term_width = 100, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve REST and gRPC on a store
+    #[command(after_help = AFTER_SERVE)]
+    Serve(ServeArgs),
+    /// Load a few thousand real points, print three searches, and go on serving
+    #[command(after_help = AFTER_DEMO)]
+    Demo(ServeArgs),
+    /// Check a store: reachable, permitted, conditions held, clock, checkpoint, checksums
+    #[command(after_help = AFTER_DOCTOR)]
+    Doctor(DoctorArgs),
+    /// Show what a start from the bucket finds; changes nothing unless told
+    Recover(RecoverArgs),
+    /// Print the version
+    Version,
+}
+
+const AFTER_SERVE: &str = "\
+Every setting can be given as a flag, as an environment variable (LODESTONE_HTTP_PORT) or in the config \
+file (http_port = 6333); a flag wins over the environment, which wins over the file. \
+Keys for S3 come from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN.";
+
+const AFTER_DEMO: &str = "\
+The store is ./lodestone-demo unless --store names another. Everything else is as for `serve`.";
+
+const AFTER_DOCTOR: &str = "Exit status: 0 all is well, 1 a problem was found.";
+
+/// Flags that every command with a store knows.
+#[derive(Debug, Clone, Default, Args)]
+pub struct CommonArgs {
+    /// Config file (TOML) [env: LODESTONE_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The bucket: a directory or s3://bucket/prefix [env: LODESTONE_STORE] [default: ./lodestone-data]
+    #[arg(long, value_name = "DIR|URL")]
+    pub store: Option<String>,
+    /// Base URL of an S3 service that is not AWS, such as http://127.0.0.1:9000 [env: LODESTONE_S3_ENDPOINT]
+    #[arg(long, value_name = "URL")]
+    pub s3_endpoint: Option<String>,
+    /// Region of the bucket [env: LODESTONE_S3_REGION] [default: AWS_REGION or us-east-1]
+    #[arg(long, value_name = "REGION")]
+    pub s3_region: Option<String>,
+    /// How logs are written [env: LODESTONE_LOG_FORMAT] [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+    /// error, warn, info, debug or trace, or directives [env: LODESTONE_LOG_LEVEL] [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+}
+
+/// Flags of `serve`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ServeArgs {
+    /// Flags of every command.
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Address to listen on; anything but loopback is reachable by others [env: LODESTONE_HOST]
+    /// [default: 127.0.0.1]
+    #[arg(long, value_name = "HOST")]
+    pub host: Option<String>,
+    /// Port of REST, 0 for any free one [env: LODESTONE_HTTP_PORT] [default: 6333]
+    #[arg(long, value_name = "PORT")]
+    pub http_port: Option<u16>,
+    /// Port of gRPC, 0 for any free one [env: LODESTONE_GRPC_PORT] [default: 6334]
+    #[arg(long, value_name = "PORT")]
+    pub grpc_port: Option<u16>,
+    /// Key that every request must carry; other users of this machine can see a flag, so prefer
+    /// [env: LODESTONE_API_KEY]
+    #[arg(long, value_name = "KEY")]
+    pub api_key: Option<String>,
+    /// Key that may only read [env: LODESTONE_READ_ONLY_API_KEY]
+    #[arg(long, value_name = "KEY")]
+    pub read_only_api_key: Option<String>,
+    /// host:port where other processes reach our REST, if that is not where we listen
+    /// [env: LODESTONE_ADVERTISE]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub advertise: Option<String>,
+    /// Where what is disposable goes [env: LODESTONE_LOCAL] [default: <store>.local beside a directory,
+    /// else the user's cache directory]
+    #[arg(long, value_name = "DIR")]
+    pub local: Option<PathBuf>,
+    /// Start even if another process holds the store and answers; that one stops [env: LODESTONE_TAKE_OVER]
+    #[arg(long)]
+    pub take_over: bool,
+}
+
+/// Flags of `doctor`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct DoctorArgs {
+    /// Flags of every command.
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Verify checksums of this collection only
+    #[arg(long, value_name = "NAME")]
+    pub collection: Option<String>,
+}
+
+/// Flags of `recover`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct RecoverArgs {
+    /// Flags of every command.
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Take the store, leave a fresh checkpoint, and release it
+    #[arg(long)]
+    pub write_checkpoint: bool,
+    /// Take the store even if another process holds it and answers
+    #[arg(long, requires = "write_checkpoint")]
+    pub take_over: bool,
+}
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}
