@@ -1,0 +1,103 @@
+"""Rounds of writing and dying: the shared body of the crash tests and of the long scripts."""
+
+import random
+import threading
+import time
+from collections import Counter
+from typing import Callable
+
+from .server import Server, run_tool
+from .stores import Store
+from .workload import Writer, create_collection, verify
+
+COLLECTION = "crash"
+
+
+def crash_rounds(
+    store: Store,
+    rounds: int,
+    *,
+    forget: bool,
+    seed: int,
+    environment: dict[str, str],
+    clients: int = 4,
+    longest: float = 1.5,
+    say: Callable[[str], None] = print,
+) -> dict[str, int]:
+    """Writes from several clients, kills the server at a random moment, starts it again and checks, many times.
+
+    With `forget`, everything but the bucket is deleted before each start. Afterwards the bucket must hold no object
+    that nothing needs and miss none.
+    """
+    rng = random.Random(seed)
+    writers = [Writer(number, seed) for number in range(clients)]
+    server = Server(store, environment=environment)
+    totals: Counter[str] = Counter()
+    try:
+        server.start()
+        with_client(server, lambda client: create_collection(client, COLLECTION))
+        for number in range(rounds):
+            acknowledged = write_and_kill(server, writers, rng.uniform(0.1, longest))
+            if forget:
+                server.forget()
+            begun = time.monotonic()
+            server.start()
+            took = time.monotonic() - begun
+            found = with_client(server, lambda client: verify(client, COLLECTION, writers))
+            totals["rounds"] += 1
+            totals["acknowledged"] += acknowledged
+            totals["uncertain groups"] += found["uncertain groups"]
+            say(f"round {number + 1}/{rounds}: {acknowledged} acknowledged, {found}, ready after {took:.2f} s")
+        totals["objects"] = settle_and_examine(server, store)
+        return dict(totals)
+    except AssertionError as failure:
+        raise AssertionError(f"seed {seed}, {store.kind}, after {totals}: {failure}\nserver log:\n{server.log()}") from None
+    finally:
+        server.close()
+
+
+def with_client(server: Server, use: Callable) -> object:
+    """Uses a client and closes it."""
+    client = server.client()
+    try:
+        return use(client)
+    finally:
+        client.close()
+
+
+def write_and_kill(server: Server, writers: list[Writer], after: float) -> int:
+    """Lets all writers write for so many seconds, then `kill -9`; returns how many writes were acknowledged."""
+    before = sum(w.counts.total() for w in writers)
+    stop = threading.Event()
+    failures: list[BaseException] = []
+
+    def work(writer: Writer) -> None:
+        client = server.client(grpc=writer.number % 2 == 1, timeout=10)
+        try:
+            writer.run(client, COLLECTION, stop)
+        except BaseException as failure:
+            failures.append(failure)
+        finally:
+            client.close()
+
+    threads = [threading.Thread(target=work, args=(writer,), daemon=True) for writer in writers]
+    for thread in threads:
+        thread.start()
+    time.sleep(after)
+    server.kill()
+    stop.set()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive(), "a writer hangs"
+    assert not failures, f"a writer failed: {failures[0]!r}"
+    return sum(w.counts.total() for w in writers) - before
+
+
+def settle_and_examine(server: Server, store: Store, quiet: float = 6) -> int:
+    """Leaves the server alone until garbage is gone, stops it and lets `doctor` look; returns the number of objects."""
+    time.sleep(quiet)
+    server.stop()
+    report = run_tool(store, "doctor")
+    said = report.stdout + report.stderr
+    assert report.returncode == 0, f"doctor says {report.returncode}:\n{said}"
+    return len(store.objects())
