@@ -2,15 +2,18 @@
 //! one commit window, and the names of objects in the bucket.
 //!
 //! - [`ops`]: operations whose replay needs no reading and no clock
+//! - [`cache`]: slot objects that were written or read lately
 //! - [`codec`]: a slice of operations to and from bytes
 //! - [`object`]: the object of a slot: slices, and the record that the manifest needs
 //! - [`keys`]: names of objects
 
+pub mod cache;
 pub mod codec;
 pub mod keys;
 pub mod object;
 pub mod ops;
 
+pub use cache::SlotCache;
 pub use codec::{decode_slice, encode_slice};
 pub use object::{ObjectBuilder, decode_object};
 pub use ops::{Delta, IdSet, Op, Row, RowVectors, VectorRow};

@@ -1,0 +1,192 @@
+//! What a leader does by itself: apply decided slots in order, close silent ones, write checkpoints, collect
+//! garbage. Every task holds the leader weakly and ends with it.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use lodestone_manifest::{Epoch, Nonce, Record, Slot};
+use lodestone_store::list_all;
+use lodestone_wal::keys;
+
+use super::{Leader, REMEMBERED_OUTCOMES, REMEMBERED_RESERVATIONS, Roots, Standing};
+use crate::garbage::Needs;
+use crate::{MetaError, Result, checkpoint};
+
+const TICK: Duration = Duration::from_millis(100);
+
+pub(super) fn spawn(leader: &Arc<Leader>) {
+    tokio::spawn(decide(Arc::downgrade(leader)));
+    tokio::spawn(watch_owners(Arc::downgrade(leader)));
+    tokio::spawn(keep_house(Arc::downgrade(leader)));
+}
+
+/// Applies decided slots in order and tells their owners.
+async fn decide(leader: Weak<Leader>) {
+    if let Some(leader) = leader.upgrade() {
+        let wait = leader.may_decide_from.saturating_sub(leader.clock.now());
+        drop(leader);
+        tokio::time::sleep(wait).await;
+    }
+    loop {
+        let Some(strong) = leader.upgrade() else { return };
+        if strong.not_failed().is_err() {
+            return;
+        }
+        if let Err(e) = strong.apply_decided().await {
+            strong.fail(e);
+            return;
+        }
+        // A commit notifies; the time-out lets the task notice that the leader is gone.
+        let notified = async { strong.decided.notified().await };
+        let _ = tokio::time::timeout(TICK * 10, notified).await;
+    }
+}
+
+async fn watch_owners(leader: Weak<Leader>) {
+    loop {
+        tokio::time::sleep(TICK).await;
+        let Some(leader) = leader.upgrade() else { return };
+        if leader.not_failed().is_err() {
+            return;
+        }
+        let overdue = leader.inner.lock().sequencer.overdue(leader.clock.now(), leader.options.patience);
+        if let Some(slot) = overdue
+            && let Err(e) = leader.settle(slot).await
+        {
+            tracing::warn!(error = %e, %slot, "cannot settle a silent slot");
+        }
+    }
+}
+
+/// Checkpoints and garbage. Nothing is asked of the bucket while nothing changes.
+async fn keep_house(leader: Weak<Leader>) {
+    let mut last_slot = Slot(0);
+    let mut quiet_since = Duration::ZERO;
+    let mut next_sweep = Duration::ZERO;
+    let mut sweep_wanted = true;
+    loop {
+        tokio::time::sleep(TICK).await;
+        let Some(leader) = leader.upgrade() else { return };
+        if !matches!(*leader.standing.borrow(), Standing::Leading) {
+            return;
+        }
+        let now = leader.clock.now();
+        let slot = leader.replica.watch().borrow().slot;
+        if slot != last_slot {
+            (last_slot, quiet_since) = (slot, now);
+        }
+        let behind = slot.0 - leader.roots.lock().newest.as_ref().map_or(0, |b| b.state.slot.0).min(slot.0);
+        let quiet = now.saturating_sub(quiet_since) >= leader.options.checkpoint_idle;
+        if behind >= leader.options.checkpoint_slots || (behind > 0 && quiet) {
+            match leader.checkpoint().await {
+                Ok(()) => sweep_wanted = true,
+                Err(e) => tracing::warn!(error = %e, "cannot write a checkpoint; trying again"),
+            }
+        }
+        if now >= next_sweep && (sweep_wanted || leader.sweeper.lock().is_waiting()) {
+            next_sweep = now + (leader.options.gc_grace / 2).max(TICK);
+            sweep_wanted = false;
+            if let Err(e) = leader.sweep().await {
+                tracing::warn!(error = %e, "cannot collect garbage; trying again");
+                sweep_wanted = true;
+            }
+        }
+    }
+}
+
+impl Leader {
+    /// Whose attempt a record is. Slots that hold no batch are nobody's.
+    fn mark(&self, record: &Record) -> (Epoch, Nonce) {
+        match record {
+            Record::Batch(batch) => (batch.epoch, batch.nonce),
+            _ => (self.epoch, Nonce(0)),
+        }
+    }
+
+    async fn apply_decided(&self) -> Result<()> {
+        const AT_ONCE: usize = 64;
+        loop {
+            let mut records: Vec<Record> = Vec::new();
+            let mut first = Slot(0);
+            {
+                let mut inner = self.inner.lock();
+                while records.len() < AT_ONCE
+                    && let Some((slot, record)) = inner.sequencer.take_decided()
+                {
+                    if records.is_empty() {
+                        first = slot;
+                    }
+                    records.push(record);
+                }
+            }
+            if records.is_empty() {
+                return Ok(());
+            }
+            let marks: Vec<_> = records.iter().map(|r| self.mark(r)).collect();
+            let applied = self.replica.apply(first, records).await?;
+            let mut inner = self.inner.lock();
+            for (i, (applied, (epoch, nonce))) in applied.into_iter().zip(marks).enumerate() {
+                let slot = Slot(first.0 + i as u64);
+                for waiter in inner.waiters.remove(&slot).into_iter().flatten() {
+                    // An owner that went away needs no answer.
+                    let _ = waiter.send(applied.clone());
+                }
+                inner.outcomes.insert(slot, (epoch, nonce, applied));
+            }
+            while inner.outcomes.len() > REMEMBERED_OUTCOMES {
+                inner.outcomes.pop_first();
+            }
+            let decided = Slot(inner.sequencer.next_slot().0 - inner.sequencer.undecided() as u64);
+            inner.sequencer.forget(decided, REMEMBERED_RESERVATIONS);
+        }
+    }
+
+    /// Writes a checkpoint of what is applied, if it is newer than the last.
+    pub async fn checkpoint(&self) -> Result<()> {
+        let _one_at_a_time = self.checkpointing.lock().await;
+        self.not_failed()?;
+        let state = self.replica.watch().borrow().clone();
+        let base = self.roots.lock().newest.clone();
+        if base.as_ref().is_some_and(|b| b.state.slot >= state.slot) {
+            return Ok(());
+        }
+        let job = self.job();
+        let written =
+            checkpoint::write(self.store.as_ref(), base.as_ref(), state, &job, self.options.rules).await;
+        let written = self.note(written)?;
+        tracing::debug!(slot = %written.state.slot, "checkpoint");
+        let mut roots = self.roots.lock();
+        *roots = Roots { previous: roots.newest.take(), newest: Some(written) };
+        Ok(())
+    }
+
+    /// Removes what nothing has needed for the grace period. Returns how many objects went.
+    pub async fn sweep(&self) -> Result<usize> {
+        let mut listed = Vec::new();
+        for prefix in [keys::PARTS, keys::WAL, keys::CHECKPOINTS] {
+            listed.extend(list_all(self.store.as_ref(), prefix).await?.into_iter().map(|o| o.key));
+        }
+        // After the list and in this order: a job that ended before it was looked for is in the state.
+        let live = self.live_jobs.lock().clone();
+        let state = self.replica.watch().borrow().clone();
+        let due = {
+            let roots = self.roots.lock();
+            let (Some(newest), Some(previous)) = (&roots.newest, &roots.previous) else { return Ok(0) };
+            let Some(needs) = Needs::of(self.epoch, &state, newest, previous, live, self.options.rules) else {
+                return Ok(0);
+            };
+            let garbage = listed.into_iter().filter(|key| needs.is_garbage(key)).collect();
+            self.sweeper.lock().due(garbage, self.clock.now(), self.options.gc_grace)
+        };
+        if due.is_empty() {
+            return Ok(0);
+        }
+        self.note(self.proofs.ask().await)?;
+        for key in &due {
+            self.store.delete(key).await.map_err(MetaError::from)?;
+            self.sweeper.lock().removed(key);
+        }
+        tracing::debug!(objects = due.len(), "collected garbage");
+        Ok(due.len())
+    }
+}

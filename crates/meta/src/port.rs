@@ -1,0 +1,67 @@
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use lodestone_manifest::{Applied, Batch, Epoch, JobId, Nonce, Reservation, ReserveRequest, Slot, State};
+use tokio::sync::watch;
+
+use crate::Result;
+
+/// How fresh a state must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consistency {
+    /// Holds every write acknowledged before the question was asked.
+    Strong,
+    /// What this process knows.
+    Eventual,
+}
+
+/// What ingest, query and compact see of the meta group.
+#[async_trait]
+pub trait Meta: Send + Sync + std::fmt::Debug {
+    /// Reserves the next slot.
+    async fn reserve(&self, request: ReserveRequest) -> Result<Reservation>;
+
+    /// Says that the slot's object was written, and waits until it is decided. `batch` is what it holds.
+    async fn commit(&self, slot: Slot, batch: Batch) -> Result<Applied>;
+
+    /// Says that the slot's object could not be written, or not surely, and waits until the leader has found
+    /// out or has closed the slot. [`Applied::Void`] means that the write may be sent again in another slot.
+    async fn contest(&self, slot: Slot, epoch: Epoch, nonce: Nonce) -> Result<Applied>;
+
+    /// The state, as fresh as asked.
+    async fn read(&self, consistency: Consistency) -> Result<Arc<State>>;
+
+    /// The state as it is applied here.
+    fn watch(&self) -> watch::Receiver<Arc<State>>;
+
+    /// Starts a job that writes parts. They are safe from garbage collection until the job is dropped, which must
+    /// not happen before its slot is decided.
+    async fn begin_job(&self) -> Result<Job>;
+}
+
+/// A job that writes parts.
+#[derive(Debug)]
+pub struct Job {
+    /// Its epoch; what it proposes is refused under any other.
+    pub epoch: Epoch,
+    /// Its number, part of the names of what it writes.
+    pub id: JobId,
+    live: Arc<parking_lot::Mutex<std::collections::BTreeSet<JobId>>>,
+}
+
+impl Job {
+    pub(crate) fn new(
+        epoch: Epoch,
+        id: JobId,
+        live: Arc<parking_lot::Mutex<std::collections::BTreeSet<JobId>>>,
+    ) -> Self {
+        live.lock().insert(id);
+        Self { epoch, id, live }
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        self.live.lock().remove(&self.id);
+    }
+}
