@@ -13,8 +13,8 @@ class LocalStore:
 
     kind = "local"
 
-    def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="lodestone-store-"))
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path or Path(tempfile.mkdtemp(prefix="lodestone-store-"))
 
     def arguments(self) -> list[str]:
         """What the command line says about the store."""
@@ -51,21 +51,22 @@ class MinioStore:
 
     kind = "minio"
 
-    def __init__(self, minio: Minio, access_key: str = ACCESS_KEY, secret_key: str = SECRET_KEY) -> None:
+    def __init__(self, minio: Minio, *, secret_key: str = SECRET_KEY, endpoint: str | None = None) -> None:
         self._minio = minio
-        self._keys = access_key, secret_key
+        self._secret_key = secret_key
+        self.endpoint = endpoint or minio.endpoint
         self.bucket = f"t{uuid.uuid4().hex[:16]}"
         self.prefix = "data"
         minio.s3.make_bucket(self.bucket)
 
     def arguments(self) -> list[str]:
         """What the command line says about the store."""
-        return ["--store", f"s3://{self.bucket}/{self.prefix}", "--s3-endpoint", self._minio.endpoint]
+        return ["--store", f"s3://{self.bucket}/{self.prefix}", "--s3-endpoint", self.endpoint]
 
     def environment(self) -> dict[str, str]:
         """What the environment says about it."""
-        access_key, secret_key = self._keys
-        return {"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret_key, "AWS_REGION": "us-east-1"}
+        keys = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": self._secret_key}
+        return keys | {"AWS_REGION": "us-east-1"}
 
     def objects(self) -> dict[str, int]:
         """Every object with its size."""

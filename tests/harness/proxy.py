@@ -1,0 +1,92 @@
+"""A proxy in front of an S3 endpoint that refuses what a test wants refused."""
+
+import http.client
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+WRITES = {"PUT", "POST", "DELETE"}
+REFUSALS = {
+    "read-only": (403, "AccessDenied", "Access Denied."),
+    "forbidden": (403, "InvalidAccessKeyId", "The access key does not exist."),
+    "full": (507, "XMinioStorageFull", "Storage backend has reached its minimum free drive threshold."),
+    "down": (503, "SlowDown", "Resource requested is unreadable, please reduce your request rate."),
+}
+
+
+class Proxy:
+    """Forwards everything while `mode` is `pass`; see `REFUSALS` for the others, and `hang up` closes connections."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.mode = "pass"
+        self.refused = 0
+        self._target = endpoint.split("//", 1)[1]
+        proxy = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle_one_request(self) -> None:
+                try:
+                    super().handle_one_request()
+                except OSError:
+                    self.close_connection = True
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+            def _serve(self) -> None:
+                proxy._serve(self)
+
+            do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _serve
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def stop(self) -> None:
+        """Closes the port."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _serve(self, request: BaseHTTPRequestHandler) -> None:
+        body = request.rfile.read(int(request.headers.get("content-length", 0)))
+        mode = self.mode
+        if mode == "hang up":
+            self.refused += 1
+            request.close_connection = True
+        elif mode != "pass" and (mode in ("forbidden", "down") or request.command in WRITES):
+            self.refused += 1
+            status, code, message = REFUSALS[mode]
+            text = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+            self._answer(request, status, {"content-type": "application/xml"}, text.encode())
+        else:
+            self._forward(request, body)
+
+    def _forward(self, request: BaseHTTPRequestHandler, body: bytes) -> None:
+        # The host header stays as the client signed it.
+        connection = http.client.HTTPConnection(self._target, timeout=60)
+        connection.putrequest(request.command, request.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in request.headers.items():
+            if name.lower() != "connection":
+                connection.putheader(name, value)
+        connection.endheaders(body)
+        answer = connection.getresponse()
+        content = answer.read()
+        headers = {k: v for k, v in answer.getheaders() if k.lower() not in ("connection", "transfer-encoding", "date")}
+        self._answer(request, answer.status, headers, content)
+        connection.close()
+
+    def _answer(self, request: BaseHTTPRequestHandler, status: int, headers: dict[str, str], body: bytes) -> None:
+        request.send_response_only(status)
+        lengths = [name for name in headers if name.lower() == "content-length"]
+        if request.command != "HEAD" or not lengths:
+            for name in lengths:
+                del headers[name]
+            headers["Content-Length"] = str(len(body))
+        for name, value in headers.items():
+            request.send_header(name, value)
+        request.end_headers()
+        if request.command != "HEAD":
+            request.wfile.write(body)
