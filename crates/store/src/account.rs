@@ -1,0 +1,151 @@
+//! Counts what one query costs: requests, bytes, and how many of them had to wait for another.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::error::Result;
+use crate::port::{ObjectInfo, ObjectMeta, Store};
+
+/// What one piece of work asked of the store.
+///
+/// A *dependent trip* is a step of the longest chain of requests each of which began after the one before it
+/// had been answered. Requests sent together share a trip. A request that was merely held back until another
+/// returned lengthens the chain too, as it lengthens the wait.
+#[derive(Debug, Default)]
+pub struct Account {
+    gets: AtomicU64,
+    puts: AtomicU64,
+    heads: AtomicU64,
+    lists: AtomicU64,
+    bytes: AtomicU64,
+    /// The longest chain among requests that were answered.
+    trips: AtomicU64,
+}
+
+/// An [`Account`] at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Reads of whole objects and of ranges.
+    pub gets: u64,
+    /// Writes and removals.
+    pub puts: u64,
+    /// Questions for size and time.
+    pub heads: u64,
+    /// Lists.
+    pub lists: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// The longest chain of requests that waited for each other.
+    pub trips: u64,
+}
+
+impl Account {
+    /// What was used so far, by requests that were answered.
+    pub fn usage(&self) -> Usage {
+        Usage {
+            gets: self.gets.load(Relaxed),
+            puts: self.puts.load(Relaxed),
+            heads: self.heads.load(Relaxed),
+            lists: self.lists.load(Relaxed),
+            bytes: self.bytes.load(Relaxed),
+            trips: self.trips.load(Relaxed),
+        }
+    }
+
+    async fn charge<T>(&self, counter: &AtomicU64, request: impl Future<Output = T>) -> T {
+        counter.fetch_add(1, Relaxed);
+        let depth = self.trips.load(Relaxed) + 1;
+        let reply = request.await;
+        self.trips.fetch_max(depth, Relaxed);
+        reply
+    }
+
+    fn received(&self, reply: &Result<Bytes>) {
+        if let Ok(bytes) = reply {
+            self.bytes.fetch_add(bytes.len() as u64, Relaxed);
+        }
+    }
+}
+
+/// A store whose requests are charged to one [`Account`]; made anew for each piece of work.
+#[derive(Debug, Clone)]
+pub struct Accounted {
+    inner: Arc<dyn Store>,
+    account: Arc<Account>,
+}
+
+impl Accounted {
+    /// Charges what goes to `inner` to `account`.
+    pub fn new(inner: Arc<dyn Store>, account: Arc<Account>) -> Self {
+        Self { inner, account }
+    }
+}
+
+#[async_trait]
+impl Store for Accounted {
+    async fn put_new(&self, key: &str, bytes: Bytes) -> Result<()> {
+        self.account.charge(&self.account.puts, self.inner.put_new(key, bytes)).await
+    }
+
+    async fn put(&self, key: &str, bytes: Bytes) -> Result<()> {
+        self.account.charge(&self.account.puts, self.inner.put(key, bytes)).await
+    }
+
+    async fn get(&self, key: &str) -> Result<Bytes> {
+        let reply = self.account.charge(&self.account.gets, self.inner.get(key)).await;
+        self.account.received(&reply);
+        reply
+    }
+
+    async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes> {
+        if range.is_empty() {
+            return self.inner.get_range(key, range).await;
+        }
+        let reply = self.account.charge(&self.account.gets, self.inner.get_range(key, range)).await;
+        self.account.received(&reply);
+        reply
+    }
+
+    async fn head(&self, key: &str) -> Result<ObjectMeta> {
+        self.account.charge(&self.account.heads, self.inner.head(key)).await
+    }
+
+    async fn list(&self, prefix: &str, start_after: Option<&str>, limit: usize) -> Result<Vec<ObjectInfo>> {
+        self.account.charge(&self.account.lists, self.inner.list(prefix, start_after, limit)).await
+    }
+
+    async fn delete(&self, key: &str) -> Result<()> {
+        self.account.charge(&self.account.puts, self.inner.delete(key)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::MemoryStore;
+    use crate::simulated::Simulated;
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_sent_together_are_one_trip_and_requests_in_turn_are_many() {
+        let memory: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        memory.put("a", Bytes::from_static(b"0123456789")).await.unwrap();
+        let account = Arc::new(Account::default());
+        let slow: Arc<dyn Store> = Arc::new(Simulated::latency_only(memory, 1));
+        let store = Accounted::new(slow, account.clone());
+
+        let together = (0..8).map(|i| store.get_range("a", i..i + 1));
+        futures::future::try_join_all(together).await.unwrap();
+        assert_eq!(account.usage(), Usage { gets: 8, bytes: 8, trips: 1, ..Usage::default() });
+
+        store.head("a").await.unwrap();
+        let (_, _) = tokio::join!(store.get("a"), store.list("", None, 1));
+        let expected = Usage { gets: 9, heads: 1, lists: 1, bytes: 18, trips: 3, ..Usage::default() };
+        assert_eq!(account.usage(), expected);
+    }
+}
