@@ -12,6 +12,14 @@ pub fn validate_key(op: Op, key: &str) -> Result<()> {
     fault(key).map_or(Ok(()), |why| Err(StoreError::new(op, StoreErrorKind::Invalid, key, why)))
 }
 
+/// Whether any key can start with `prefix`; some services refuse to list what cannot.
+pub(crate) fn is_key_prefix(prefix: &str) -> bool {
+    let directory = prefix.rfind('/').map_or("", |slash| &prefix[..slash]);
+    !prefix.starts_with('/')
+        && (directory.is_empty() || fault(directory).is_none())
+        && !prefix.chars().any(char::is_control)
+}
+
 fn fault(key: &str) -> Option<&'static str> {
     if key.is_empty() {
         return Some("a key must not be empty");
@@ -51,6 +59,16 @@ mod tests {
         let longer = "x/".repeat(451) + "x";
         for bad in ["", "/", "/a", "a/", "a//b", ".", "a/../b", "a\nb", "a\0", ".staging/x", &long, &longer] {
             assert!(validate_key(Op::Put, bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_good_if_some_key_starts_with_it() {
+        for good in ["", "a", "a/", "a/b", "a/.", "a/..", ".stag"] {
+            assert!(is_key_prefix(good), "{good}");
+        }
+        for bad in ["/", "/a", "a//", "a//b", "../a", "a/../", "./", "a\n", ".staging/"] {
+            assert!(!is_key_prefix(bad), "{bad:?}");
         }
     }
 }

@@ -1,15 +1,28 @@
 //! What S3 answers, and what becomes of it: against a server on this machine that says what it is told.
 
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use bytes::Bytes;
-use lodestone_store::{OpenOptions, Store, StoreErrorKind, open};
+use lodestone_store::{OpenOptions, Store, StoreErrorKind, open, probe, system_clock};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+/// Credentials reach a store by the environment alone.
+fn set_credentials() {
+    static SET: Once = Once::new();
+    SET.call_once(|| {
+        // SAFETY: no test of this binary gets further before this is done, and nothing changes them after.
+        unsafe {
+            std::env::set_var("AWS_ACCESS_KEY_ID", "key");
+            std::env::set_var("AWS_SECRET_ACCESS_KEY", "secret");
+        }
+    });
+}
+
 /// A store whose server answers every request with `answer`, and hangs up; an empty one hangs instead.
 async fn store_that_hears(answer: String) -> Arc<dyn Store> {
+    set_credentials();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
@@ -24,11 +37,6 @@ async fn store_that_hears(answer: String) -> Arc<dyn Store> {
             open.push(stream);
         }
     });
-    // SAFETY: every test of this binary sets the same values, before it opens its first store.
-    unsafe {
-        std::env::set_var("AWS_ACCESS_KEY_ID", "key");
-        std::env::set_var("AWS_SECRET_ACCESS_KEY", "secret");
-    }
     let options = OpenOptions {
         s3_endpoint: Some(endpoint),
         request_timeout: Duration::from_millis(500),
@@ -141,7 +149,21 @@ async fn silence_and_no_server_at_all() {
     assert_eq!(error.kind, StoreErrorKind::Timeout, "{error}");
     assert!(error.outcome_unknown());
 
+    set_credentials();
     let options = OpenOptions { s3_endpoint: Some("http://127.0.0.1:1".into()), ..OpenOptions::default() };
     let error = open("s3://bucket", &options).unwrap().get("a").await.unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::Transient, "{error}");
+}
+
+#[tokio::test]
+async fn the_probe_tells_wrong_credentials_and_a_missing_bucket_apart() {
+    for (status, code, words) in [
+        ("403 Forbidden", "InvalidAccessKeyId", "check credentials and permissions"),
+        ("404 Not Found", "NoSuchBucket", "the bucket `bucket` does not exist"),
+        ("301 Moved Permanently", "PermanentRedirect", "region"),
+    ] {
+        let store = store_that_hears(failure(status, code)).await;
+        let error = probe(store.as_ref(), &system_clock(), 1).await.unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+    }
 }

@@ -2,7 +2,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::key::STAGING;
+use crate::key::{STAGING, is_key_prefix};
 use crate::port::{ObjectInfo, unix_ms};
 
 /// Up to `limit` objects below `root`, as the port's list wants them. Only directories that can hold one of
@@ -15,9 +15,8 @@ pub(super) fn page(
 ) -> io::Result<Vec<ObjectInfo>> {
     let top = prefix.rfind('/').map_or("", |slash| &prefix[..=slash]);
     let mut walk = Walk { root, prefix, start_after, limit, page: Vec::new() };
-    // No key has such segments, and a path must not leave the root by them.
-    let escapes = prefix.contains('\0') || top.split_terminator('/').any(|s| matches!(s, "" | "." | ".."));
-    if !escapes && limit > 0 {
+    // What no key starts with could lead out of the root.
+    if is_key_prefix(prefix) && limit > 0 {
         walk.visit(top)?;
     }
     Ok(walk.page)

@@ -254,6 +254,24 @@ mod tests {
         assert!(store.list("", None, 10).await.unwrap().is_empty());
     }
 
+    /// A staging directory on another device, from which no link leads to the keys.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn without_hard_links_a_create_says_so() {
+        use std::os::unix::fs::{MetadataExt, symlink};
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm").unwrap());
+        let device = |path: &Path| fs::metadata(path).unwrap().dev();
+        if device(dir.path()) == device(other.path()) {
+            eprintln!("skipped: needs two devices");
+            return;
+        }
+        symlink(other.path(), dir.path().join(STAGING)).unwrap();
+        let error = open(dir.path()).put_new("a", Bytes::new()).await.unwrap_err();
+        assert_eq!(error.kind, StoreErrorKind::Invalid);
+        assert!(error.to_string().contains("no hard links"), "{error}");
+        assert_eq!(fs::read_dir(other.path()).unwrap().count(), 0);
+    }
+
     #[test]
     fn a_file_in_place_of_the_root_is_a_clear_error() {
         let dir = tempfile::tempdir().unwrap();

@@ -22,7 +22,7 @@ use object_store::{
 
 use self::classify::store_error;
 use crate::error::{Op, Result, StoreError, StoreErrorKind};
-use crate::key::validate_key;
+use crate::key::{is_key_prefix, validate_key};
 use crate::open::OpenOptions;
 use crate::port::{ObjectInfo, ObjectMeta, Store, beyond_the_end, exact_length, range_is_empty};
 
@@ -159,6 +159,9 @@ impl Store for S3Store {
 
     async fn list(&self, prefix: &str, start_after: Option<&str>, limit: usize) -> Result<Vec<ObjectInfo>> {
         let mut page: Vec<ObjectInfo> = Vec::new();
+        if !is_key_prefix(prefix) {
+            return Ok(page);
+        }
         let mut token = None;
         while page.len() < limit {
             let options = PaginatedListOptions {
