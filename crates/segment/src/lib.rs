@@ -30,7 +30,7 @@ mod schema;
 mod vectors;
 mod writer;
 
-pub use fields::FieldIndexReader;
+pub use fields::build_field_index_part;
 pub use ids::IdColumn;
 pub use lodestone_manifest::SegmentId;
 pub use merge::{MergeInput, merge};

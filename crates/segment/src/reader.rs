@@ -3,12 +3,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use lodestone_index::FieldIndexReader;
 use lodestone_types::{Error, JsonPath, Payload, PointId, Result};
 use roaring::RoaringBitmap;
 use tokio::sync::OnceCell;
 
 use crate::bitmap;
-use crate::fields::{self, FieldIndexReader};
+use crate::fields;
 use crate::ids::IdColumn;
 use crate::meta::{PartKind, PartMeta, SectionKind, SegmentMeta};
 use crate::part::PartBytes;

@@ -100,7 +100,7 @@ impl SegmentWriter {
         for (name, writer) in self.vectors {
             drafts.push(writer.finish(&name, self.rows)?);
         }
-        drafts.extend(self.fields.finish(self.rows)?);
+        drafts.extend(self.fields.finish(self.rows));
         let mut object = ObjectWriter::new(object_key);
         object.reserve(drafts.iter().map(PartDraft::size).sum());
         let parts = drafts.into_iter().map(|draft| object.add(draft)).collect::<Result<_>>()?;

@@ -7,9 +7,10 @@ use std::sync::{Arc, LazyLock};
 use bytes::Bytes;
 use common::*;
 use lodestone_segment::{
-    PartKind, PartMeta, SectionKind, SegmentMeta, SegmentReader, delete_bitmap_part, list_parts,
+    PartKind, PartMeta, SectionKind, SegmentMeta, SegmentReader, SegmentSchema, delete_bitmap_part,
+    list_parts,
 };
-use lodestone_types::{Error, ErrorKind, PointId};
+use lodestone_types::{Error, ErrorKind, FieldIndex, FieldIndexKind, PointId};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -34,7 +35,10 @@ fn write_one() -> Written {
         .map(|n| PointId::Num(n * n))
         .chain((0..50).map(|n| PointId::Uuid(uuid::Uuid::from_u128(n))));
     let model: Model = ids.zip(0..).map(|(id, n)| (id, row(n))).collect();
-    let (object, meta) = write(&model, &schema(), "segment", 1);
+    let fields = [("text", FieldIndexKind::Text), ("n", FieldIndexKind::Integer)]
+        .map(|(path, kind)| (path.parse().unwrap(), FieldIndex { kind, params: None }));
+    let schema = SegmentSchema { fields: fields.into(), ..schema() };
+    let (object, meta) = write(&model, &schema, "segment", 1);
     let (deletes, part) = delete_bitmap_part("deletes", &[1, 5, 4000].into_iter().collect()).unwrap();
     (vec![("segment", object), ("deletes", deletes)], meta.with_part(part))
 }
