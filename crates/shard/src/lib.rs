@@ -1,0 +1,50 @@
+//! What does this shard hold at LSN n? The rows of its segments, and over them the tail of the log.
+//!
+//! | question | where |
+//! | --- | --- |
+//! | what was written since the last fold? | [`Memtable`], [`TailEntry`] |
+//! | what does one operation do to a row? | [`Change`], [`apply_payload_delta`] |
+//! | which row does a point have? | [`ShardView`] |
+//! | which rows match a filter? | [`Selection`], and on it: nearest, count, pages, samples |
+//! | what is in a row? | [`RowReader`], [`ShardView::records`] |
+//! | how do several shards answer as one? | [`merge`] |
+//! | what does a fold write? | [`ShardView::fold`] |
+//!
+//! Reads are exact and deterministic: equal scores are ordered by id. They are pure: what they read is loaded before,
+//! by the `load` methods, the only `async` ones. They use rayon's threads, so call them there ([`on_pool`] does) or
+//! on a thread that may block, never on one that drives I/O.
+
+mod best;
+mod cancel;
+mod change;
+mod fold;
+mod loading;
+mod memtable;
+mod merge;
+mod nearest;
+mod order;
+mod overlay;
+mod pages;
+mod rows;
+mod schema;
+mod select;
+mod selection;
+mod tail;
+mod view;
+
+pub use best::{Best, Scored};
+pub use cancel::Cancel;
+pub use change::{Change, PayloadDelta, apply_payload_delta, parse_payload, payload_text};
+pub use fold::{Fold, FoldedRow};
+pub use loading::on_pool;
+pub use memtable::{Memtable, TailBatch, TailOptions};
+pub use merge::{ScoredId, merge, merge_pages, nearest_first};
+pub use nearest::{Hit, Nearest};
+pub use order::{Ordered, ValueOrder};
+pub use pages::{FoundAt, Sampled};
+pub use rows::RowReader;
+pub use schema::{ShardSchema, VectorShape, element_of, metric_of};
+pub use select::PayloadPicker;
+pub use selection::Selection;
+pub use tail::{Patches, TailEntry, TailRow};
+pub use view::{Found, ShardView};

@@ -1,0 +1,133 @@
+//! Bringing in what reads need, so that the reads themselves need no I/O. Parts are loaded whole and once; loading
+//! what is there costs nothing.
+
+use lodestone_segment::PartKind;
+use lodestone_types::{Error, FieldIndex, FieldIndexKind, JsonPath, Result, VectorSelector};
+
+use crate::order::ValueOrder;
+use crate::select::PayloadPicker;
+use crate::selection::Selection;
+use crate::view::{Found, Place, ShardView};
+
+impl ShardView {
+    /// Ids and deletes: enough for [`ShardView::find`].
+    pub async fn load_masks(&self) -> Result<()> {
+        self.load_everywhere(&[PartKind::Ids, PartKind::Deletes]).await
+    }
+
+    /// The vectors called `name`, of all rows.
+    pub async fn load_vector(&self, name: &str) -> Result<()> {
+        self.load_everywhere(&[PartKind::Vector(name.to_owned())]).await
+    }
+
+    /// What the selectors show of these rows.
+    pub async fn load_records(
+        &self,
+        found: &[Found],
+        payload: &PayloadPicker,
+        vectors: &VectorSelector,
+    ) -> Result<()> {
+        let mut kinds: Vec<PartKind> = match vectors {
+            VectorSelector::None => Vec::new(),
+            VectorSelector::All => self.schema().vectors().keys().cloned().map(PartKind::Vector).collect(),
+            VectorSelector::Names(names) => names.iter().cloned().map(PartKind::Vector).collect(),
+        };
+        if !payload.is_nothing() {
+            kinds.push(PartKind::Payload);
+        }
+        let mut touched = vec![false; self.segment_count()];
+        for found in found {
+            if let Place::Segment { segment, .. } | Place::Patched { segment, .. } = found.place {
+                touched[segment] = true;
+            }
+        }
+        let touched = touched.iter().enumerate().filter(|(_, touched)| **touched);
+        let loading = touched.map(|(segment, _)| self.reader(segment).load(&kinds));
+        futures::future::try_join_all(loading).await?;
+        Ok(())
+    }
+
+    /// The values of an order: its index where a segment has it, else payloads.
+    pub async fn load_order(&self, order: &ValueOrder) -> Result<()> {
+        let segments = (0..self.segment_count()).map(|segment| async move {
+            let reader = self.reader(segment);
+            reader.load(&[self.index_part(order.key())]).await?;
+            if !self.ordered_index(segment, order)? || self.has_patched(segment)? {
+                reader.load(&[PartKind::Payload]).await?;
+            }
+            Ok(())
+        });
+        futures::future::try_join_all(segments).await?;
+        Ok(())
+    }
+
+    /// Everything, as a fold or a merge needs it.
+    pub async fn load_all(&self) -> Result<()> {
+        futures::future::try_join_all(self.segments().map(|reader| reader.load_all())).await?;
+        Ok(())
+    }
+
+    /// Whether a segment has an index that gives the values of `order`. Needs that index.
+    pub(crate) fn ordered_index(&self, segment: usize, order: &ValueOrder) -> Result<bool> {
+        let index = self.reader(segment).field_index(order.key())?;
+        Ok(index.is_some_and(|index| index.definition().kind == order.kind()))
+    }
+
+    fn has_patched(&self, segment: usize) -> Result<bool> {
+        Ok(!self.overlay(segment)?.patched_rows(self.reader(segment))?.is_empty())
+    }
+
+    async fn load_everywhere(&self, kinds: &[PartKind]) -> Result<()> {
+        futures::future::try_join_all(self.segments().map(|reader| reader.load(kinds))).await?;
+        Ok(())
+    }
+
+    /// The kind of part that is the index of `path`; a segment has at most one.
+    fn index_part(&self, path: &JsonPath) -> PartKind {
+        let any = || FieldIndex { kind: FieldIndexKind::Keyword, params: None };
+        let index = self.schema().segment().fields.get(path).cloned().unwrap_or_else(any);
+        PartKind::FieldIndex { path: path.clone(), index }
+    }
+}
+
+impl Selection {
+    /// What it takes to decide the filter: ids and deletes, indexes, and payloads only where indexes leave
+    /// something open.
+    pub async fn load(&self) -> Result<()> {
+        let mut kinds = vec![PartKind::Ids, PartKind::Deletes];
+        if let Some(plan) = self.plan() {
+            kinds.extend(plan.indexes().into_iter().map(|path| self.view().index_part(path)));
+            kinds.extend(self.vector_names().map(PartKind::Vector));
+        }
+        self.view().load_everywhere(&kinds).await?;
+        if !self.plan().is_some_and(|plan| plan.evaluator().needs_payload()) {
+            return Ok(());
+        }
+        let selection = self.clone();
+        let open = on_pool(move || selection.open_segments()).await??;
+        let loading = open.iter().map(|segment| self.view().reader(*segment).load(&[PartKind::Payload]));
+        futures::future::try_join_all(loading).await?;
+        Ok(())
+    }
+
+    /// The segments with rows that only their payload decides.
+    fn open_segments(&self) -> Result<Vec<usize>> {
+        let mut open = Vec::new();
+        for segment in 0..self.view().segment_count() {
+            if !self.narrowed(segment)?.is_exact() || self.view().has_patched(segment)? {
+                open.push(segment);
+            }
+        }
+        Ok(open)
+    }
+}
+
+/// Runs work that takes a processor for a while on rayon's threads, and waits for it without holding a thread.
+pub async fn on_pool<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    let (done, waiting) = futures::channel::oneshot::channel();
+    rayon::spawn(move || {
+        // Nobody waiting any more is no reason to fail.
+        let _ = done.send(work());
+    });
+    waiting.await.map_err(|_| Error::internal("a task was broken off"))
+}

@@ -1,0 +1,204 @@
+//! The current view of every shard in use: follows the manifest, reads the tail from the log, reuses what it has.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use lodestone_manifest::{Collection, Shard, ShardId, SliceHeader, Slot, State, TailRange};
+use lodestone_segment::{Fetch, SegmentMeta, SegmentReader};
+use lodestone_store::{PartCache, Store};
+use lodestone_types::{Error, Result};
+use lodestone_wal::{Op, SlotCache, decode_slice, keys, object};
+use parking_lot::Mutex;
+
+use crate::memtable::Memtable;
+use crate::schema::ShardSchema;
+use crate::view::ShardView;
+
+/// A shard as it was at one state.
+#[derive(Clone)]
+pub struct Snapshot {
+    /// The state's slot.
+    pub slot: Slot,
+    /// The collection's settings.
+    pub collection: Arc<Collection>,
+    /// The manifest that the view shows; its segments are the view's, in the same order.
+    pub manifest: Arc<Shard>,
+    /// The rows.
+    pub view: ShardView,
+}
+
+/// Where views get their bytes from.
+#[derive(Debug)]
+struct Source {
+    store: Arc<dyn Store>,
+    parts: Arc<PartCache>,
+    slots: Arc<SlotCache>,
+}
+
+/// Views of shards, made when first asked for and kept current from then on.
+pub struct Views {
+    source: Arc<Source>,
+    shards: Mutex<HashMap<ShardId, Arc<Entry>>>,
+}
+
+#[derive(Default)]
+struct Entry {
+    current: Mutex<Option<Snapshot>>,
+    updating: tokio::sync::Mutex<()>,
+}
+
+impl Views {
+    /// Views over what `store` holds. Parts come through `parts`; tails through `slots`, where it has them.
+    pub fn new(store: Arc<dyn Store>, parts: Arc<PartCache>, slots: Arc<SlotCache>) -> Self {
+        Self { source: Arc::new(Source { store, parts, slots }), shards: Mutex::default() }
+    }
+
+    /// The view of `shard` at `state`, or at a later state that was asked for before.
+    pub async fn snapshot(&self, state: &State, shard: ShardId) -> Result<Snapshot> {
+        let missing = || Error::not_found("Not found: the collection was deleted");
+        let entry = {
+            let mut shards = self.shards.lock();
+            if !state.shards.contains_key(&shard) {
+                shards.remove(&shard);
+                return Err(missing());
+            }
+            shards.entry(shard).or_default().clone()
+        };
+        if let Some(current) = entry.current_at(state, shard) {
+            return Ok(current);
+        }
+        let _one_at_a_time = entry.updating.lock().await;
+        if let Some(current) = entry.current_at(state, shard) {
+            return Ok(current);
+        }
+        let manifest = state.shards.get(&shard).ok_or_else(missing)?;
+        let collection = state.collections.get(&shard.collection()).ok_or_else(missing)?;
+        let before = entry.current.lock().clone();
+        let view = self.source.view(before.as_ref(), collection, manifest).await?;
+        let next = Snapshot { slot: state.slot, collection: collection.clone(), manifest: manifest.clone(), view };
+        *entry.current.lock() = Some(next.clone());
+        Ok(next)
+    }
+
+    /// Forgets shards that no longer exist.
+    pub fn retain(&self, state: &State) {
+        self.shards.lock().retain(|shard, _| state.shards.contains_key(shard));
+    }
+}
+
+impl Entry {
+    /// The current snapshot, if nothing of the shard has changed up to `state`, or it is of a later state.
+    fn current_at(&self, state: &State, shard: ShardId) -> Option<Snapshot> {
+        let mut current = self.current.lock();
+        let snapshot = current.as_mut()?;
+        if snapshot.slot >= state.slot {
+            return Some(snapshot.clone());
+        }
+        let same = state.shards.get(&shard).is_some_and(|m| Arc::ptr_eq(m, &snapshot.manifest) || **m == *snapshot.manifest)
+            && state.collections.get(&shard.collection()).is_some_and(|c| Arc::ptr_eq(c, &snapshot.collection));
+        if !same {
+            return None;
+        }
+        snapshot.slot = state.slot;
+        Some(snapshot.clone())
+    }
+}
+
+impl Source {
+    async fn view(
+        self: &Arc<Self>,
+        before: Option<&Snapshot>,
+        collection: &Arc<Collection>,
+        manifest: &Shard,
+    ) -> Result<ShardView> {
+        let schema = match before {
+            Some(b) if Arc::ptr_eq(&b.collection, collection) => b.view.schema().clone(),
+            _ => schema(collection)?,
+        };
+        let unchanged = before.filter(|b| b.manifest.segments == manifest.segments && b.manifest.folded == manifest.folded);
+        let mut view = match unchanged {
+            Some(b) => b.view.with_schema(schema),
+            None => {
+                let memtable = match before {
+                    Some(b) => b.view.memtable().after_fold(manifest.folded.0)?,
+                    None => Memtable::new(manifest.folded.0),
+                };
+                ShardView::new(schema, self.segments(before, manifest)?, memtable)
+            }
+        };
+        for (slot, ranges) in tail_after(manifest, Slot(view.lsn())) {
+            let mut ops = Vec::new();
+            for range in ranges {
+                ops.extend(self.ops(slot, &range.slice).await?);
+            }
+            view = view.apply(slot.0, ops)?;
+        }
+        Ok(view)
+    }
+
+    fn segments(self: &Arc<Self>, before: Option<&Snapshot>, manifest: &Shard) -> Result<Vec<SegmentReader>> {
+        let known: HashMap<_, _> = before
+            .iter()
+            .flat_map(|b| b.manifest.segments.iter().zip(b.view.segments()))
+            .map(|(entry, reader)| (entry.id, (entry.revision, reader)))
+            .collect();
+        let open = |entry: &lodestone_manifest::SegmentEntry| match known.get(&entry.id) {
+            Some((revision, reader)) if *revision == entry.revision => Ok((*reader).clone()),
+            Some((_, reader)) => Ok(reader.with_meta(Arc::new(SegmentMeta::from_entry(entry)?))),
+            None => Ok(SegmentReader::open(Arc::new(SegmentMeta::from_entry(entry)?), self.clone())),
+        };
+        manifest.segments.iter().map(open).collect()
+    }
+
+    async fn ops(&self, slot: Slot, header: &SliceHeader) -> Result<Vec<Op>> {
+        let key = header.side.clone().unwrap_or_else(|| keys::wal(slot));
+        let damaged = |e: lodestone_wal::DecodeError| Error::damaged(format!("`{key}`: {e}"));
+        let remembered = if header.side.is_none() { self.slots.get(slot) } else { None };
+        let slice = match remembered {
+            Some(bytes) => object::slice(&bytes, header).map_err(damaged)?,
+            None => {
+                let range = header.offset..header.offset + header.len;
+                object::check_slice(self.store.get_range(&key, range).await?, header).map_err(damaged)?
+            }
+        };
+        decode_slice(slice).map_err(damaged)
+    }
+}
+
+/// The slices of the tail after `lsn`, those of one slot together.
+fn tail_after(manifest: &Shard, lsn: Slot) -> Vec<(Slot, Vec<TailRange>)> {
+    let start = lsn.max(manifest.folded);
+    let mut slots: Vec<(Slot, Vec<TailRange>)> = Vec::new();
+    let from = first_after(&manifest.tail, start);
+    for range in manifest.tail.iter().skip(from) {
+        match slots.last_mut() {
+            Some((slot, ranges)) if *slot == range.slot => ranges.push(range.clone()),
+            _ => slots.push((range.slot, vec![range.clone()])),
+        }
+    }
+    slots
+}
+
+/// The tail is in the order of slots and most often only its end is new, so look from the back.
+fn first_after(tail: &imbl::Vector<TailRange>, start: Slot) -> usize {
+    let mut at = tail.len();
+    while at > 0 && tail[at - 1].slot > start {
+        at -= 1;
+    }
+    at
+}
+
+fn schema(collection: &Collection) -> Result<Arc<ShardSchema>> {
+    let fields = collection.fields.iter().map(|(path, (index, _))| (path.clone(), index.clone())).collect();
+    Ok(Arc::new(ShardSchema::new(&collection.config.params, fields)?))
+}
+
+#[async_trait]
+impl Fetch for Source {
+    async fn fetch(&self, object: &str, range: Range<u64>) -> Result<Bytes> {
+        Ok(self.parts.get(&self.store, object, range, None).await?)
+    }
+}
