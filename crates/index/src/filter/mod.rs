@@ -40,6 +40,20 @@ impl RowView for Point {
     }
 }
 
+impl<R: RowView + ?Sized> RowView for &R {
+    fn id(&self) -> PointId {
+        (**self).id()
+    }
+
+    fn payload(&self) -> &Map<String, Value> {
+        (**self).payload()
+    }
+
+    fn has_vector(&self, name: &str) -> bool {
+        (**self).has_vector(name)
+    }
+}
+
 /// A filter, prepared.
 #[derive(Debug, Clone)]
 pub struct Evaluator {
@@ -72,7 +86,7 @@ enum Subject<'a> {
 impl<'a> Subject<'a> {
     fn payload(&self) -> &'a Map<String, Value> {
         match self {
-            Subject::Point(row) => row.payload(),
+            Subject::Point(row) => (*row).payload(),
             Subject::Element(object) => object,
         }
     }
