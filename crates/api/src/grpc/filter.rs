@@ -174,3 +174,7 @@ fn ring(message: proto::GeoLineString) -> Result<Vec<GeoPoint>> {
     check::geo_ring(&points)?;
     Ok(points)
 }
+
+#[cfg(test)]
+#[path = "filter_tests.rs"]
+mod tests;

@@ -1,11 +1,13 @@
 //! Qdrant's gRPC interface over any [`Engine`].
 //!
 //! Message types and the servers' routing come from the official Rust client, so what is served here is what
-//! the clients were generated from. A call passes `gate` (key, panics), then its service (`collections`,
+//! the clients were generated from. A call passes `gate` (key, limits,
+//! panics, counts), then its service (`collections`,
 //! `points`, `snapshots`, `health`), which turns the message into our types (`read`, `write`, `config`,
 //! `filter`, `point`, `value`), calls the engine and turns the answer back. What is not supported yet answers
 //! `UNIMPLEMENTED` and names itself.
 
+mod budget;
 mod collections;
 mod config;
 mod field_index;
@@ -14,6 +16,7 @@ mod gate;
 mod health;
 mod info;
 mod json;
+mod metrics;
 mod point;
 mod points;
 mod quantization;
@@ -42,6 +45,8 @@ use tonic::transport::server::TcpIncoming;
 use tonic::{Response, Status};
 use tonic_health::pb::health_server::HealthServer;
 
+pub use metrics::GrpcMetrics;
+
 use crate::Engine;
 use crate::auth::ApiKeys;
 
@@ -62,15 +67,27 @@ const MAX_SETTINGS_BYTES: usize = 4 << 20;
 /// How the interface is served.
 #[derive(Debug, Clone)]
 pub struct GrpcOptions {
-    /// Who may do what.
+    /// Who may do what. Default: everybody everything.
     pub keys: ApiKeys,
-    /// The largest message with points, after decompression.
+    /// The largest message with points, after decompression. Default: [`MAX_BODY_BYTES`].
     pub max_message_bytes: usize,
+    /// Bytes of all messages in work at once; more are told to come back. Default: 512 MiB.
+    pub max_bodies_bytes: usize,
+    /// Calls in work at once; more are told to come back. Health checks always pass. Default: 1024.
+    pub max_calls: usize,
+    /// Where calls are counted. Share it to show the counts among other metrics.
+    pub metrics: Arc<GrpcMetrics>,
 }
 
 impl Default for GrpcOptions {
     fn default() -> Self {
-        Self { keys: ApiKeys::default(), max_message_bytes: MAX_BODY_BYTES }
+        Self {
+            keys: ApiKeys::default(),
+            max_message_bytes: MAX_BODY_BYTES,
+            max_bodies_bytes: 512 << 20,
+            max_calls: 1024,
+            metrics: Arc::default(),
+        }
     }
 }
 
@@ -94,7 +111,7 @@ pub fn routes(engine: Arc<dyn Engine>, options: GrpcOptions) -> Routes {
         .add_service(snapshots)
         .add_service(version)
         .add_service(health);
-    let gate = middleware::from_fn_with_state(Arc::new(options.keys), gate::pass);
+    let gate = middleware::from_fn_with_state(Arc::new(gate::Gate::new(options)), gate::pass);
     Routes::from(routes.into_axum_router().layer(gate))
 }
 
