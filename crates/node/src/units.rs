@@ -70,6 +70,15 @@ pub fn format_bytes(bytes: u64) -> impl Display {
     format!("{}{unit}", bytes >> shift)
 }
 
+/// For people: `12.3 MiB`.
+pub fn approximate_bytes(bytes: u64) -> impl Display {
+    let units = [(1u64 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match units.into_iter().find(|(scale, _)| bytes >= *scale) {
+        Some((scale, unit)) => format!("{:.1} {unit}", bytes as f64 / scale as f64),
+        None => format!("{bytes} B"),
+    }
+}
+
 /// For `#[serde(deserialize_with)]` on durations.
 pub(crate) fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     deserializer.deserialize_str(Text(parse_duration, "a duration such as \"100ms\""))
@@ -132,6 +141,13 @@ mod tests {
         assert_eq!(parse_bytes("2MB"), Ok(2_000_000));
         for wrong in ["", "-1", "0.3", "MiB", "5 furlongs", "9999999999TiB"] {
             assert!(parse_bytes(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn people_see_one_digit_after_the_point() {
+        for (bytes, text) in [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (3 << 30, "3.0 GiB")] {
+            assert_eq!(approximate_bytes(bytes).to_string(), text);
         }
     }
 

@@ -68,9 +68,6 @@ pub struct CommonArgs {
 /// Flags of `serve`.
 #[derive(Debug, Clone, Default, Args)]
 pub struct ServeArgs {
-    /// Flags of every command.
-    #[command(flatten)]
-    pub common: CommonArgs,
     /// Address to listen on; anything but loopback is reachable by others [env: LODESTONE_HOST]
     /// [default: 127.0.0.1]
     #[arg(long, value_name = "HOST")]
@@ -99,6 +96,9 @@ pub struct ServeArgs {
     /// Start even if another process holds the store and answers; that one stops [env: LODESTONE_TAKE_OVER]
     #[arg(long)]
     pub take_over: bool,
+    /// Flags of every command.
+    #[command(flatten)]
+    pub common: CommonArgs,
 }
 
 /// Flags of `doctor`.

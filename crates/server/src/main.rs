@@ -2,7 +2,11 @@
 
 mod cli;
 mod config;
+mod doctor;
+mod paint;
+mod report;
 mod secret;
+mod store;
 mod telemetry;
 
 use std::process::ExitCode;
@@ -11,11 +15,12 @@ use clap::Parser;
 use cli::{Cli, Command, CommonArgs};
 use config::Config;
 use lodestone_types::{Error, Result};
+use tokio::runtime::Runtime;
 use toml::{Table, Value};
 
 fn main() -> ExitCode {
     match run(Cli::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) => {
             telemetry::fatal(&error);
             ExitCode::FAILURE
@@ -23,7 +28,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<()> {
+fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Serve(args) => {
             let _ = prepare(&args.common, args.settings(), Table::new())?;
@@ -34,8 +39,8 @@ fn run(command: Command) -> Result<()> {
             Err(Error::unsupported("not supported yet: demo"))
         }
         Command::Doctor(args) => {
-            let _ = prepare(&args.common, args.common.settings(), quiet())?;
-            Err(Error::unsupported("not supported yet: doctor"))
+            let config = prepare(&args.common, args.common.settings(), quiet())?;
+            runtime()?.block_on(doctor::run(&config)).map(status)
         }
         Command::Recover(args) => {
             let _ = prepare(&args.common, args.common.settings(), quiet())?;
@@ -43,9 +48,17 @@ fn run(command: Command) -> Result<()> {
         }
         Command::Version => {
             println!("lodestone {}", env!("CARGO_PKG_VERSION"));
-            Ok(())
+            Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+fn status(all_is_well: bool) -> ExitCode {
+    if all_is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn runtime() -> Result<Runtime> {
+    Runtime::new().map_err(|e| Error::internal(format!("the runtime cannot start: {e}")))
 }
 
 /// Commands that print for people log only what is wrong, unless told otherwise.

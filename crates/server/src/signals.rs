@@ -12,7 +12,8 @@ pub struct Signals {
 impl Signals {
     /// Catches them from now on.
     pub fn install() -> Result<Self> {
-        let catch = |kind| signal(kind).map_err(|e| Error::internal(format!("signals cannot be caught: {e}")));
+        let catch =
+            |kind| signal(kind).map_err(|e| Error::internal(format!("signals cannot be caught: {e}")));
         Ok(Self { terminate: catch(SignalKind::terminate())?, interrupt: catch(SignalKind::interrupt())? })
     }
 

@@ -52,10 +52,11 @@ pub fn read() -> Result<Demo> {
         let id = id.ok_or_else(|| broken("a point without an id".to_owned()))?;
         Ok(Point { id: PointId::Num(id), vectors: NamedVectors::unnamed(vector(row)), payload })
     });
-    let queries = texts
-        .into_iter()
-        .zip(for_queries.chunks_exact(DIMENSIONS))
-        .map(|(line, row)| Query { text: line.text, vector: vector(row), topic: line.topic });
+    let queries = texts.into_iter().zip(for_queries.chunks_exact(DIMENSIONS)).map(|(line, row)| Query {
+        text: line.text,
+        vector: vector(row),
+        topic: line.topic,
+    });
     Ok(Demo { points: points.collect::<Result<_>>()?, queries: queries.collect() })
 }
 

@@ -72,7 +72,8 @@ pub fn next_steps(paint: Paint, url: &str, store: &str, key: bool) -> String {
      client = QdrantClient(\"{url}\"{python_key})
      for hit in client.query_points(\"demo\", query=62279, limit=3).points:
          print(round(hit.score, 3), hit.payload[\"words\"])\n
-  {} {url}; Ctrl-C stops. Everything written is in {store}.\n",
+  {} {url}. Ctrl-C stops it;
+  what was written is in {store}.\n",
         title("Now you"),
         note("(62279 is the storm; near it are other storms)"),
         title("Or in Python"),
@@ -105,9 +106,14 @@ mod tests {
     fn every_line_fits_eighty_columns() {
         let query = Query { text: "rain".into(), vector: vec![], topic: Some("noun.animal".into()) };
         let long = "a very long definition that goes on and on; and on, with no end in sight at all";
-        let hits = [hit(&["rain", "rainfall"], "water"), hit(&["pneumonoultramicroscopicsilicosis", "x"], long)];
+        let hits =
+            [hit(&["rain", "rainfall"], "water"), hit(&["pneumonoultramicroscopicsilicosis", "x"], long)];
         let text = search(Paint::plain(), 2, &query, &hits, Duration::from_micros(1234));
-        assert!(text.contains("0.761  rain, rainfall ") && text.contains("1.2 ms") && text.contains("noun.animal"));
+        assert!(
+            text.contains("0.761  rain, rainfall ")
+                && text.contains("1.2 ms")
+                && text.contains("noun.animal")
+        );
         let steps = next_steps(Paint::plain(), "http://127.0.0.1:6333", "./lodestone-demo", true);
         for line in text.lines().chain(steps.lines()) {
             assert!(line.chars().count() <= 80, "{line}");

@@ -1,0 +1,101 @@
+//! `lodestone doctor`: is this store fit for use, and is everything in it that should be?
+//!
+//! Each check prints a line as soon as it is known; what needs an earlier check is left out where that failed.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use lodestone_node::units;
+use lodestone_store::{ObjectInfo, ProbeError, Store, list_all, probe, system_clock};
+use lodestone_types::Result;
+
+use crate::config::Config;
+use crate::paint::Paint;
+use crate::report::Report;
+use crate::store;
+
+/// Ages of objects are told by the store's clock; one this far off makes nonsense of them, and of S3's signatures.
+const MAX_CLOCK_ERROR_MS: u64 = 60_000;
+
+/// What an object is for, by its first path segment.
+const KINDS: &[(&str, &str)] =
+    &[("wal", "slots of the log"), ("parts", "parts"), ("checkpoints", "checkpoints"), ("claims", "claims")];
+
+/// Prints the checks; `false` if there was a problem.
+pub async fn run(config: &Config) -> Result<bool> {
+    let mut report = Report::new(Paint::for_stdout());
+    report.title(format_args!("Store {}", config.store));
+    match store::open_existing(config) {
+        Err(error) => report.bad("store", error),
+        Ok(store) => {
+            if fit(&mut report, &*store).await {
+                contents(&mut report, &*store).await;
+            }
+        }
+    }
+    Ok(report.end())
+}
+
+/// Whether it can be reached, allows what we need, and keeps what it promises.
+async fn fit(report: &mut Report, store: &dyn Store) -> bool {
+    let start = Instant::now();
+    if let Err(error) = store.list("", None, 1).await {
+        report.bad("reachable", error);
+        return false;
+    }
+    report.good("reachable", format_args!("a list took {:.1} ms", start.elapsed().as_secs_f64() * 1e3));
+    match probe(store, &system_clock(), uuid::Uuid::new_v4().as_u64_pair().0).await {
+        Ok(seen) => {
+            report.good("permissions", "it lists, creates, reads and deletes");
+            report.good("create-only", format_args!("{} created one object at once, one won", seen.rivals));
+            report.good("consistency", "reads and lists show a write at once");
+            clock(report, seen.clock_ahead_ms);
+            true
+        }
+        Err(error @ ProbeError::Failed { .. }) => {
+            report.bad("permissions", error);
+            false
+        }
+        Err(error @ ProbeError::Broken { .. }) => {
+            report.bad("conditions", error);
+            false
+        }
+    }
+}
+
+fn clock(report: &mut Report, ahead_ms: i64) {
+    let off = ahead_ms.unsigned_abs();
+    let way = if ahead_ms < 0 { "behind" } else { "ahead of" };
+    match off {
+        ..2_000 => report.good("clock", "this machine's and the store's agree"),
+        ..=MAX_CLOCK_ERROR_MS => {
+            report.good("clock", format_args!("the store's is {} s {way} ours", off / 1000))
+        }
+        _ => report
+            .bad("clock", format_args!("the store's is {} s {way} ours: set this machine's", off / 1000)),
+    }
+}
+
+/// How much of what is there.
+async fn contents(report: &mut Report, store: &dyn Store) {
+    let objects = match list_all(store, "").await {
+        Ok(objects) => objects,
+        Err(error) => return report.bad("contents", error),
+    };
+    if objects.is_empty() {
+        return report.note("contents", "nothing yet");
+    }
+    let mut kinds: BTreeMap<&str, (usize, u64)> = BTreeMap::new();
+    for ObjectInfo { key, size, .. } in &objects {
+        let (count, bytes) = kinds.entry(key.split('/').next().unwrap_or_default()).or_default();
+        (*count, *bytes) = (*count + 1, *bytes + size);
+    }
+    for (kind, what) in KINDS {
+        if let Some((count, bytes)) = kinds.remove(kind) {
+            report.note(kind, format_args!("{count} {what}, {}", units::approximate_bytes(bytes)));
+        }
+    }
+    for (kind, (count, bytes)) in kinds {
+        report.note("not ours", format_args!("{kind}: {count} objects, {}", units::approximate_bytes(bytes)));
+    }
+}
