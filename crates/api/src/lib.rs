@@ -4,6 +4,7 @@ pub mod auth;
 pub mod check;
 mod engine;
 pub mod grpc;
+pub mod rest;
 pub mod settings;
 mod version;
 

@@ -1,0 +1,11 @@
+//! One function for each path: call the engine, answer in Qdrant's words.
+
+pub mod collections;
+pub mod points;
+pub mod search;
+pub mod service;
+
+use super::reply::{Failure, Reply};
+
+/// What a handler gives.
+type Answer = Result<Reply, Failure>;
