@@ -50,7 +50,7 @@ enum LoadedPart {
     Ids(IdColumn),
     Payload(PayloadColumn),
     Vector(VectorColumn),
-    FieldIndex(FieldIndexReader),
+    FieldIndex(Box<FieldIndexReader>),
     Deletes(RoaringBitmap),
 }
 
@@ -227,7 +227,9 @@ fn open_part(meta: &PartMeta, bytes: Bytes, rows: u32) -> Result<LoadedPart> {
         PartKind::Ids => LoadedPart::Ids(IdColumn::open(&part, rows)?),
         PartKind::Payload => LoadedPart::Payload(PayloadColumn::open(&part, rows)?),
         PartKind::Vector(_) => LoadedPart::Vector(VectorColumn::open(&part, rows)?),
-        PartKind::FieldIndex { index, .. } => LoadedPart::FieldIndex(fields::open(&part, index, rows)?),
+        PartKind::FieldIndex { index, .. } => {
+            LoadedPart::FieldIndex(Box::new(fields::open(&part, index, rows)?))
+        }
         PartKind::Deletes => {
             let section = part.section(SectionKind::DELETES)?;
             LoadedPart::Deletes(bitmap::decode(&section, meta.entries, rows)?)

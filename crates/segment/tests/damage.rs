@@ -27,9 +27,9 @@ fn write_one() -> Written {
         lsn: 1000 + n * n,
         vectors: [("".to_owned(), vec![n as u8; 12]), ("half".to_owned(), vec![7; 10])]
             .into_iter()
-            .chain((n % 2 == 0).then(|| ("bytes".to_owned(), vec![n as u8; 7])))
+            .chain((n.is_multiple_of(2)).then(|| ("bytes".to_owned(), vec![n as u8; 7])))
             .collect(),
-        payload: json!({"n": n, "text": format!("row {n}").repeat(3), "even": n % 2 == 0}),
+        payload: json!({"n": n, "text": format!("row {n}").repeat(3), "even": n.is_multiple_of(2)}),
     };
     let ids = (0..6000)
         .map(|n| PointId::Num(n * n))
