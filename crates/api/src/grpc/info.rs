@@ -49,7 +49,7 @@ fn config(config: CollectionConfig) -> Result<proto::CollectionConfig> {
             wal_segments_ahead: Some(0),
             wal_retain_closed: Some(1),
         }),
-        quantization_config: config.quantization.as_deref().map(quantization::message).transpose()?,
+        quantization_config: config.quantization.as_deref().map(quantization::message).transpose()?.flatten(),
         strict_mode_config: config.strict_mode.as_deref().map(strict_mode::message).transpose()?,
         metadata: config.metadata.as_deref().map(metadata).transpose()?.unwrap_or_default(),
     })
@@ -101,7 +101,7 @@ fn vector(params: &VectorParams) -> Result<proto::VectorParams> {
         size: params.size,
         distance: distance as i32,
         hnsw_config: params.hnsw.as_ref().map(hnsw),
-        quantization_config: params.quantization.as_deref().map(quantization::message).transpose()?,
+        quantization_config: params.quantization.as_deref().map(quantization::message).transpose()?.flatten(),
         on_disk: params.on_disk,
         datatype,
         multivector_config: None,

@@ -23,6 +23,9 @@ const BITS: Names = Names {
     pairs: &[(0, "bits1"), (1, "bits1_5"), (2, "bits2"), (3, "bits4"), (4, "bits8")],
 };
 
+/// The stored form of quantization switched off.
+const DISABLED: &str = "\"Disabled\"";
+
 /// The stored form of new settings.
 pub(super) fn text(message: proto::QuantizationConfig) -> Result<String> {
     let kind = message.quantization.ok_or_else(|| Error::bad_request("quantization_config is empty"))?;
@@ -78,9 +81,12 @@ fn placed(settings: Writer, always_ram: Option<bool>, memory: Option<i32>) -> Re
     Ok(settings.with("always_ram", always_ram).with_name("memory", memory, MEMORY)?.object())
 }
 
-/// The message of stored settings.
+/// The message of stored settings; those that were switched off are none.
 #[expect(deprecated, reason = "clients still read always_ram")]
-pub(super) fn message(text: &str) -> Result<proto::QuantizationConfig> {
+pub(super) fn message(text: &str) -> Result<Option<proto::QuantizationConfig>> {
+    if text == DISABLED {
+        return Ok(None);
+    }
     let map = stored(text)?;
     let root = Reader(&map);
     let kind = if let Some(s) = root.object("scalar") {
@@ -113,7 +119,7 @@ pub(super) fn message(text: &str) -> Result<proto::QuantizationConfig> {
     } else {
         return Err(Error::internal("stored quantization settings are of an unknown kind"));
     };
-    Ok(proto::QuantizationConfig { quantization: Some(kind) })
+    Ok(Some(proto::QuantizationConfig { quantization: Some(kind) }))
 }
 
 #[cfg(test)]
@@ -169,8 +175,15 @@ mod tests {
             let [stored_json, expected] =
                 [stored.as_str(), expected].map(|t| serde_json::from_str::<Value>(t).unwrap());
             assert_eq!(stored_json, expected);
-            assert_eq!(message(&stored).unwrap(), config);
+            assert_eq!(message(&stored).unwrap(), Some(config));
         }
+    }
+
+    #[test]
+    fn what_was_switched_off_is_none() {
+        let off = Change::Disabled(proto::Disabled {});
+        let stored = change_text(proto::QuantizationConfigDiff { quantization: Some(off) }).unwrap();
+        assert_eq!(message(&stored).unwrap(), None);
     }
 
     #[test]
