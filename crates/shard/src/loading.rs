@@ -55,7 +55,7 @@ impl ShardView {
             if !self.ordered_index(segment, order)? || self.has_patched(segment)? {
                 reader.load(&[PartKind::Payload]).await?;
             }
-            Ok(())
+            Ok::<(), Error>(())
         });
         futures::future::try_join_all(segments).await?;
         Ok(())

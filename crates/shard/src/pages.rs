@@ -1,6 +1,6 @@
 //! Pages of rows in the order of ids, of a payload value, or at random.
 
-use lodestone_types::{OrderValue, PointId, Result};
+use lodestone_types::{Error, OrderValue, PointId, Result};
 use rayon::prelude::*;
 
 use crate::best::Best;
@@ -161,7 +161,7 @@ impl Selection {
                 }
                 best.push(sampled(self.view().plain(segment, row)?));
             }
-            Ok(best)
+            Ok::<_, Error>(best)
         });
         let mut best = segments.try_reduce(|| Best::new(limit), |a, b| Ok(a.merge(b)))?;
         self.overlaid(cancel)?.iter().for_each(|found| best.push(sampled(*found)));

@@ -1,0 +1,105 @@
+//! Objects in memory, and the folds and merges that write them.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use lodestone_segment::{
+    Fetch, MergeInput, PartKind, Row, SegmentId, SegmentMeta, SegmentReader, SegmentWriter,
+    delete_bitmap_part, merge,
+};
+use lodestone_shard::{Cancel, ShardView};
+use lodestone_types::{Error, Result};
+use roaring::RoaringBitmap;
+
+#[derive(Default)]
+struct Objects(Mutex<HashMap<String, Bytes>>);
+
+#[async_trait]
+impl Fetch for Objects {
+    async fn fetch(&self, object: &str, range: Range<u64>) -> Result<Bytes> {
+        let objects = self.0.lock().unwrap();
+        let bytes = objects.get(object).ok_or_else(|| Error::damaged(format!("no object {object}")))?;
+        Ok(bytes.slice(range.start as usize..range.end as usize))
+    }
+}
+
+#[derive(Default)]
+pub struct Bucket {
+    objects: Arc<Objects>,
+    written: u64,
+}
+
+impl Bucket {
+    /// The segments after a fold of the tail of `view`.
+    pub async fn fold(&mut self, view: &ShardView) -> Vec<SegmentReader> {
+        view.load_for_fold().await.unwrap();
+        let fold = view.fold(&Cancel::default()).unwrap();
+        assert_eq!(fold.lsn, view.lsn());
+        let mut segments: Vec<SegmentReader> = Vec::new();
+        for reader in view.segments() {
+            match fold.deletes.iter().find(|(id, _)| *id == reader.meta().id) {
+                None => segments.push(reader.clone()),
+                Some((_, rows)) => {
+                    let key = self.key("deletes");
+                    let (object, part) = delete_bitmap_part(&key, rows).unwrap();
+                    self.put(key, object);
+                    segments.push(reader.with_meta(Arc::new(reader.meta().with_part(part))));
+                }
+            }
+        }
+        if !fold.rows.is_empty() {
+            let mut writer = SegmentWriter::new(view.schema().segment()).unwrap();
+            for row in &fold.rows {
+                let vectors: Vec<(&str, &[u8])> = row.vectors.iter().map(|(n, v)| (&**n, &**v)).collect();
+                writer
+                    .push(Row { id: row.id, lsn: row.lsn, vectors: &vectors, payload_json: &row.payload })
+                    .unwrap();
+            }
+            segments.push(self.segment(writer));
+        }
+        segments
+    }
+
+    /// One segment in the place of all.
+    pub async fn merge(&mut self, view: &ShardView) -> Vec<SegmentReader> {
+        view.load_all().await.unwrap();
+        let nothing = RoaringBitmap::new();
+        let inputs: Vec<MergeInput> =
+            view.segments().map(|reader| MergeInput { reader, drop: &nothing }).collect();
+        let writer = merge(&inputs, view.schema().segment()).unwrap();
+        vec![self.segment(writer)]
+    }
+
+    fn segment(&mut self, writer: SegmentWriter) -> SegmentReader {
+        let key = self.key("segment");
+        let (object, meta) = writer.finish(key.clone(), SegmentId(self.written)).unwrap();
+        self.put(key, object);
+        SegmentReader::open(Arc::new(self.without_some_indexes(meta)), self.objects.clone())
+    }
+
+    /// An index made on live data is missing in segments that have not built it yet; answers must not depend on it.
+    fn without_some_indexes(&self, meta: SegmentMeta) -> SegmentMeta {
+        if self.written % 3 != 0 {
+            return meta;
+        }
+        let indexes: Vec<PartKind> = meta
+            .parts
+            .iter()
+            .map(|p| p.kind.clone())
+            .filter(|k| matches!(k, PartKind::FieldIndex { .. }))
+            .collect();
+        indexes.iter().fold(meta, |meta, kind| meta.without_part(kind))
+    }
+
+    fn key(&mut self, kind: &str) -> String {
+        self.written += 1;
+        format!("{kind}/{}", self.written)
+    }
+
+    fn put(&self, key: String, object: Bytes) {
+        self.objects.0.lock().unwrap().insert(key, object);
+    }
+}
