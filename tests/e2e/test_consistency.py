@@ -12,7 +12,7 @@ SECONDS = float(os.environ.get("CONSISTENCY_SECONDS", "8"))
 
 
 def test_p3_you_read_what_you_wrote(store: Store, launch: Callable[..., Server]) -> None:
-    server = launch(store, environment=SMALL_LIMITS | {"LODESTONE_FOLD_ROWS": "50"}).start()
+    server = launch(store, environment=SMALL_LIMITS | {"LODESTONE_COMPACT_FOLD_ROWS": "50"}).start()
     registers = create_registers(server.client(), 4)
     writers = [RegisterWriter(register, seed=1) for register in registers]
     readers = [RegisterReader(number, registers, seed=1) for number in range(4)]

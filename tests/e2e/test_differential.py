@@ -25,7 +25,7 @@ FIRST = int(os.environ.get("DIFFERENTIAL_FIRST_SEED", "0"))
 def client(request: pytest.FixtureRequest, protocol: str) -> Iterator[QdrantClient]:
     """A client of a server whose data is all in the tail, or spread over many small segments."""
     store = LocalStore()
-    server = Server(store, environment=SMALL_LIMITS | {"LODESTONE_FOLD_ROWS": "10"} if "small" in request.param else {})
+    server = Server(store, environment=SMALL_LIMITS | {"LODESTONE_COMPACT_FOLD_ROWS": "10"} if "small" in request.param else {})
     try:
         yield server.start().client(grpc=protocol == "grpc")
     finally:

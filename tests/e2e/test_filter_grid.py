@@ -37,7 +37,7 @@ def expected() -> Iterator[dict[str, list[int]]]:
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """A server that keeps the points in its tail, or folds them into segments of a few rows."""
     store = LocalStore()
-    folding = SMALL_LIMITS | {"LODESTONE_FOLD_ROWS": "5"} if request.param == "segments" else {}
+    folding = SMALL_LIMITS | {"LODESTONE_COMPACT_FOLD_ROWS": "5"} if request.param == "segments" else {}
     made = Server(store, environment=folding)
     try:
         yield made.start()

@@ -1,7 +1,9 @@
-"""A proxy in front of an S3 endpoint that refuses what a test wants refused."""
+"""A proxy in front of an S3 endpoint that refuses what a test wants refused, or is as slow as a test wants it."""
 
 import http.client
 import threading
+import time
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -17,8 +19,9 @@ REFUSALS = {
 class Proxy:
     """Forwards everything while `mode` is `pass`; see `REFUSALS` for the others, and `hang up` closes connections."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, delay: Callable[[str], float] | None = None) -> None:
         self.mode = "pass"
+        self._delay = delay
         self.refused = 0
         self._target = endpoint.split("//", 1)[1]
         proxy = self
@@ -52,6 +55,8 @@ class Proxy:
 
     def _serve(self, request: BaseHTTPRequestHandler) -> None:
         body = request.rfile.read(int(request.headers.get("content-length", 0)))
+        if self._delay is not None:
+            time.sleep(self._delay(request.command))
         mode = self.mode
         if mode == "hang up":
             self.refused += 1

@@ -16,9 +16,10 @@ from .ports import free_ports
 from .stores import Store
 
 SMALL_LIMITS = {
-    "LODESTONE_FOLD_ROWS": "300",
-    "LODESTONE_FOLD_BYTES": "65536",
-    "LODESTONE_GC_GRACE_MS": "1000",
+    "LODESTONE_COMPACT_FOLD_ROWS": "300",
+    "LODESTONE_COMPACT_FOLD_BYTES": "64KiB",
+    "LODESTONE_COMPACT_MERGE_FAN_IN": "3",
+    "LODESTONE_GC_GRACE": "2s",
 }
 """Folds, merges and collects garbage every few hundred rows, so that short tests meet all of them."""
 

@@ -1,0 +1,79 @@
+"""What the benchmarks share: the harness, a server on a fresh store, percentiles, one way to print."""
+
+import argparse
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+os.environ.setdefault("LODESTONE_BIN", str(Path(__file__).resolve().parents[1] / "target" / "release" / "lodestone"))
+
+from harness import wordnet  # noqa: E402
+from harness.paths import server_binary  # noqa: E402
+from harness.server import Server  # noqa: E402
+from harness.stores import LocalStore, Store  # noqa: E402
+
+
+def parser(text: str) -> argparse.ArgumentParser:
+    """Arguments that all benchmarks take."""
+    made = argparse.ArgumentParser(description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    made.add_argument("--points", type=int, default=0, help="how many WordNet points, 0 for all 117,659")
+    return made
+
+
+def data(points: int) -> wordnet.WordNet:
+    """The WordNet vectors and payload."""
+    return wordnet.load(points or None)
+
+
+@contextmanager
+def serving(store: Store | None = None, environment: dict[str, str] | None = None) -> Iterator[Server]:
+    """A started server on a fresh directory, or on the given store."""
+    if not server_binary().is_file():
+        sys.exit(f"no {server_binary()}: cargo build --release -p lodestone-server --bin lodestone")
+    own = store is None
+    used = store or LocalStore()
+    server = Server(used, environment=environment)
+    try:
+        yield server.start()
+    finally:
+        server.close()
+        if own:
+            used.close()
+
+
+def percentiles(seconds: list[float]) -> dict[str, float]:
+    """p50, p99 and the greatest, in milliseconds."""
+    values = np.array(seconds) * 1000
+    return {
+        "p50_ms": round(float(np.percentile(values, 50)), 2),
+        "p99_ms": round(float(np.percentile(values, 99)), 2),
+        "max_ms": round(float(values.max()), 2),
+    }
+
+
+def metrics(server: Server) -> dict[str, float]:
+    """Every number that the server counts."""
+    text = httpx.get(f"{server.url}/metrics", trust_env=False).raise_for_status().text
+    rows = (line.rsplit(" ", 1) for line in text.splitlines() if line and not line.startswith("#"))
+    return {name: float(value) for name, value in rows}
+
+
+def stages(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
+    """Seconds that each stage took between two looks at the metrics."""
+    sums = {name: round(after[name] - before.get(name, 0.0), 3) for name in after if "seconds_sum" in name}
+    return {name: value for name, value in sorted(sums.items(), key=lambda item: -item[1]) if value > 0}
+
+
+def report(name: str, **figures: Any) -> None:
+    """One line of JSON with the figures and the machine."""
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, load {os.getloadavg()[0]:.1f}"
+    print(json.dumps({"benchmark": name, **figures, "machine": machine}), flush=True)
