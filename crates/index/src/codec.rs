@@ -67,7 +67,7 @@ pub(crate) struct Column<const W: usize> {
 
 impl<const W: usize> Column<W> {
     pub(crate) fn open(bytes: Bytes) -> Result<Self> {
-        if bytes.len() % W != 0 {
+        if !bytes.len().is_multiple_of(W) {
             return Err(damaged("a column is cut off"));
         }
         Ok(Self { bytes })

@@ -153,7 +153,11 @@ fn circle_bounds(center: GeoPoint, radius: f64) -> Vec<Bounds> {
     let reach = angle.to_degrees();
     let (south, north) = (center.lat - reach, center.lat + reach);
     let ratio = angle.sin() / center.lat.to_radians().cos();
-    let has_pole = south <= -90.0 || north >= 90.0 || angle >= std::f64::consts::FRAC_PI_2 || !(ratio < 1.0);
+    let has_pole = south <= -90.0
+        || north >= 90.0
+        || angle >= std::f64::consts::FRAC_PI_2
+        || ratio.is_nan()
+        || ratio >= 1.0;
     if has_pole {
         return vec![Bounds { south, north, ..whole }];
     }

@@ -9,7 +9,6 @@
 //! evaluator knows both from the [`IndexSchema`], so that rows with and without an index agree.
 
 mod codec;
-pub mod datetime;
 pub mod filter;
 mod fold;
 mod geo;

@@ -1,24 +1,33 @@
 //! Date-times as payloads and filters have them: RFC 3339 text, and microseconds since 1970 UTC.
+//!
+//! The accepted forms are Qdrant's: RFC 3339 with some liberties (a space for the `T`, spaces before the offset,
+//! one-digit months, `UTC`), without an offset (then it is UTC), without seconds, and a date alone.
 
 use crate::{Error, Result};
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
+const YEARS: std::ops::RangeInclusive<i64> = -262_143..=262_142;
 
-/// Microseconds since 1970 UTC of a text such as `2024-02-29T12:30:00.5+02:00`. The time, its seconds and the
-/// zone may be missing (midnight, 0, UTC); a space may stand for the `T`. Digits below a microsecond are dropped.
+/// Microseconds since 1970 UTC of a text such as `2024-02-29T12:30:00.5+02:00`, or `None` where it is no
+/// date-time. Digits past the sixth of a fraction are cut off.
 pub fn parse_datetime(text: &str) -> Option<i64> {
-    let (date, rest) = text.split_at_checked(10)?;
-    let days = parse_date(date.as_bytes())?;
-    let (micros, offset) = match rest.as_bytes().first() {
-        None => (0, 0),
-        Some(b'T' | b't' | b' ') => {
-            let (time, zone) = split_zone(&rest[1..]);
-            (parse_time(time)?, parse_zone(zone)?)
-        }
-        Some(_) => (0, parse_zone(rest)?),
+    let mut cursor = Cursor { rest: text.trim_start() };
+    let days = cursor.date()?;
+    if cursor.rest.is_empty() {
+        return Some(days * SECONDS_PER_DAY * MICROS_PER_SECOND);
+    }
+    let separator = cursor.separator()?;
+    let time = cursor.time()?;
+    let offset = if cursor.rest.is_empty() {
+        // Only the strict form with an offset takes a small `t`.
+        (separator != 't').then_some(0)?
+    } else {
+        time.has_seconds.then_some(())?;
+        cursor.offset()?
     };
-    Some((days * SECONDS_PER_DAY - offset) * MICROS_PER_SECOND + micros)
+    let seconds = days * SECONDS_PER_DAY + time.seconds - offset;
+    Some(seconds * MICROS_PER_SECOND + time.micros)
 }
 
 /// Like [`parse_datetime`], with an error for people.
@@ -37,68 +46,114 @@ pub fn format_datetime(micros: i64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z")
 }
 
-fn parse_date(text: &[u8]) -> Option<i64> {
-    let &[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = text else { return None };
-    let year = digits(&[y1, y2, y3, y4])?;
-    let month = digits(&[m1, m2])?;
-    let day = digits(&[d1, d2])?;
-    let valid = (1..=12).contains(&month) && (1..=days_in_month(year, month)).contains(&day);
-    valid.then(|| days_of(year, month, day))
+struct Time {
+    seconds: i64,
+    micros: i64,
+    has_seconds: bool,
 }
 
-/// Microseconds since midnight of `HH:MM`, `HH:MM:SS` or `HH:MM:SS.fraction`.
-fn parse_time(text: &str) -> Option<i64> {
-    let (whole, fraction) = text.split_once('.').map_or((text, None), |(w, f)| (w, Some(f)));
-    let (hour, minute, second) = match *whole.as_bytes() {
-        [h1, h2, b':', m1, m2] if fraction.is_none() => (digits(&[h1, h2])?, digits(&[m1, m2])?, 0),
-        [h1, h2, b':', m1, m2, b':', s1, s2] => (digits(&[h1, h2])?, digits(&[m1, m2])?, digits(&[s1, s2])?),
-        _ => return None,
-    };
-    // A leap second counts as the first second of the next minute.
-    if hour > 23 || minute > 59 || second > 60 {
-        return None;
-    }
-    let below = fraction.map_or(Some(0), parse_fraction)?;
-    Some((hour * 3600 + minute * 60 + second) * MICROS_PER_SECOND + below)
+struct Cursor<'a> {
+    rest: &'a str,
 }
 
-fn parse_fraction(text: &str) -> Option<i64> {
-    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    Some(text.bytes().chain(std::iter::repeat(b'0')).take(6).fold(0, |n, b| n * 10 + i64::from(b - b'0')))
-}
-
-/// Splits a time from the zone that may follow it.
-fn split_zone(text: &str) -> (&str, &str) {
-    let at = text.find(['Z', 'z', '+', '-', ' ']).unwrap_or(text.len());
-    let (time, zone) = text.split_at(at);
-    (time, zone.strip_prefix(' ').unwrap_or(zone))
-}
-
-/// Seconds east of UTC.
-fn parse_zone(text: &str) -> Option<i64> {
-    let (sign, hour, minute) = match *text.as_bytes() {
-        [] | [b'Z' | b'z'] => return Some(0),
-        [sign, h1, h2] => (sign, digits(&[h1, h2])?, 0),
-        [sign, h1, h2, m1, m2] | [sign, h1, h2, b':', m1, m2] => {
-            (sign, digits(&[h1, h2])?, digits(&[m1, m2])?)
+impl Cursor<'_> {
+    /// Days since 1970.
+    fn date(&mut self) -> Option<i64> {
+        let sign = self.rest.chars().next().filter(|c| matches!(c, '+' | '-'));
+        if sign.is_some() {
+            self.rest = &self.rest[1..];
         }
-        _ => return None,
-    };
-    if hour > 23 || minute > 59 {
-        return None;
+        let year = self.digits(1, if sign.is_some() { 18 } else { 4 })?;
+        let year = if sign == Some('-') { -year } else { year };
+        self.expect('-')?;
+        let month = self.spaced_number()?;
+        self.expect('-')?;
+        let day = self.spaced_number()?;
+        let valid = YEARS.contains(&year)
+            && (1..=12).contains(&month)
+            && (1..=days_in_month(year, month)).contains(&day);
+        valid.then(|| days_of(year, month, day))
     }
-    let seconds = hour * 3600 + minute * 60;
-    match sign {
-        b'+' => Some(seconds),
-        b'-' => Some(-seconds),
-        _ => None,
-    }
-}
 
-fn digits(text: &[u8]) -> Option<i64> {
-    text.iter().try_fold(0, |n, b| b.is_ascii_digit().then(|| n * 10 + i64::from(b - b'0')))
+    fn separator(&mut self) -> Option<char> {
+        let first = self.rest.chars().next()?;
+        match first {
+            'T' | 't' => self.rest = &self.rest[1..],
+            _ if first.is_whitespace() => self.rest = self.rest.trim_start(),
+            _ => return None,
+        }
+        Some(first)
+    }
+
+    fn time(&mut self) -> Option<Time> {
+        let hours = self.spaced_number().filter(|h| *h < 24)?;
+        self.expect(':')?;
+        let minutes = self.spaced_number().filter(|m| *m < 60)?;
+        let mut time = Time { seconds: hours * 3600 + minutes * 60, micros: 0, has_seconds: false };
+        if self.expect(':').is_none() {
+            return Some(time);
+        }
+        // 60 is a leap second; it counts as the first second of the next minute.
+        time.seconds += self.spaced_number().filter(|s| *s <= 60)?;
+        time.has_seconds = true;
+        if self.expect('.').is_some() {
+            time.micros = self.fraction()?;
+        }
+        Some(time)
+    }
+
+    fn fraction(&mut self) -> Option<i64> {
+        let count = self.rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (digits, rest) = self.rest.split_at(count);
+        self.rest = rest;
+        let kept = &digits[..count.min(6)];
+        let value: i64 = kept.parse().ok()?;
+        Some(value * 10_i64.pow(6 - kept.len() as u32))
+    }
+
+    /// Seconds east of UTC. Takes all that is left.
+    fn offset(&mut self) -> Option<i64> {
+        self.rest = self.rest.trim_start();
+        let east = if self.rest.eq_ignore_ascii_case("utc") || self.rest.trim_end().eq_ignore_ascii_case("z")
+        {
+            return Some(0);
+        } else if let Some(rest) = self.rest.strip_prefix('+') {
+            self.rest = rest;
+            1
+        } else {
+            self.rest = self.rest.strip_prefix(['-', '\u{2212}'])?;
+            -1
+        };
+        let hours = self.digits(2, 2).filter(|h| *h < 24)?;
+        if self.rest.is_empty() {
+            return Some(east * hours * 3600);
+        }
+        self.rest = self.rest.trim_start();
+        self.expect(':');
+        self.rest = self.rest.trim_start();
+        let minutes = self.digits(2, 2).filter(|m| *m < 60)?;
+        self.rest.trim_start().is_empty().then_some(east * (hours * 60 + minutes) * 60)
+    }
+
+    fn expect(&mut self, c: char) -> Option<()> {
+        self.rest = self.rest.strip_prefix(c)?;
+        Some(())
+    }
+
+    fn spaced_number(&mut self) -> Option<i64> {
+        self.rest = self.rest.trim_start();
+        self.digits(1, 2)
+    }
+
+    fn digits(&mut self, least: usize, most: usize) -> Option<i64> {
+        let count = self.rest.bytes().take(most).take_while(u8::is_ascii_digit).count();
+        if count < least {
+            return None;
+        }
+        let (digits, rest) = self.rest.split_at(count);
+        self.rest = rest;
+        digits.parse().ok()
+    }
 }
 
 fn days_in_month(year: i64, month: i64) -> i64 {
@@ -174,11 +229,126 @@ mod tests {
             "2024-01-01T",
             "2024-01-01T00:00:00Zx",
             "２０２４-01-01",
-            "2024-1-1",
             "1e3",
-            "+024-01-01",
         ] {
             assert_eq!(parse_datetime(text), None, "{text}");
+        }
+    }
+
+    const Y2024: i64 = 1_704_067_200 * MICROS_PER_SECOND;
+
+    /// What Qdrant's engine answered for each text.
+    #[test]
+    fn accepts_the_same_forms_for_the_same_instant() {
+        for text in [
+            "2024-01-01T00:00:00Z",
+            "2024-01-01T00:00:00",
+            "2024-01-01 00:00:00",
+            "2024-01-01",
+            "2024-01-01T00:00",
+            "2024-01-01 00:00",
+            "2024-01-01T00:00:00+00:00",
+            "2024-01-01T00:00:00+0000",
+            "2024-01-01T00:00:00+00",
+            "2024-01-01T01:00:00+01:00",
+            "2024-01-01T00:00:00.000000001Z",
+            "2024-01-01T00:00:00z",
+            "2024-01-01t00:00:00Z",
+            " 2024-01-01",
+            "2024-1-1",
+            "2024-01-01T0:0:0Z",
+            "2024-01-01 00:00:00 UTC",
+            "2024-01-01 00:00:00 +0000",
+            "2024-01-01T00:00:00 Z",
+            "+2024-01-01",
+            "2024-01-01T00:00:00-00:00",
+            "2024-01-01  00:00:00",
+            "2024-01-01T 00:00:00",
+            "2024- 1-01",
+            "\u{a0}2024-01-01",
+            "\n2024-01-01",
+            "2024-01-01t00:00:00+00:00",
+            "2024-01-01 00:00:00UTC",
+            "2024-01-01\t00:00:00",
+            "2024-01-01T00:00:00Z ",
+            "2024-01-01T00: 00:00",
+            "2024-01-01T00:00:00+00 00",
+            "2024-01-01T00:00:00+00: 00",
+            "2024-01-01T00:00:00 utc",
+            "2023-12-31T23:59:60Z",
+        ] {
+            assert_eq!(parse_datetime(text), Some(Y2024), "{text:?}");
+        }
+        assert_eq!(parse_datetime("2024-01-01T00:00:00.5"), Some(Y2024 + 500_000));
+        assert_eq!(parse_datetime("2024-01-01T00:00:00.123456789123Z"), Some(Y2024 + 123_456));
+        assert_eq!(
+            parse_datetime("2024-01-01T00:00:00\u{2212}01:00"),
+            Some(Y2024 + 3_600 * MICROS_PER_SECOND)
+        );
+        assert_eq!(parse_datetime("1969-12-31T23:59:59.9999999Z"), Some(-1));
+        assert_eq!(parse_datetime("1970-01-01"), Some(0));
+        assert_eq!(parse_datetime("2000-03-01"), Some(951_868_800 * MICROS_PER_SECOND));
+        for text in ["0000-01-01", "-0001-01-01", "+262142-12-31", "-262143-01-01", "24-01-01", "2024-02-29"]
+        {
+            assert!(parse_datetime(text).is_some(), "{text:?}");
+        }
+    }
+
+    /// What Qdrant's engine refused.
+    #[test]
+    fn refuses_the_same_forms() {
+        for text in [
+            "",
+            "T",
+            "2024-01-01 ",
+            "2024-01-01T24:00:00Z",
+            "2024-01-01T00",
+            "20240101",
+            "2024-01-01Z",
+            "2024-01-01T00:00Z",
+            "2024-01-01T00:00:00.Z",
+            "2024-01-01T00:00:00+24:00",
+            "1704067200",
+            "2024-02-30",
+            "10000-01-01",
+            "99999-01-01",
+            "2024-01-01T00:00:00+ 01:00",
+            "2024-01-01T00:00:00+1:00",
+            "2024-01-01T00:00:00+01:30:00",
+            "2024-01-01T00:00:00+01:60",
+            "2024-01-01t00:00:00",
+            "2024-01-01 00:00 UTC",
+            "2024-01-01T00 :00:00",
+            "2024-01-01T00:00:00+0",
+            "2024-01-01T00:00:00+000",
+            "2024-01-01T00:00:00+00000",
+            "2024-01-01T00:00:00GMT",
+            "2024-13-01",
+            "2023-02-29",
+            "2024-001-01",
+            "2024-01-001",
+            "2024-01-01T00:00:00,5",
+            "2024-01-01T00:00:61Z",
+            "2024-01-01T00:60:00Z",
+            "2024-01-01T12",
+            "2024 -01-01",
+            "2024/01/01",
+            "2024-01",
+            "2024",
+            "2024-01-01T00:00:00. 5",
+            "2024-01-01T00:00:00 .5",
+            "+262143-01-01",
+            "-262144-01-01",
+            "2024-01-01 T00:00:00",
+            "2024-01-01T00:00.5",
+            "２０２４-01-01",
+            "2024-01-01T00:00:00+00:0",
+            "2024-01-01T00:00:00Z+00:00",
+            "+ 2024-01-01",
+            "2024-01-01T000:00:00",
+            "2024-01-01T00:00:00 ",
+        ] {
+            assert_eq!(parse_datetime(text), None, "{text:?}");
         }
     }
 

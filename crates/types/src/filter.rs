@@ -51,7 +51,8 @@ pub enum Condition {
     Filter(Filter),
 }
 
-/// Predicates on the values at a path. Where several are given, any of them suffices for a value, as in Qdrant.
+/// Predicates on the values at a path. Where several are given, any of them suffices, as in Qdrant; but one of
+/// `ValuesCount`, `IsEmpty` and `IsNull`, the first of them in this order, decides alone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FieldCondition {
     /// Where to look. An array there is looked into: one matching element is enough.
@@ -69,21 +70,21 @@ pub enum Predicate {
     Range(Range<f64>),
     /// Date-times within bounds, in microseconds since 1970 UTC; values are RFC 3339 texts.
     DatetimeRange(Range<i64>),
-    /// Within a box, borders included. May cross the antimeridian.
+    /// Within a box, borders excluded. May cross the antimeridian.
     GeoBox {
         /// North-west corner.
         top_left: GeoPoint,
         /// South-east corner.
         bottom_right: GeoPoint,
     },
-    /// Within a distance by great circle.
+    /// Nearer than a distance by great circle.
     GeoRadius {
         /// The middle.
         center: GeoPoint,
         /// In metres.
         radius: f64,
     },
-    /// Within the exterior ring and in none of the interior ones. Rings are closed.
+    /// Within the exterior ring and in none of the interior ones, borders of both excluded. Rings are closed.
     GeoPolygon {
         /// The outer border.
         exterior: Vec<GeoPoint>,
@@ -107,11 +108,11 @@ pub enum Match {
     Any(AnyOf),
     /// A value is there and equals none of these.
     Except(AnyOf),
-    /// With a text index: all tokens occur. Without: the text is a substring.
+    /// All tokens of the text occur. A text index says what tokens are; without one they are words in small letters.
     Text(String),
     /// Any token of the text occurs.
     TextAny(String),
-    /// The tokens occur side by side in this order; without a text index, the text is a substring.
+    /// The tokens of the text occur side by side in this order.
     Phrase(String),
 }
 

@@ -1,15 +1,14 @@
 //! One field condition: the predicates on the values at a path, prepared.
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::Arc;
 
 use lodestone_types::{
     AnyOf, FieldCondition, FieldIndexKind, JsonPath, Match, Predicate, Range, Scalar, ValuesCount,
+    parse_datetime,
 };
 use serde_json::{Map, Value};
 
 use super::value::{counts, each_value, is_empty, is_null, same_text};
-use crate::datetime;
 use crate::geo::{Shape, point_of};
 use crate::schema::FieldSchema;
 use crate::text::{TextMode, TextTest};
@@ -117,7 +116,7 @@ impl ValueTest {
         let text = |mode, query: &str| {
             let analyzer = schema.and_then(|s| s.analyzer.clone());
             let joint = analyzer.is_some();
-            ValueTest::Text(TextTest::new(mode, query, analyzer.unwrap_or_else(Arc::default), joint))
+            ValueTest::Text(TextTest::new(mode, query, analyzer.unwrap_or_default(), joint))
         };
         match wanted {
             Match::Value(Scalar::Bool(wanted)) => ValueTest::Bool(*wanted),
@@ -150,7 +149,7 @@ impl ValueTest {
             ValueTest::Bool(wanted) => values.any(|v| v.as_bool() == Some(*wanted)),
             ValueTest::Range(range) => values.any(|v| v.as_f64().is_some_and(|n| range.contains(n))),
             ValueTest::Datetime(range) => {
-                values.any(|v| v.as_str().and_then(datetime::parse).is_some_and(|t| range.contains(t)))
+                values.any(|v| v.as_str().and_then(parse_datetime).is_some_and(|t| range.contains(t)))
             }
             ValueTest::Geo(shape) => values.any(|v| point_of(v).is_some_and(|p| shape.contains(p))),
             ValueTest::Text(test) => test.matches(values.filter_map(Value::as_str)),

@@ -13,9 +13,9 @@ pub(crate) fn each_value<'a>(reached: &[&'a Value]) -> impl Iterator<Item = &'a 
     })
 }
 
-/// How many values each thing at the path holds. A path that reaches nothing, or only nulls, holds none, once.
+/// How many values each thing at the path holds. A path that reaches nothing holds none, once.
 pub(crate) fn counts(reached: &[&Value]) -> Vec<u64> {
-    if reached.iter().all(|v| v.is_null()) {
+    if reached.is_empty() {
         return vec![0];
     }
     reached.iter().map(|v| count(v)).collect()

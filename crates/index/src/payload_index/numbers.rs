@@ -8,6 +8,7 @@ use std::ops::Range as Span;
 
 use lodestone_types::{
     AnyOf, FieldIndexKind, Match, OrderDirection, OrderValue, Predicate, Range, Result, Scalar,
+    parse_datetime,
 };
 use roaring::RoaringBitmap;
 use serde_json::Value;
@@ -16,7 +17,6 @@ use super::Taken;
 use super::presence::Presence;
 use super::section::{Blob, Section, SectionWriter};
 use crate::codec::{Column, bitmap_of_rows, damaged};
-use crate::datetime;
 use crate::matches::Matches;
 
 const ZONE: usize = 1024;
@@ -49,7 +49,7 @@ impl NumberKind {
             },
             NumberKind::Float => value.as_f64().map(key_of_float).ok_or(Taken::Foreign),
             NumberKind::Datetime => {
-                value.as_str().and_then(datetime::parse).map(key_of_int).ok_or(Taken::Foreign)
+                value.as_str().and_then(parse_datetime).map(key_of_int).ok_or(Taken::Foreign)
             }
         }
     }

@@ -1,4 +1,5 @@
 //! A segment in memory: points, and indexes of some of their fields.
+#![allow(dead_code)] // Not every test that shares this module needs all of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,7 +30,6 @@ impl Rows {
     }
 
     /// Forgets the index of a path, as a segment that has not built it yet, and which rows have which ids.
-    #[allow(dead_code)] // Not every test that shares this module needs it.
     pub fn forget(&mut self, path: &JsonPath) {
         self.readers.remove(path);
         self.knows_ids = false;
