@@ -4,9 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use lodestone_manifest::{Applied, CatalogError, OpOutcome, Refused, ShardId, SliceHeader, SliceRequest, Slot, SystemOp};
-use lodestone_meta::{Job, MetaError, Result};
+use lodestone_manifest::{
+    Applied, CatalogError, OpOutcome, Refused, ShardId, SliceHeader, SliceRequest, Slot, SystemOp,
+};
+use lodestone_meta::{Job, MetaError, Result, SystemLog};
 use lodestone_types::Error;
 use lodestone_wal::{ObjectBuilder, keys};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -127,7 +130,8 @@ impl Ingest {
     async fn reserve_room(&self, write: &Write) -> Result<OwnedSemaphorePermit> {
         let bytes: usize = write.slices.iter().map(|s| s.slice.len()).sum();
         let units = bytes.div_ceil(ROOM_UNIT).clamp(1, self.options.max_queued.div_ceil(ROOM_UNIT)) as u32;
-        let acquired = tokio::time::timeout(self.options.max_wait, self.room.clone().acquire_many_owned(units)).await;
+        let acquired =
+            tokio::time::timeout(self.options.max_wait, self.room.clone().acquire_many_owned(units)).await;
         match acquired {
             Ok(Ok(permit)) => Ok(permit),
             _ => Err(MetaError::Resolve(Error::busy(
@@ -161,6 +165,13 @@ impl Ingest {
             }));
         }
         Ok(Sides { headers, _job: Some(job) })
+    }
+}
+
+#[async_trait]
+impl SystemLog for Ingest {
+    async fn propose(&self, system: Vec<SystemOp>) -> Result<Vec<Result<OpOutcome, CatalogError>>> {
+        Ok(self.write(Write { slices: Vec::new(), system }).await?.system)
     }
 }
 
@@ -213,7 +224,8 @@ async fn flush(writer: &LogWriter, mut window: Vec<Queued>) {
         match writer.write(&requests, |builder| window.iter().for_each(|q| fill(builder, q))).await {
             Ok((slot, applied)) => return answer(window, slot, applied),
             Err(MetaError::Refused(Refused::Contended(shard))) => {
-                let (contended, rest): (Vec<_>, Vec<_>) = window.into_iter().partition(|q| depends_on(q, shard));
+                let (contended, rest): (Vec<_>, Vec<_>) =
+                    window.into_iter().partition(|q| depends_on(q, shard));
                 fail(contended, &MetaError::Refused(Refused::Contended(shard)));
                 window = rest;
             }

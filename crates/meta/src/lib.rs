@@ -36,6 +36,6 @@ pub use claim::{Claimed, claim};
 pub use clock::{BootClock, Clock};
 pub use error::{MetaError, Result};
 pub use leader::{Leader, LeaderOptions};
-pub use port::{Consistency, Job, Meta};
+pub use port::{Consistency, Job, Meta, SystemLog};
 pub use replica::{LocalReplica, Replica};
 pub use rules::Rules;

@@ -1,7 +1,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use lodestone_manifest::{Applied, Batch, Epoch, JobId, Nonce, Reservation, ReserveRequest, Slot, State};
+use lodestone_manifest::{
+    Applied, Batch, CatalogError, Epoch, JobId, Nonce, OpOutcome, Reservation, ReserveRequest, Slot, State,
+    SystemOp,
+};
 use tokio::sync::watch;
 
 use crate::Result;
@@ -37,6 +40,13 @@ pub trait Meta: Send + Sync + std::fmt::Debug {
     /// Starts a job that writes parts. They are safe from garbage collection until the job is dropped, which must
     /// not happen before its slot is decided.
     async fn begin_job(&self) -> Result<Job>;
+}
+
+/// Puts changes of the catalog or of segments into the log.
+#[async_trait]
+pub trait SystemLog: Send + Sync {
+    /// Proposes the changes as one and says what each of them did.
+    async fn propose(&self, ops: Vec<SystemOp>) -> Result<Vec<Result<OpOutcome, CatalogError>>>;
 }
 
 /// A job that writes parts.

@@ -1,8 +1,21 @@
 //! From a config to running roles: what the binary and a Lambda shell start.
+//!
+//! - [`NodeOptions`]: everything a node can be told
+//! - [`Node`]: all roles in one process over one store and one cache
+//! - [`engine`](crate::Node::engine): what the interfaces call
+//! - [`instance`]: is the process that holds the bucket still running?
+//! - [`inspect`]: what a bucket holds, misses and has too much of
 
+mod engine;
+mod inspect;
+pub mod instance;
 mod location;
+mod metrics;
+mod node;
 mod options;
 pub mod units;
 
+pub use inspect::{CollectionSummary, Inspection, inspect, write_checkpoint};
 pub use location::StoreLocation;
+pub use node::{Node, open_store};
 pub use options::{CacheOptions, CompactOptions, GcOptions, NodeOptions, S3Options, WalOptions};

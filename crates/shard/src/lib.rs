@@ -8,6 +8,7 @@
 //! | which rows match a filter? | [`Selection`], and on it: nearest, count, pages, samples |
 //! | what is in a row? | [`RowReader`], [`ShardView::records`] |
 //! | how do several shards answer as one? | [`merge`] |
+//! | which view is current? | [`Views`] |
 //! | what does a fold write? | [`ShardView::fold`] |
 //!
 //! Reads are exact and deterministic: equal scores are ordered by id. They are pure: what they read is loaded before,
@@ -31,6 +32,7 @@ mod select;
 mod selection;
 mod tail;
 mod view;
+mod views;
 
 pub use best::{Best, Scored};
 pub use cancel::Cancel;
@@ -48,3 +50,4 @@ pub use select::PayloadPicker;
 pub use selection::Selection;
 pub use tail::{Patches, TailEntry, TailRow};
 pub use view::{Found, ShardView};
+pub use views::{Snapshot, Views};

@@ -1,0 +1,19 @@
+//! Turns what was written into what is read: folds the tail into segments, merges segments, builds payload indexes.
+//!
+//! - [`plan`]: what is due for a shard, decided from its manifest alone
+//! - [`fold`], [`merge`], [`reindex`]: the jobs, from loaded views to the objects and the rewrite of an [`Output`]
+//! - [`Compactor`]: watches the state and runs what is due
+//!
+//! A job never changes an object. It writes new parts under its own name and proposes a rewrite, which the state
+//! refuses if anything the job read has changed; then the parts are garbage, and the job is planned again.
+
+pub mod fold;
+pub mod merge;
+mod output;
+pub mod plan;
+pub mod reindex;
+mod worker;
+
+pub use output::Output;
+pub use plan::{CompactOptions, Task};
+pub use worker::{Compactor, Counters};

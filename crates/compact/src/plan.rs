@@ -1,0 +1,221 @@
+//! What is due for a shard, decided from its manifest alone: no I/O, no clock.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lodestone_manifest::{Collection, SegmentEntry, SegmentId, Shard, Slot};
+use lodestone_segment::{PartKind, SegmentMeta};
+use lodestone_types::{FieldIndex, JsonPath, Result};
+
+/// When work is due.
+#[derive(Debug, Clone, Copy)]
+pub struct CompactOptions {
+    /// Rows in the tail that make folding due.
+    pub fold_rows: u64,
+    /// Bytes in the tail that make folding due.
+    pub fold_bytes: u64,
+    /// Segments of about one size that are merged into one; at least 2.
+    pub merge_fan_in: usize,
+    /// Share of deleted rows that makes a segment due for rewriting.
+    pub deleted_share: f64,
+    /// Rows below which deletions alone never make a rewrite due.
+    pub vacuum_min_rows: u32,
+    /// Bytes that a merged segment may have; larger ones are left alone.
+    pub max_segment_bytes: u64,
+}
+
+impl Default for CompactOptions {
+    fn default() -> Self {
+        Self {
+            fold_rows: 10_000,
+            fold_bytes: 16 << 20,
+            merge_fan_in: 8,
+            deleted_share: 0.2,
+            vacuum_min_rows: 1000,
+            max_segment_bytes: 1 << 30,
+        }
+    }
+}
+
+/// One piece of work on a shard.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Task {
+    /// Moves the tail up to a slot into segments.
+    Fold {
+        /// The last slot to fold.
+        to: Slot,
+    },
+    /// Makes one segment of several, or of one that has many deleted rows.
+    Merge {
+        /// Which.
+        segments: Vec<SegmentId>,
+    },
+    /// Brings the payload indexes of a segment in line with the collection's.
+    Reindex {
+        /// Which.
+        segment: SegmentId,
+        /// Indexes to build.
+        build: BTreeMap<JsonPath, FieldIndex>,
+        /// Indexes to drop.
+        drop: Vec<JsonPath>,
+    },
+}
+
+impl Task {
+    /// For logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Task::Fold { .. } => "fold",
+            Task::Merge { .. } => "merge",
+            Task::Reindex { .. } => "reindex",
+        }
+    }
+}
+
+/// The most urgent work that is due for a shard, if any.
+pub fn due(collection: &Collection, shard: &Shard, options: &CompactOptions) -> Result<Option<Task>> {
+    if is_fold_due(shard, options) {
+        return Ok(Some(Task::Fold { to: shard.lsn }));
+    }
+    if let Some(segments) = merge_due(shard, options) {
+        return Ok(Some(Task::Merge { segments }));
+    }
+    for entry in &shard.segments {
+        if let Some(task) = reindex_due(collection, entry)? {
+            return Ok(Some(task));
+        }
+    }
+    Ok(None)
+}
+
+fn is_fold_due(shard: &Shard, options: &CompactOptions) -> bool {
+    !shard.tail.is_empty() && (shard.tail_rows >= options.fold_rows || shard.tail_bytes >= options.fold_bytes)
+}
+
+/// The tier of a segment: segments within a factor of four of each other are of about one size.
+fn tier(rows: u32) -> u32 {
+    rows.max(1).ilog2() / 2
+}
+
+fn merge_due(shard: &Shard, options: &CompactOptions) -> Option<Vec<SegmentId>> {
+    let live = |entry: &SegmentEntry| entry.rows - entry.deleted;
+    let mergeable = |entry: &&SegmentEntry| entry.bytes < options.max_segment_bytes / 2;
+    let mut tiers: BTreeMap<u32, Vec<&SegmentEntry>> = BTreeMap::new();
+    for entry in shard.segments.iter().filter(mergeable) {
+        tiers.entry(tier(live(entry))).or_default().push(entry);
+    }
+    for segments in tiers.values().filter(|s| s.len() >= options.merge_fan_in.max(2)) {
+        let mut bytes = 0;
+        let within = segments.iter().take_while(|entry| {
+            bytes += entry.bytes;
+            bytes <= options.max_segment_bytes
+        });
+        let ids: Vec<SegmentId> = within.map(|entry| entry.id).collect();
+        if ids.len() >= 2 {
+            return Some(ids);
+        }
+    }
+    let worn = shard.segments.iter().find(|entry| {
+        entry.rows >= options.vacuum_min_rows
+            && f64::from(entry.deleted) > f64::from(entry.rows) * options.deleted_share
+    });
+    worn.map(|entry| vec![entry.id])
+}
+
+fn reindex_due(collection: &Collection, entry: &SegmentEntry) -> Result<Option<Task>> {
+    let meta = SegmentMeta::from_entry(entry)?;
+    let mut has: BTreeMap<&JsonPath, &FieldIndex> = BTreeMap::new();
+    for part in &meta.parts {
+        if let PartKind::FieldIndex { path, index } = &part.kind {
+            has.insert(path, index);
+        }
+    }
+    let wanted: BTreeMap<&JsonPath, &FieldIndex> =
+        collection.fields.iter().map(|(path, (index, _))| (path, index)).collect();
+    let build: BTreeMap<JsonPath, FieldIndex> = wanted
+        .iter()
+        .filter(|(path, index)| has.get(*path) != Some(index))
+        .map(|(path, index)| ((*path).clone(), (*index).clone()))
+        .collect();
+    let drop: Vec<JsonPath> =
+        has.keys().filter(|path| !wanted.contains_key(*path)).map(|p| (*p).clone()).collect();
+    if build.is_empty() && drop.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Task::Reindex { segment: entry.id, build, drop }))
+}
+
+/// How many rows of a shard's segments each payload index of the collection covers.
+pub fn indexed_rows(collection: &Collection, shard: &Shard) -> Result<BTreeMap<JsonPath, u64>> {
+    let mut covered: BTreeMap<JsonPath, u64> = collection.fields.keys().map(|p| (p.clone(), 0)).collect();
+    for entry in &shard.segments {
+        let meta = SegmentMeta::from_entry(entry)?;
+        let mut seen = BTreeSet::new();
+        for part in &meta.parts {
+            if let PartKind::FieldIndex { path, index } = &part.kind
+                && collection.fields.get(path).is_some_and(|(wanted, _)| wanted == index)
+                && seen.insert(path)
+                && let Some(rows) = covered.get_mut(path)
+            {
+                *rows += u64::from(entry.rows - entry.deleted);
+            }
+        }
+    }
+    Ok(covered)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(id: u64, rows: u32, deleted: u32) -> SegmentEntry {
+        let meta = bytes::Bytes::new();
+        SegmentEntry {
+            id: SegmentId(id),
+            revision: 0,
+            rows,
+            deleted,
+            bytes: u64::from(rows),
+            objects: vec![],
+            meta,
+        }
+    }
+
+    fn shard(segments: Vec<SegmentEntry>) -> Shard {
+        Shard { segments, ..Shard::default() }
+    }
+
+    #[test]
+    fn merges_segments_of_about_one_size() {
+        let options = CompactOptions { merge_fan_in: 3, ..CompactOptions::default() };
+        let segments = vec![entry(1, 100_000, 0), entry(2, 1000, 0), entry(3, 900, 0), entry(4, 800, 0)];
+        let due = merge_due(&shard(segments), &options).unwrap();
+        assert_eq!(due, vec![SegmentId(2), SegmentId(3), SegmentId(4)]);
+    }
+
+    #[test]
+    fn rewrites_worn_segments() {
+        let options = CompactOptions::default();
+        assert_eq!(merge_due(&shard(vec![entry(1, 1000, 200)]), &options), None);
+        assert_eq!(merge_due(&shard(vec![entry(1, 1000, 201)]), &options), Some(vec![SegmentId(1)]));
+    }
+
+    #[test]
+    fn folds_at_rows_or_bytes() {
+        let options = CompactOptions { fold_rows: 10, fold_bytes: 100, ..CompactOptions::default() };
+        let mut shard = Shard::default();
+        assert!(!is_fold_due(&shard, &options));
+        let slice = lodestone_manifest::SliceHeader {
+            shard: lodestone_manifest::ShardId(1),
+            side: None,
+            offset: 0,
+            len: 100,
+            crc: 0,
+            rows: 1,
+        };
+        shard.tail.push_back(lodestone_manifest::TailRange { slot: Slot(3), slice });
+        (shard.tail_rows, shard.tail_bytes) = (1, 99);
+        assert!(!is_fold_due(&shard, &options));
+        shard.tail_bytes = 100;
+        assert!(is_fold_due(&shard, &options));
+    }
+}

@@ -1,0 +1,242 @@
+//! What the interfaces call, over the roles of this process.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lodestone_api::Engine;
+use lodestone_compact::{Compactor, plan};
+use lodestone_ingest::{Ingest, Reader, Updater, Write};
+use lodestone_manifest::{CatalogError, Collection, ShardId, Slot, State, SystemOp};
+use lodestone_meta::{Consistency, Meta};
+use lodestone_query::Query;
+use lodestone_store::{Metrics, PartCache};
+use lodestone_types::{
+    AliasAction, CollectionConfig, CollectionInfo, CollectionPatch, CollectionStatus, CountRequest, Error,
+    FieldIndex, Filter, JsonPath, PointId, QueryRequest, ReadOptions, Record, Result, RetrieveRequest,
+    ScoredPoint, ScrollPage, ScrollRequest, UpdateOp, UpdateResult, UpdateStatus, WriteOptions,
+};
+
+pub(crate) struct NodeEngine {
+    pub meta: Arc<dyn Meta>,
+    pub ingest: Arc<Ingest>,
+    pub updater: Updater,
+    pub query: Arc<Query>,
+    pub compactor: Arc<Compactor>,
+    pub metrics: Arc<Metrics>,
+    pub parts: Arc<PartCache>,
+}
+
+/// Reads for writes that depend on data.
+pub(crate) struct QueryReader(pub Arc<Query>);
+
+#[async_trait]
+impl Reader for QueryReader {
+    async fn matching(&self, state: &Arc<State>, shard: ShardId, filter: &Filter) -> Result<Vec<PointId>> {
+        self.0.matching(state, shard, filter).await
+    }
+
+    async fn existing(
+        &self,
+        state: &Arc<State>,
+        shard: ShardId,
+        ids: &[PointId],
+    ) -> Result<HashSet<PointId>> {
+        self.0.existing(state, shard, ids).await
+    }
+}
+
+impl NodeEngine {
+    async fn find(&self, name: &str) -> Result<(Arc<State>, Arc<Collection>)> {
+        let state = self.meta.read(Consistency::Strong).await?;
+        let collection = state.collection(name).cloned().ok_or_else(|| Error::no_collection(name))?;
+        Ok((state, collection))
+    }
+
+    /// Puts one change of the catalog into the log.
+    async fn change(&self, op: SystemOp, timeout: Option<Duration>) -> Result<Result<Slot, CatalogError>> {
+        let write = self.ingest.write(Write { slices: Vec::new(), system: vec![op] });
+        let written = match timeout {
+            None => write.await?,
+            Some(limit) => tokio::time::timeout(limit, write).await.map_err(|_| {
+                Error::outcome_unknown(
+                    "the change was not decided in time; look whether it took effect, or send it again",
+                )
+            })??,
+        };
+        let outcome = written.system.into_iter().next();
+        let outcome = outcome.ok_or_else(|| Error::internal("a change of the catalog was not answered"))?;
+        Ok(outcome.map(|_| written.slot))
+    }
+}
+
+fn refused(error: CatalogError, name: &str) -> Error {
+    let message = error.to_string();
+    match error {
+        CatalogError::NameTaken(_) | CatalogError::AliasTaken(_) => Error::conflict(message),
+        CatalogError::NoCollection => Error::no_collection(name),
+        CatalogError::UnknownCollection(_) | CatalogError::UnknownAlias(_) => Error::not_found(message),
+        CatalogError::UnknownVector(_) | CatalogError::Limit(_) => Error::bad_request(message),
+        CatalogError::Stale(_) => Error::unavailable(message),
+    }
+}
+
+#[async_trait]
+impl Engine for NodeEngine {
+    async fn create_collection(
+        &self,
+        name: &str,
+        config: CollectionConfig,
+        timeout: Option<Duration>,
+    ) -> Result<()> {
+        let op = SystemOp::CreateCollection { name: name.to_owned(), config };
+        self.change(op, timeout).await?.map(|_| ()).map_err(|e| refused(e, name))
+    }
+
+    async fn update_collection(
+        &self,
+        name: &str,
+        patch: CollectionPatch,
+        timeout: Option<Duration>,
+    ) -> Result<()> {
+        let (_, collection) = self.find(name).await?;
+        let op = SystemOp::UpdateCollection { collection: collection.id, patch };
+        self.change(op, timeout).await?.map(|_| ()).map_err(|e| refused(e, name))
+    }
+
+    async fn delete_collection(&self, name: &str, timeout: Option<Duration>) -> Result<bool> {
+        let state = self.meta.read(Consistency::Strong).await?;
+        // An alias is no name to delete a collection by.
+        let Some(id) = state.names.get(name) else { return Ok(false) };
+        match self.change(SystemOp::DeleteCollection { collection: *id }, timeout).await? {
+            Ok(_) => Ok(true),
+            Err(CatalogError::NoCollection) => Ok(false),
+            Err(e) => Err(refused(e, name)),
+        }
+    }
+
+    async fn collections(&self) -> Result<Vec<String>> {
+        let state = self.meta.read(Consistency::Strong).await?;
+        Ok(state.names.keys().cloned().collect())
+    }
+
+    async fn collection(&self, name: &str) -> Result<CollectionInfo> {
+        let (state, collection) = self.find(name).await?;
+        let mut due = false;
+        let mut segments = 0;
+        let mut covered: BTreeMap<JsonPath, u64> = BTreeMap::new();
+        for shard in collection.shards().filter_map(|id| state.shards.get(&id)) {
+            due |= plan::due(&collection, shard, self.compactor.options())?.is_some();
+            segments += shard.segments.len() as u64 + u64::from(!shard.tail.is_empty());
+            for (path, rows) in plan::indexed_rows(&collection, shard)? {
+                *covered.entry(path).or_default() += rows;
+            }
+        }
+        let points_count = self.query.count(name, CountRequest::default(), ReadOptions::default()).await?;
+        let schema = collection.fields.iter().map(|(path, (index, _))| {
+            (path.clone(), (index.clone(), covered.get(path).copied().unwrap_or_default()))
+        });
+        Ok(CollectionInfo {
+            status: if due { CollectionStatus::Yellow } else { CollectionStatus::Green },
+            config: collection.config.clone(),
+            payload_schema: schema.collect(),
+            points_count,
+            // Search is exact: no vector has an index yet.
+            indexed_vectors_count: 0,
+            segments_count: segments,
+        })
+    }
+
+    async fn collection_exists(&self, name: &str) -> Result<bool> {
+        Ok(self.meta.read(Consistency::Strong).await?.collection(name).is_some())
+    }
+
+    async fn update_aliases(&self, actions: Vec<AliasAction>, timeout: Option<Duration>) -> Result<()> {
+        self.change(SystemOp::Aliases(actions), timeout).await?.map(|_| ()).map_err(|e| refused(e, ""))
+    }
+
+    async fn aliases(&self, collection: Option<&str>) -> Result<Vec<(String, String)>> {
+        let state = self.meta.read(Consistency::Strong).await?;
+        let wanted = match collection {
+            Some(name) => Some(state.collection(name).ok_or_else(|| Error::no_collection(name))?.id),
+            None => None,
+        };
+        let all = state.aliases.iter().filter(|(_, id)| wanted.is_none_or(|wanted| wanted == **id));
+        Ok(all
+            .filter_map(|(alias, id)| Some((alias.clone(), state.collections.get(id)?.name.clone())))
+            .collect())
+    }
+
+    async fn create_field_index(
+        &self,
+        name: &str,
+        field: JsonPath,
+        index: FieldIndex,
+        options: WriteOptions,
+    ) -> Result<UpdateResult> {
+        let (_, collection) = self.find(name).await?;
+        let op = SystemOp::CreateFieldIndex { collection: collection.id, field, index };
+        let slot = self.change(op, options.timeout).await?.map_err(|e| refused(e, name))?;
+        Ok(UpdateResult { operation_id: slot.0, status: UpdateStatus::Completed })
+    }
+
+    async fn delete_field_index(
+        &self,
+        name: &str,
+        field: JsonPath,
+        options: WriteOptions,
+    ) -> Result<UpdateResult> {
+        let (_, collection) = self.find(name).await?;
+        let op = SystemOp::DeleteFieldIndex { collection: collection.id, field };
+        let slot = self.change(op, options.timeout).await?.map_err(|e| refused(e, name))?;
+        Ok(UpdateResult { operation_id: slot.0, status: UpdateStatus::Completed })
+    }
+
+    async fn update(
+        &self,
+        name: &str,
+        operations: Vec<UpdateOp>,
+        options: WriteOptions,
+    ) -> Result<Vec<UpdateResult>> {
+        let mut results = Vec::with_capacity(operations.len());
+        for operation in operations {
+            results.push(self.updater.apply(name, operation, options).await?);
+        }
+        Ok(results)
+    }
+
+    async fn query(
+        &self,
+        name: &str,
+        requests: Vec<QueryRequest>,
+        options: ReadOptions,
+    ) -> Result<Vec<Vec<ScoredPoint>>> {
+        self.query.query(name, requests, options).await
+    }
+
+    async fn scroll(&self, name: &str, request: ScrollRequest, options: ReadOptions) -> Result<ScrollPage> {
+        self.query.scroll(name, request, options).await
+    }
+
+    async fn count(&self, name: &str, request: CountRequest, options: ReadOptions) -> Result<u64> {
+        self.query.count(name, request, options).await
+    }
+
+    async fn retrieve(
+        &self,
+        name: &str,
+        request: RetrieveRequest,
+        options: ReadOptions,
+    ) -> Result<Vec<Record>> {
+        self.query.retrieve(name, request, options).await
+    }
+
+    async fn ready(&self) -> Result<()> {
+        self.meta.read(Consistency::Eventual).await.map(|_| ()).map_err(Error::from)
+    }
+
+    fn metrics(&self) -> String {
+        crate::metrics::render(self)
+    }
+}

@@ -1,0 +1,91 @@
+//! The node's metrics in Prometheus' text format.
+
+use std::fmt::Write;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::engine::NodeEngine;
+
+pub(crate) fn render(engine: &NodeEngine) -> String {
+    let mut out = String::new();
+    let store = engine.metrics.snapshot();
+    let requests = [
+        ("create", store.creates),
+        ("put", store.puts),
+        ("get", store.gets),
+        ("head", store.heads),
+        ("list", store.lists),
+        ("delete", store.deletes),
+    ];
+    header(&mut out, "lodestone_store_requests_total", "counter", "Requests to the bucket.");
+    for (kind, count) in requests {
+        line(&mut out, &format!("lodestone_store_requests_total{{kind=\"{kind}\"}}"), count);
+    }
+    single(
+        &mut out,
+        "lodestone_store_read_bytes_total",
+        "counter",
+        "Bytes read from the bucket.",
+        store.bytes_in,
+    );
+    single(
+        &mut out,
+        "lodestone_store_written_bytes_total",
+        "counter",
+        "Bytes written to the bucket.",
+        store.bytes_out,
+    );
+    single(
+        &mut out,
+        "lodestone_store_errors_total",
+        "counter",
+        "Requests to the bucket that failed.",
+        store.errors,
+    );
+    let parts = engine.parts.stats();
+    single(&mut out, "lodestone_cache_bytes", "gauge", "Bytes of parts kept near.", parts.bytes);
+    single(&mut out, "lodestone_cache_hits_total", "counter", "Parts that were near.", parts.hits);
+    single(
+        &mut out,
+        "lodestone_cache_misses_total",
+        "counter",
+        "Parts that had to be fetched.",
+        parts.misses,
+    );
+    let state = engine.meta.watch().borrow().clone();
+    single(&mut out, "lodestone_epoch", "gauge", "The leader's epoch.", state.epoch.0);
+    single(&mut out, "lodestone_slot", "gauge", "The last decided slot of the log.", state.slot.0);
+    single(
+        &mut out,
+        "lodestone_collections",
+        "gauge",
+        "Collections in the bucket.",
+        state.collections.len() as u64,
+    );
+    let compact = engine.compactor.counters();
+    let jobs = [
+        ("fold", &compact.folds),
+        ("merge", &compact.merges),
+        ("reindex", &compact.reindexes),
+        ("stale", &compact.stale),
+        ("failed", &compact.failures),
+    ];
+    header(&mut out, "lodestone_compaction_jobs_total", "counter", "Jobs by what became of them.");
+    for (kind, count) in jobs {
+        line(&mut out, &format!("lodestone_compaction_jobs_total{{kind=\"{kind}\"}}"), count.load(Relaxed));
+    }
+    out
+}
+
+fn header(out: &mut String, name: &str, kind: &str, help: &str) {
+    // Writing to a string cannot fail.
+    let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+}
+
+fn line(out: &mut String, name: &str, value: u64) {
+    let _ = writeln!(out, "{name} {value}");
+}
+
+fn single(out: &mut String, name: &str, kind: &str, help: &str, value: u64) {
+    header(out, name, kind, help);
+    line(out, name, value);
+}

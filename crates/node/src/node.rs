@@ -1,0 +1,152 @@
+//! All roles in one process over one store and one cache.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lodestone_api::Engine;
+use lodestone_compact::Compactor;
+use lodestone_ingest::{Ingest, IngestOptions, LogWriter, Updater};
+use lodestone_manifest::{InstanceId, NodeId};
+use lodestone_meta::{BootClock, Leader, LeaderOptions, LocalReplica, Meta, Rules, bucket};
+use lodestone_query::Query;
+use lodestone_shard::Views;
+use lodestone_store::{
+    Metered, Metrics, OpenOptions, PartCache, RetryPolicy, Retrying, Store, probe, system_clock,
+};
+use lodestone_types::{Error, Result};
+use lodestone_wal::SlotCache;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tokio::task::JoinHandle;
+
+use crate::engine::NodeEngine;
+use crate::{NodeOptions, StoreLocation, instance};
+
+/// Bytes of slot objects kept in memory, so that the tail need not be read back.
+const SLOT_CACHE_BYTES: usize = 64 << 20;
+/// How long what is under way may take to be decided at a stop.
+const STOP_LIMIT: Duration = Duration::from_secs(15);
+
+/// A running node.
+pub struct Node {
+    engine: Arc<NodeEngine>,
+    leader: Arc<Leader>,
+    instance: InstanceId,
+    compacting: JoinHandle<()>,
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("leader", &self.leader).finish_non_exhaustive()
+    }
+}
+
+/// Opens the store that `options` name, with retries, counting into `metrics`.
+pub fn open_store(options: &NodeOptions, metrics: Arc<Metrics>) -> Result<Arc<dyn Store>> {
+    let open = OpenOptions {
+        s3_endpoint: options.s3.endpoint.clone(),
+        s3_region: options.s3.region.clone(),
+        ..OpenOptions::default()
+    };
+    let url = match &options.store {
+        StoreLocation::Directory(dir) => dir
+            .to_str()
+            .ok_or_else(|| Error::bad_request(format!("the store's path {} is not UTF-8", dir.display())))?
+            .to_owned(),
+        s3 @ StoreLocation::S3 { .. } => s3.to_string(),
+    };
+    let store = lodestone_store::open(&url, &open)?;
+    let metered = Arc::new(Metered::new(store, metrics));
+    Ok(Arc::new(Retrying::new(metered, RetryPolicy::default(), StdRng::from_os_rng().random())))
+}
+
+impl Node {
+    /// Claims the store and starts all roles. Anything that held the store before is fenced when this returns.
+    pub async fn start(options: NodeOptions) -> Result<Self> {
+        let metrics = Arc::new(Metrics::default());
+        let store = open_store(&options, metrics.clone())?;
+        let mut random = StdRng::from_os_rng();
+        if bucket::highest_claim(store.as_ref()).await?.is_none() {
+            probe(store.as_ref(), &system_clock(), random.random()).await?;
+        } else if !options.take_over {
+            instance::refuse_if_held(store.as_ref()).await?;
+        }
+        let instance = InstanceId(random.random());
+        let leader_options = LeaderOptions {
+            lease: options.wal.lease,
+            gc_grace: options.gc.grace,
+            checkpoint_idle: options.gc.grace.min(LeaderOptions::default().checkpoint_idle),
+            ..LeaderOptions::default()
+        };
+        let leader = Leader::start(
+            store.clone(),
+            Arc::new(BootClock),
+            Arc::new(LocalReplica::default()),
+            instance,
+            &options.address,
+            leader_options,
+        )
+        .await?;
+        let meta: Arc<dyn Meta> = leader.clone();
+        let slots = Arc::new(SlotCache::new(SLOT_CACHE_BYTES));
+        let parts = Arc::new(PartCache::open(Some(options.local.join("parts")), options.cache.memory));
+        let views = Arc::new(Views::new(store.clone(), parts.clone(), slots.clone()));
+        let query =
+            Arc::new(Query::new(meta.clone(), views.clone(), Box::new(StdRng::from_rng(&mut random))));
+        let writer = LogWriter::new(
+            meta.clone(),
+            store.clone(),
+            NodeId(random.random()),
+            slots,
+            Box::new(StdRng::from_rng(&mut random)),
+            Rules::default(),
+        );
+        let ingest_options = IngestOptions { window: options.wal_window(), ..IngestOptions::default() };
+        let ingest = Ingest::start(writer, ingest_options);
+        let updater = Updater::new(
+            ingest.clone(),
+            Arc::new(crate::engine::QueryReader(query.clone())),
+            options.wal.tail_limit,
+        );
+        let compact = lodestone_compact::CompactOptions {
+            fold_rows: options.compact.fold_rows,
+            fold_bytes: options.compact.fold_bytes,
+            merge_fan_in: options.compact.merge_fan_in as usize,
+            ..lodestone_compact::CompactOptions::default()
+        };
+        let compactor =
+            Compactor::new(meta.clone(), ingest.clone(), store, views.clone(), compact, compaction_jobs());
+        let compacting = tokio::spawn(compactor.clone().run());
+        let engine = Arc::new(NodeEngine { meta, ingest, updater, query, compactor, metrics, parts });
+        Ok(Self { engine, leader, instance, compacting })
+    }
+
+    /// What the interfaces call.
+    pub fn engine(&self) -> Arc<dyn Engine> {
+        self.engine.clone()
+    }
+
+    /// What [`instance::PATH`] has to answer.
+    pub fn instance(&self) -> String {
+        self.instance.to_string()
+    }
+
+    /// Returns when the node can serve no more, with the reason: another process took the store, say.
+    pub fn failed(&self) -> impl Future<Output = Error> + Send + use<> {
+        let leader = self.leader.clone();
+        async move { leader.failed().await.into() }
+    }
+
+    /// Decides what is under way, writes a checkpoint and releases the store.
+    pub async fn shutdown(self) {
+        self.compacting.abort();
+        if let Err(error) = self.leader.stop(STOP_LIMIT).await {
+            tracing::warn!(%error, "the store was not released; the next start recovers it");
+        }
+    }
+}
+
+/// A quarter of the processors may compact, at least one job.
+fn compaction_jobs() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| n.get().div_ceil(4))
+}

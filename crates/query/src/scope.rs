@@ -1,0 +1,55 @@
+use std::sync::Arc;
+
+use futures::future::try_join_all;
+use lodestone_manifest::{Collection, State};
+use lodestone_meta::{Consistency, Meta};
+use lodestone_shard::{Selection, ShardSchema, ShardView, Views};
+use lodestone_types::{Error, Filter, ReadConsistency, Result};
+
+/// The views of a collection's shards, all at least as fresh as one state.
+pub(crate) struct Scope {
+    pub views: Vec<ShardView>,
+}
+
+impl Scope {
+    pub async fn open(
+        meta: &dyn Meta,
+        views: &Views,
+        name: &str,
+        consistency: ReadConsistency,
+    ) -> Result<Self> {
+        let (state, collection) = find(meta, name, consistency).await?;
+        let shards = collection.shards().map(|shard| views.snapshot(&state, shard));
+        let views = try_join_all(shards).await?.into_iter().map(|snapshot| snapshot.view).collect();
+        Ok(Self { views })
+    }
+
+    /// Settings; the same in every shard.
+    pub fn schema(&self) -> Result<&Arc<ShardSchema>> {
+        self.views.first().map(ShardView::schema).ok_or_else(|| Error::internal("a collection has no shards"))
+    }
+
+    /// What `filter` selects in each shard, loaded.
+    pub async fn select(&self, filter: Option<&Filter>) -> Result<Vec<Selection>> {
+        let selections: Vec<Selection> = self.views.iter().map(|view| Selection::new(view, filter)).collect();
+        try_join_all(selections.iter().map(Selection::load)).await?;
+        Ok(selections)
+    }
+}
+
+/// The collection called `name`. One that this process has not heard of may have been created just now.
+async fn find(
+    meta: &dyn Meta,
+    name: &str,
+    consistency: ReadConsistency,
+) -> Result<(Arc<State>, Arc<Collection>)> {
+    if consistency == ReadConsistency::Eventual {
+        let state = meta.read(Consistency::Eventual).await?;
+        if let Some(collection) = state.collection(name) {
+            return Ok((state.clone(), collection.clone()));
+        }
+    }
+    let state = meta.read(Consistency::Strong).await?;
+    let collection = state.collection(name).cloned().ok_or_else(|| Error::no_collection(name))?;
+    Ok((state, collection))
+}

@@ -1,0 +1,173 @@
+//! The nearest points.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures::future::try_join_all;
+use lodestone_shard::{
+    Cancel, Found, Hit, Nearest, PayloadPicker, RowReader, Selection, merge, nearest_first, on_pool,
+};
+use lodestone_types::{
+    Error, Filter, OrderValue, PointId, QueryRequest, QueryTarget, ReadOptions, Result, ScoredPoint,
+};
+
+use crate::scope::Scope;
+use crate::{Query, pages};
+
+/// Answers requests one after the other. Those with the same filter share what it selects.
+pub(crate) async fn search(
+    query: &Query,
+    scope: &Scope,
+    requests: Vec<QueryRequest>,
+    options: ReadOptions,
+    seed: u64,
+    cancel: &Cancel,
+) -> Result<Vec<Vec<ScoredPoint>>> {
+    let mut selected: Vec<(Option<Filter>, Vec<Selection>)> = Vec::new();
+    let mut answers = Vec::with_capacity(requests.len());
+    for request in requests {
+        let known = selected.iter().position(|(filter, _)| *filter == request.filter);
+        let at = match known {
+            Some(at) => at,
+            None => {
+                selected.push((request.filter.clone(), scope.select(request.filter.as_ref()).await?));
+                selected.len() - 1
+            }
+        };
+        answers.push(answer(query, scope, &selected[at].1, request, options, seed, cancel).await?);
+    }
+    Ok(answers)
+}
+
+async fn answer(
+    query: &Query,
+    scope: &Scope,
+    selections: &[Selection],
+    request: QueryRequest,
+    options: ReadOptions,
+    seed: u64,
+    cancel: &Cancel,
+) -> Result<Vec<ScoredPoint>> {
+    let window = request.limit.saturating_add(request.offset);
+    let (vector, except) = match &request.target {
+        QueryTarget::Vector(vector) => (vector.clone(), None),
+        QueryTarget::Point(id) => {
+            let elsewhere = request.lookup_from.is_some();
+            (vector_of(query, scope, &request, *id, options).await?, (!elsewhere).then_some(*id))
+        }
+        QueryTarget::Nothing => {
+            let (page, _) = pages::page(selections, None, window, cancel).await?;
+            let found = page.into_iter().skip(request.offset).map(|(part, f)| (part, f, 0.0, None)).collect();
+            return points(scope, found, &request).await;
+        }
+        QueryTarget::OrderBy(order) => {
+            let page = pages::page_by_value(scope, selections, order, window, cancel).await?;
+            let found =
+                page.into_iter().skip(request.offset).map(|(part, f, v)| (part, f, 0.0, Some(v))).collect();
+            return points(scope, found, &request).await;
+        }
+        QueryTarget::Sample => {
+            let page = pages::sample(selections, window, seed, cancel).await?;
+            let found = page.into_iter().skip(request.offset).map(|(part, f)| (part, f, 0.0, None)).collect();
+            return points(scope, found, &request).await;
+        }
+    };
+    if let Some(at) = vector.iter().position(|x| !x.is_finite()) {
+        return Err(Error::bad_request(format!(
+            "Wrong input: component {at} of the query vector is {}; every component must be a finite number",
+            vector[at]
+        )));
+    }
+    let greater = scope.schema()?.vector(&request.using)?.metric.greater_is_nearer();
+    try_join_all(scope.views.iter().map(|view| view.load_vector(&request.using))).await?;
+    let hits = nearest(selections, &request, vector, except, window, greater, cancel).await?;
+    let found = hits.into_iter().map(|(part, hit)| (part, hit.found, hit.score, None)).collect();
+    points(scope, found, &request).await
+}
+
+async fn nearest(
+    selections: &[Selection],
+    request: &QueryRequest,
+    vector: Vec<f32>,
+    except: Option<PointId>,
+    window: usize,
+    greater_is_nearer: bool,
+    cancel: &Cancel,
+) -> Result<Vec<(usize, Hit)>> {
+    let vector = Arc::new(vector);
+    let parts = selections.iter().map(|selection| {
+        let (selection, vector, cancel) = (selection.clone(), vector.clone(), cancel.clone());
+        let (using, score_threshold) = (request.using.clone(), request.score_threshold);
+        on_pool(move || {
+            let wanted = Nearest { vector: &vector, using: &using, score_threshold, except, limit: window };
+            selection.nearest(&wanted, &cancel)
+        })
+    });
+    let parts = try_join_all(parts).await?.into_iter().collect::<Result<Vec<_>>>()?;
+    Ok(merge(parts, nearest_first(greater_is_nearer), request.offset, request.limit))
+}
+
+/// The vector of the point that is asked about, here or in another collection.
+async fn vector_of(
+    query: &Query,
+    scope: &Scope,
+    request: &QueryRequest,
+    id: PointId,
+    options: ReadOptions,
+) -> Result<Vec<f32>> {
+    let other;
+    let (scope, name) = match &request.lookup_from {
+        None => (scope, request.using.clone()),
+        Some((collection, vector)) => {
+            other = query.scope(collection, options).await?;
+            (&other, vector.clone().unwrap_or_else(|| request.using.clone()))
+        }
+    };
+    let shape = *scope.schema()?.vector(&name)?;
+    for view in &scope.views {
+        view.load_masks().await?;
+        let Some(found) = view.find(id)? else { continue };
+        view.load_vector(&name).await?;
+        let reader = RowReader::new(view);
+        let vector = reader.vector(found, &name)?;
+        return vector.map(|bytes| shape.decode(bytes)).ok_or_else(|| {
+            Error::bad_request(format!("Wrong input: point {id} has no vector `{name}` to search with"))
+        });
+    }
+    Err(Error::not_found(format!("Not found: No point with id {id} found")))
+}
+
+/// A row, with the shard it is of, its score and the value it is ordered by.
+type Scored = (usize, Found, f32, Option<OrderValue>);
+
+/// The rows as answers show them, in the order given.
+async fn points(scope: &Scope, found: Vec<Scored>, request: &QueryRequest) -> Result<Vec<ScoredPoint>> {
+    let picker = Arc::new(PayloadPicker::new(&request.with_payload));
+    let mut by_shard: HashMap<usize, Vec<Found>> = HashMap::new();
+    for (part, row, _, _) in &found {
+        by_shard.entry(*part).or_default().push(*row);
+    }
+    let loading = by_shard
+        .iter()
+        .map(|(part, rows)| scope.views[*part].load_records(rows, &picker, &request.with_vectors));
+    try_join_all(loading).await?;
+    let views = scope.views.clone();
+    let with_vectors = request.with_vectors.clone();
+    on_pool(move || {
+        let mut readers: Vec<RowReader> = views.iter().map(RowReader::new).collect();
+        let shown = found.into_iter().map(|(part, row, score, order_value)| {
+            let reader = &mut readers[part];
+            let record = reader.record(row, &picker, &with_vectors, order_value)?;
+            Ok(ScoredPoint {
+                id: record.id,
+                score,
+                version: reader.version(row)?,
+                payload: record.payload,
+                vectors: record.vectors,
+                order_value: record.order_value,
+            })
+        });
+        shown.collect()
+    })
+    .await?
+}
