@@ -1,5 +1,7 @@
 //! Qdrant's interfaces: the only place that knows HTTP, gRPC and Qdrant's wire forms.
 
+#[cfg(test)]
+mod arbitrary;
 pub mod auth;
 pub mod check;
 mod engine;

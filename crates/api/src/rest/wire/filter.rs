@@ -327,7 +327,7 @@ impl<'de> Visitor<'de> for ConditionSeed<'_> {
             seen |= bit;
             parts.read(key, &mut map, self.0)?;
         }
-        parts.into_condition()
+        parts.into_condition(self.0)
     }
 }
 
@@ -402,7 +402,7 @@ impl Parts {
     }
 
     /// Exactly one kind of condition must have been written. An empty object is a filter without clauses.
-    fn into_condition<E: de::Error>(mut self) -> Result<Condition, E> {
+    fn into_condition<E: de::Error>(mut self, scope: Scope<'_>) -> Result<Condition, E> {
         let filter = self.clauses.take().map(Clauses::into_filter);
         let is_field = self.path.is_some() || !self.predicates.is_empty();
         let kinds = usize::from(is_field) + self.alone.len() + usize::from(filter.is_some());
@@ -422,7 +422,11 @@ impl Parts {
                  `geo_radius`, `geo_polygon`, `values_count`, `is_empty` or `is_null`"
             ))),
             (None, false) => Err(E::missing_field("key")),
-            (None, true) => Ok(Condition::Filter(filter.unwrap_or_default())),
+            (None, true) => scope.deeper().map(|_| Condition::Filter(filter.unwrap_or_default())),
         }
     }
 }
+
+#[cfg(test)]
+#[path = "filter_tests.rs"]
+mod tests;

@@ -61,6 +61,7 @@ impl Upsert {
                 return Err(Error::bad_request("Format error in JSON body: give either `points` or `batch`"));
             }
         };
+        not_empty(&points)?;
         points.iter().try_for_each(check::point)?;
         let mode = match self.update_mode {
             None | Some(Mode::Upsert) => UpdateMode::Upsert,
@@ -103,6 +104,13 @@ impl Batch {
         }
         Ok(points)
     }
+}
+
+fn not_empty<T>(points: &[T]) -> Result<()> {
+    if points.is_empty() {
+        return Err(Error::bad_request("Wrong input: Empty update request: give at least one point"));
+    }
+    Ok(())
 }
 
 fn same_length(what: &str, given: usize, ids: usize) -> Result<()> {
@@ -216,6 +224,7 @@ impl UpdateVectors {
     pub fn into_op(self) -> Result<UpdateOp> {
         let points: Vec<VectorUpdate> =
             self.points.0.into_iter().map(|p| VectorUpdate { id: p.id.0, vectors: p.vector.0 }).collect();
+        not_empty(&points)?;
         for (name, vector) in points.iter().flat_map(|p| &p.vectors.0) {
             check::vector_name(name)?;
             check::vector(vector)?;
