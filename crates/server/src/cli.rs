@@ -110,6 +110,9 @@ pub struct DoctorArgs {
     /// Verify checksums of this collection only
     #[arg(long, value_name = "NAME")]
     pub collection: Option<String>,
+    /// Count objects that nothing needs as a problem; some are normal until they are collected
+    #[arg(long)]
+    pub deny_orphans: bool,
 }
 
 /// Flags of `recover`.

@@ -5,13 +5,14 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use lodestone_node::units;
+use lodestone_node::{Inspection, units};
 use lodestone_store::{ObjectInfo, ProbeError, Store, list_all, probe, system_clock};
 use lodestone_types::Result;
 
+use crate::cli::DoctorArgs;
 use crate::config::Config;
 use crate::paint::Paint;
-use crate::report::Report;
+use crate::report::{INDENT, Report};
 use crate::store;
 
 /// Ages of objects are told by the store's clock; one this far off makes nonsense of them, and of S3's signatures.
@@ -21,8 +22,11 @@ const MAX_CLOCK_ERROR_MS: u64 = 60_000;
 const KINDS: &[(&str, &str)] =
     &[("wal", "slots of the log"), ("parts", "parts"), ("checkpoints", "checkpoints"), ("claims", "claims")];
 
+/// How many names of one sort are listed.
+const LISTED: usize = 20;
+
 /// Prints the checks; `false` if there was a problem.
-pub async fn run(config: &Config) -> Result<bool> {
+pub async fn run(config: &Config, args: &DoctorArgs) -> Result<bool> {
     let mut report = Report::new(Paint::for_stdout());
     report.title(format_args!("Store {}", config.store));
     match store::open_existing(config) {
@@ -30,6 +34,10 @@ pub async fn run(config: &Config) -> Result<bool> {
         Ok(store) => {
             if fit(&mut report, &*store).await {
                 contents(&mut report, &*store).await;
+                match sound(config, args.collection.as_deref()).await {
+                    Ok(inspection) => describe(&mut report, &inspection, args),
+                    Err(error) => report.bad("state", error),
+                }
             }
         }
     }
@@ -74,6 +82,59 @@ fn clock(report: &mut Report, ahead_ms: i64) {
         _ => report
             .bad("clock", format_args!("the store's is {} s {way} ours: set this machine's", off / 1000)),
     }
+}
+
+/// Everything the state names: is it there, and is it what was written?
+async fn sound(config: &Config, only: Option<&str>) -> Result<Inspection> {
+    // A hiccup of the store must not pass for damage, so these reads are tried again.
+    let store = store::open_retrying(config)?;
+    lodestone_node::inspect(&store, only, true).await
+}
+
+fn describe(report: &mut Report, inspection: &Inspection, args: &DoctorArgs) {
+    let orderly =
+        if inspection.released { "released in order" } else { "not released: running, or ended at once" };
+    let slots = format!("{} slots decided, epoch {}, {orderly}", inspection.slot, inspection.epoch);
+    match inspection.checkpoint {
+        Some(slot) => report.good("checkpoint", format_args!("at slot {slot} of {slots}")),
+        None => report.note("checkpoint", format_args!("none yet; {slots}")),
+    }
+    let names: Vec<&str> = inspection.collections.iter().map(|c| c.name.as_str()).collect();
+    match &args.collection {
+        Some(name) if !names.contains(&name.as_str()) => {
+            report.bad("collections", format_args!("there is none called `{name}`"));
+        }
+        Some(name) => report.good("collections", format_args!("looked at `{name}` of {}", names.len())),
+        None => report.good("collections", names.len()),
+    }
+    let damaged: Vec<String> = inspection.damaged.iter().map(|(key, why)| format!("{key}: {why}")).collect();
+    match inspection.missing.is_empty() {
+        true => report.good("objects", "everything that is needed is there"),
+        false => report.bad("missing", listed("objects that are needed are not there", &inspection.missing)),
+    }
+    match damaged.is_empty() {
+        true => report.good("checksums", "everything is what was written"),
+        false => report.bad("damaged", listed("objects are not what was written", &damaged)),
+    }
+    let orphans = listed("objects that nothing needs", &inspection.orphans);
+    match (inspection.orphans.is_empty(), args.deny_orphans) {
+        (true, _) => report.good("orphans", "none"),
+        (false, true) => report.bad("orphans", orphans),
+        (false, false) => {
+            report.note("orphans", format_args!("{orphans}\n{INDENT}a running process collects them"))
+        }
+    }
+}
+
+fn listed(what: &str, names: &[String]) -> String {
+    let mut text = format!("{} {what}", names.len());
+    for name in names.iter().take(LISTED) {
+        text += &format!("\n{INDENT}{name}");
+    }
+    if names.len() > LISTED {
+        text += &format!("\n{INDENT}... and {} more", names.len() - LISTED);
+    }
+    text
 }
 
 /// How much of what is there.

@@ -2,10 +2,16 @@
 
 mod cli;
 mod config;
+mod demo;
 mod doctor;
 mod paint;
+mod ports;
+mod recover;
 mod report;
 mod secret;
+mod serve;
+mod signals;
+mod starting;
 mod store;
 mod telemetry;
 
@@ -19,8 +25,11 @@ use tokio::runtime::Runtime;
 use toml::{Table, Value};
 
 fn main() -> ExitCode {
+    // Fails only where a provider is installed already, and nobody before us could have done that.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     match run(Cli::parse().command) {
-        Ok(status) => status,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             telemetry::fatal(&error);
             ExitCode::FAILURE
@@ -28,33 +37,31 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<ExitCode> {
+/// Whether all was well.
+fn run(command: Command) -> Result<bool> {
     match command {
         Command::Serve(args) => {
-            let _ = prepare(&args.common, args.settings(), Table::new())?;
-            Err(Error::unsupported("not supported yet: serve"))
+            let config = prepare(&args.common, args.settings(), Table::new())?;
+            runtime()?.block_on(serve::run(config)).map(|()| true)
         }
         Command::Demo(args) => {
-            let _ = prepare(&args.common, args.settings(), quiet())?;
-            Err(Error::unsupported("not supported yet: demo"))
+            let store = config::table([("store", Some(Value::from(demo::STORE)))]);
+            let config = prepare(&args.common, args.settings(), quiet(store))?;
+            runtime()?.block_on(demo::run(config)).map(|()| true)
         }
         Command::Doctor(args) => {
-            let config = prepare(&args.common, args.common.settings(), quiet())?;
-            runtime()?.block_on(doctor::run(&config)).map(status)
+            let config = prepare(&args.common, args.common.settings(), quiet(Table::new()))?;
+            runtime()?.block_on(doctor::run(&config, &args))
         }
         Command::Recover(args) => {
-            let _ = prepare(&args.common, args.common.settings(), quiet())?;
-            Err(Error::unsupported("not supported yet: recover"))
+            let config = prepare(&args.common, args.common.settings(), quiet(Table::new()))?;
+            runtime()?.block_on(recover::run(config, args.write_checkpoint, args.take_over))
         }
         Command::Version => {
             println!("lodestone {}", env!("CARGO_PKG_VERSION"));
-            Ok(ExitCode::SUCCESS)
+            Ok(true)
         }
     }
-}
-
-fn status(all_is_well: bool) -> ExitCode {
-    if all_is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn runtime() -> Result<Runtime> {
@@ -62,8 +69,9 @@ fn runtime() -> Result<Runtime> {
 }
 
 /// Commands that print for people log only what is wrong, unless told otherwise.
-fn quiet() -> Table {
-    config::table([("log.level", Some(Value::from("warn")))])
+fn quiet(mut base: Table) -> Table {
+    base.extend(config::table([("log.level", Some(Value::from("warn")))]));
+    base
 }
 
 /// Reads the settings and starts logging.

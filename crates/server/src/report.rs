@@ -4,6 +4,9 @@ use std::fmt::Display;
 
 use crate::paint::Paint;
 
+/// Puts further lines of a detail below its first.
+pub const INDENT: &str = "                   ";
+
 /// A report under way; each line is printed as it is known.
 #[derive(Debug)]
 pub struct Report {

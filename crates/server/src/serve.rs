@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::Router;
+use axum::routing::get;
 use axum::serve::ListenerExt;
+use lodestone_api::Engine;
 use lodestone_api::auth::{ApiKey, ApiKeys};
 use lodestone_api::grpc::{self, GrpcOptions};
 use lodestone_api::rest::{self, RestOptions};
-use lodestone_api::Engine;
-use lodestone_node::Node;
+use lodestone_node::{Node, instance};
 use lodestone_types::{Error, Result};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -77,8 +79,13 @@ impl Server {
         };
         let (for_rest, for_grpc) = (listener(ports.http)?, listener(ports.grpc)?);
         let rest = rest::router(node.engine(), RestOptions { keys: keys(config), ..RestOptions::default() });
-        let rest = axum::serve(for_rest.tap_io(without_delay), rest).with_graceful_shutdown(told(stopping.clone()));
-        let rest = async move { rest.await.map_err(|e| Error::internal(format!("the REST server stopped: {e}"))) };
+        // Needs no key: the number tells only that this process runs, and whoever asks has no key of ours.
+        let instance = node.instance();
+        let rest = Router::new().route(instance::PATH, get(|| async { instance })).merge(rest);
+        let rest =
+            axum::serve(for_rest.tap_io(without_delay), rest).with_graceful_shutdown(told(stopping.clone()));
+        let rest =
+            async move { rest.await.map_err(|e| Error::internal(format!("the REST server stopped: {e}"))) };
         let options = GrpcOptions { keys: keys(config), ..GrpcOptions::default() };
         let grpc = grpc::serve(for_grpc, node.engine(), options, told(stopping));
         Ok(Self { node, stop, rest: tokio::spawn(rest), grpc: tokio::spawn(grpc), http })
@@ -101,18 +108,16 @@ impl Server {
                 tracing::info!("{signal}: stopping");
                 None
             }
-            ended = &mut self.rest => Some(ended),
-            ended = &mut self.grpc => Some(ended),
+            error = self.node.failed() => Some(error),
+            ended = &mut self.rest => Some(why(ended)),
+            ended = &mut self.grpc => Some(why(ended)),
         };
-        let stopped = self.stop(signals).await;
-        match failed {
-            Some(ended) => Err(why(ended)),
-            None => stopped,
-        }
+        self.stop(signals).await;
+        failed.map_or(Ok(()), Err)
     }
 
     /// Takes no more connections, lets requests under way finish, flushes and releases the store.
-    pub async fn stop(mut self, signals: Signals) -> Result<()> {
+    pub async fn stop(mut self, signals: Signals) {
         signals.exit_at_next();
         self.stop.send_replace(true);
         for (name, task) in [("REST", &mut self.rest), ("gRPC", &mut self.grpc)] {
@@ -128,7 +133,6 @@ impl Server {
                 RELEASE.as_secs()
             ),
         }
-        Ok(())
     }
 }
 

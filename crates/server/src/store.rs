@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use lodestone_node::StoreLocation;
-use lodestone_store::{OpenOptions, Store, open};
+use lodestone_node::{StoreLocation, open_store};
+use lodestone_store::{Metrics, OpenOptions, Store, open};
 use lodestone_types::{Error, Result};
 
-use crate::config::Config;
+use crate::config::{self, Config};
 
 /// The store as it is; a directory that does not exist is an error here, where `serve` would make it.
 pub fn open_existing(config: &Config) -> Result<Arc<dyn Store>> {
@@ -21,4 +21,10 @@ pub fn open_existing(config: &Config) -> Result<Arc<dyn Store>> {
         ..OpenOptions::default()
     };
     Ok(open(&config.store.to_string(), &options)?)
+}
+
+/// The store as `serve` sees it, what failed for now tried again.
+pub fn open_retrying(config: &Config) -> Result<Arc<dyn Store>> {
+    let options = config.node_options(String::new(), &config::cache_root(&crate::environment()));
+    open_store(&options, Arc::new(Metrics::default()))
 }

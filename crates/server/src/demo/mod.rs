@@ -10,8 +10,8 @@ use lodestone_api::Engine;
 use lodestone_types::{
     CollectionConfig, CollectionParams, Condition, CountRequest, Distance, Error, FieldCondition, FieldIndex,
     FieldIndexKind, Filter, HnswConfig, JsonPath, Match, OptimizersConfig, PayloadSelector, Predicate,
-    QueryRequest, QueryTarget, ReadOptions, Result, Scalar, UpdateMode, UpdateOp, VectorParams, VectorSelector,
-    WriteOptions,
+    QueryRequest, QueryTarget, ReadOptions, Result, Scalar, UpdateMode, UpdateOp, VectorParams,
+    VectorSelector, WriteOptions,
 };
 
 use crate::config::Config;
@@ -37,10 +37,13 @@ pub async fn run(config: Config) -> Result<()> {
     };
     let shown = tokio::select! {
         shown = present(&server, &store, has_key) => shown,
-        _ = signals.next() => return server.stop(signals).await,
+        _ = signals.next() => {
+            server.stop(signals).await;
+            return Ok(());
+        }
     };
     if let Err(error) = shown {
-        server.stop(signals).await?;
+        server.stop(signals).await;
         return Err(error);
     }
     server.run(signals).await
@@ -52,7 +55,9 @@ async fn present(server: &Server, store: &str, has_key: bool) -> Result<()> {
     let written = load(&*engine, &demo).await?;
     let total = demo.points.len();
     let what = match written {
-        true => format!("{total} WordNet entries written to {store} in {:.1} s", start.elapsed().as_secs_f64()),
+        true => {
+            format!("{total} WordNet entries written to {store} in {:.1} s", start.elapsed().as_secs_f64())
+        }
         false => format!("{total} WordNet entries are in {store} already"),
     };
     println!("\n  {}  {}", paint.strong("Lodestone"), paint.faint(&what));
@@ -76,7 +81,8 @@ async fn load(engine: &dyn Engine, demo: &Demo) -> Result<bool> {
             format!("this store has a collection `{COLLECTION}` of its own; give the demo another --store"),
         ));
     }
-    let count = engine.count(COLLECTION, CountRequest { filter: None, exact: true }, ReadOptions::default()).await?;
+    let count =
+        engine.count(COLLECTION, CountRequest { filter: None, exact: true }, ReadOptions::default()).await?;
     if count >= demo.points.len() as u64 {
         return Ok(false);
     }

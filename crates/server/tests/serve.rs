@@ -1,0 +1,176 @@
+//! The life of a server process: ready, answering, stopped by a signal, and started again on what it left.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// A server on ports of its own. Killed if a test fails before it has stopped.
+struct Server {
+    child: Child,
+    log: BufReader<ChildStderr>,
+    rest: SocketAddr,
+}
+
+fn command(verb: &str, store: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lodestone"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LODESTONE_"))
+    {
+        command.env_remove(name);
+    }
+    command
+        .args([verb, "--log-format", "json", "--http-port", "0", "--grpc-port", "0", "--store"])
+        .arg(store);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+impl Server {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.spawn().expect("the binary runs");
+        let mut log = BufReader::new(child.stderr.take().expect("piped"));
+        let ready = wait_for(&mut log, "ready");
+        let rest = ready["rest"].as_str().and_then(|url| url.strip_prefix("http://")).expect("an address");
+        let rest = rest.parse().expect("an address");
+        Self { child, log, rest }
+    }
+
+    fn get(&self, path: &str, headers: &str) -> String {
+        let mut stream = TcpStream::connect(self.rest).expect("connects");
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("set");
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\n{headers}connection: close\r\n\r\n").expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("answered");
+        answer
+    }
+
+    fn signal(&self, name: &str) {
+        let sent =
+            Command::new("kill").args([name, &self.child.id().to_string()]).status().expect("kill runs");
+        assert!(sent.success());
+    }
+
+    /// Waits for the end; the rest of the log.
+    fn ends_with(mut self, code: i32) -> String {
+        let mut log = String::new();
+        self.log.read_to_string(&mut log).expect("UTF-8");
+        assert_eq!(self.child.wait().expect("ends").code(), Some(code), "{log}");
+        log
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Both fail if it has ended, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn wait_for(log: &mut impl BufRead, message: &str) -> Value {
+    let mut seen = String::new();
+    loop {
+        let mut line = String::new();
+        assert_ne!(log.read_line(&mut line).expect("UTF-8"), 0, "ended without `{message}`:\n{seen}");
+        seen += &line;
+        let event: Value = serde_json::from_str(&line).expect("one JSON object a line");
+        if event["message"] == message {
+            return event;
+        }
+    }
+}
+
+#[test]
+fn it_answers_stops_on_a_signal_and_starts_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = dir.path().join("store");
+    for signal in ["-TERM", "-INT"] {
+        let server = Server::start(&mut command("serve", &store));
+        assert!(server.get("/readyz", "").starts_with("HTTP/1.1 200"));
+        assert!(server.get("/collections", "").contains("\"collections\""));
+        server.signal(signal);
+        let log = server.ends_with(0);
+        assert!(log.contains("\"stopped\""), "{log}");
+    }
+    assert!(dir.path().join("store.local").exists() || store.exists());
+}
+
+#[test]
+fn an_idle_connection_does_not_delay_the_stop() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let server = Server::start(&mut command("serve", &dir.path().join("store")));
+    let mut idle = TcpStream::connect(server.rest).expect("connects");
+    idle.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").expect("sent");
+    idle.read_exact(&mut [0; 12]).expect("answered");
+    let start = Instant::now();
+    server.signal("-TERM");
+    server.ends_with(0);
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_key_is_asked_for_and_never_logged() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut line = command("serve", &dir.path().join("store"));
+    line.env("LODESTONE_API_KEY", "hunter2").env("LODESTONE_LOG_LEVEL", "trace");
+    let server = Server::start(&mut line);
+    assert!(server.get("/collections", "").starts_with("HTTP/1.1 401"));
+    assert!(server.get("/collections", "api-key: hunter2\r\n").starts_with("HTTP/1.1 200"));
+    server.signal("-TERM");
+    assert!(!server.ends_with(0).contains("hunter2"));
+}
+
+#[test]
+fn an_open_door_is_warned_about() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut child =
+        command("serve", &dir.path().join("store")).args(["--host", "0.0.0.0"]).spawn().expect("runs");
+    let mut log = BufReader::new(child.stderr.take().expect("piped"));
+    let mut first = String::new();
+    log.read_line(&mut first).expect("UTF-8");
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+    assert!(first.contains("WARN") && first.contains("without a key"), "{first}");
+}
+
+#[test]
+fn a_port_in_use_ends_it_before_the_store_is_touched() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let port = taken.local_addr().expect("bound").port().to_string();
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = dir.path().join("store");
+    let output = Command::new(env!("CARGO_BIN_EXE_lodestone"))
+        .args(["serve", "--grpc-port", "0", "--http-port", &port, "--store"])
+        .arg(&store)
+        .output()
+        .expect("runs");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("is in use by another process"), "{error}");
+    assert!(!store.exists());
+}
+
+#[test]
+fn the_demo_loads_once_searches_and_serves() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = dir.path().join("store");
+    for what in ["WordNet entries written to", "WordNet entries are in"] {
+        let mut line = command("demo", &store);
+        line.args(["--log-level", "info"]);
+        let mut server = Server::start(&mut line);
+        let mut shown = BufReader::new(server.child.stdout.take().expect("piped"));
+        let mut text = String::new();
+        while !text.contains("what was written is in") {
+            assert_ne!(shown.read_line(&mut text).expect("UTF-8"), 0, "{text}");
+        }
+        assert!(text.contains(what) && text.contains("0.761  Schadenfreude"), "{text}");
+        let filtered = text.split("only where topic = noun.animal").nth(1).expect("a filtered search");
+        assert!(filtered.contains("alley cat") && !filtered.contains("rain heavily"), "{text}");
+        assert!(server.get("/collections/demo", "").contains("\"points_count\":3162"));
+        server.signal("-INT");
+        server.ends_with(0);
+    }
+}
