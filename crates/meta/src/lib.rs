@@ -14,7 +14,7 @@
 //! - [`claim`]: how a process becomes leader; [`recover`]: how the bucket becomes a state
 //! - [`proof`]: how a leader knows that it still is one
 //! - [`checkpoint`], [`garbage`]: what it writes down, and what it removes
-//! - [`replica`]: where decided slots are applied; in one process directly or through Raft
+//! - [`replica`]: where decided slots are applied; [`raft`]: the same on several voters
 //! - [`rules`]: the rules of the protocol by number, which a simulation can switch off
 //!
 //! The protocol itself is described, rule by rule, in `docs/0001-write-protocol.md`.
@@ -28,6 +28,7 @@ pub mod garbage;
 mod leader;
 mod port;
 pub mod proof;
+pub mod raft;
 pub mod recover;
 pub mod replica;
 pub mod rules;
@@ -37,5 +38,6 @@ pub use clock::{BootClock, Clock};
 pub use error::{MetaError, Result};
 pub use leader::{Leader, LeaderOptions};
 pub use port::{Consistency, Job, Meta, SystemLog};
+pub use raft::RaftReplica;
 pub use replica::{LocalReplica, Replica};
 pub use rules::Rules;
