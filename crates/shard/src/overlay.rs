@@ -69,7 +69,7 @@ impl Overlay {
 
     /// The rows to be read with changes.
     pub fn patched_rows(&self, segment: &SegmentReader) -> Result<RoaringBitmap> {
-        Ok(self.patched.clone())
+        Ok(&self.patched - segment.deletes()?)
     }
 
     /// The rows that are not to be read as they are, and are not deleted in the segment itself: what a fold of the
