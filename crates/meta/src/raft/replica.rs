@@ -66,10 +66,8 @@ impl std::fmt::Debug for RaftReplica {
 impl RaftReplica {
     /// A group of one with its log in memory; it leads when this returns. It does nothing while nothing is asked.
     pub async fn single(id: VoterId) -> Result<Self> {
-        let options = GroupOptions {
-            heartbeat: NEVER,
-            ..GroupOptions::new(id, BTreeMap::from([(id, String::new())]))
-        };
+        let options =
+            GroupOptions { heartbeat: NEVER, ..GroupOptions::new(id, BTreeMap::from([(id, String::new())])) };
         let replica = Self::group(MemoryLog::default(), Arc::new(Nobody), options).await?;
         tokio::time::timeout(START_LIMIT, replica.until_leading())
             .await
@@ -144,7 +142,7 @@ impl RaftReplica {
     }
 
     /// Puts `command` into the log and says what became of it.
-    async fn write(&self, command: Command) -> Result<Answer> {
+    pub(super) async fn write(&self, command: Command) -> Result<Answer> {
         let Ok(written) = tokio::time::timeout(self.patience, self.raft.client_write(command)).await else {
             return Err(MetaError::Held("no majority of the meta group answers".into()));
         };
@@ -192,7 +190,11 @@ impl Replica for RaftReplica {
         } else {
             let pieces = Pieces::of(&state);
             let pages = pieces.pages.into_iter().map(Command::InstallPage);
-            [Command::InstallRoot(pieces.root)].into_iter().chain(pages).chain([Command::InstallEnd]).collect()
+            [Command::InstallRoot(pieces.root)]
+                .into_iter()
+                .chain(pages)
+                .chain([Command::InstallEnd])
+                .collect()
         };
         for command in commands {
             match self.write(command).await? {
@@ -221,7 +223,7 @@ impl Replica for RaftReplica {
 
 /// The transport of a group of one.
 #[derive(Debug)]
-struct Nobody;
+pub(super) struct Nobody;
 
 #[async_trait]
 impl RaftTransport for Nobody {

@@ -65,13 +65,19 @@ pub struct TransportError(pub String);
 #[async_trait]
 pub trait RaftTransport: Send + Sync + std::fmt::Debug + 'static {
     /// Sends `body` to the voter at `address` and returns its answer, within `limit`. Requests may be sent twice.
-    async fn call(&self, address: &str, rpc: Rpc, body: Bytes, limit: Duration) -> Result<Bytes, TransportError>;
+    async fn call(
+        &self,
+        address: &str,
+        rpc: Rpc,
+        body: Bytes,
+        limit: Duration,
+    ) -> Result<Bytes, TransportError>;
 }
 
 /// A snapshot on its way.
 type SnapshotRequest = (Vote<VoterId>, SnapshotMeta<VoterId, BasicNode>, Contents);
 
-fn encode<T: Serialize>(value: &T) -> Result<Bytes, TransportError> {
+pub(super) fn encode<T: Serialize>(value: &T) -> Result<Bytes, TransportError> {
     let sealed = postcard::to_extend(value, vec![0; CRC]).map_err(|e| TransportError(e.to_string()))?;
     let mut sealed: Vec<u8> = sealed;
     let crc = crc32c::crc32c(&sealed[CRC..]);
