@@ -12,15 +12,19 @@ use lodestone_types::Result;
 use crate::cli::DoctorArgs;
 use crate::config::Config;
 use crate::paint::Paint;
-use crate::report::{INDENT, Report};
+use crate::report::{INDENT, Report, count};
 use crate::store;
 
 /// Ages of objects are told by the store's clock; one this far off makes nonsense of them, and of S3's signatures.
 const MAX_CLOCK_ERROR_MS: u64 = 60_000;
 
 /// What an object is for, by its first path segment.
-const KINDS: &[(&str, &str)] =
-    &[("wal", "slots of the log"), ("parts", "parts"), ("checkpoints", "checkpoints"), ("claims", "claims")];
+const KINDS: &[(&str, &str)] = &[
+    ("wal", "the log"),
+    ("parts", "segments and large writes"),
+    ("checkpoints", "the state at a slot"),
+    ("claims", "who led"),
+];
 
 /// How many names of one sort are listed.
 const LISTED: usize = 20;
@@ -76,7 +80,7 @@ fn clock(report: &mut Report, ahead_ms: i64) {
     let way = if ahead_ms < 0 { "behind" } else { "ahead of" };
     match off {
         ..2_000 => report.good("clock", "this machine's and the store's agree"),
-        ..=MAX_CLOCK_ERROR_MS => {
+        2_000..=MAX_CLOCK_ERROR_MS => {
             report.good("clock", format_args!("the store's is {} s {way} ours", off / 1000))
         }
         _ => report
@@ -146,17 +150,19 @@ async fn contents(report: &mut Report, store: &dyn Store) {
     if objects.is_empty() {
         return report.note("contents", "nothing yet");
     }
-    let mut kinds: BTreeMap<&str, (usize, u64)> = BTreeMap::new();
+    let mut kinds: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
     for ObjectInfo { key, size, .. } in &objects {
-        let (count, bytes) = kinds.entry(key.split('/').next().unwrap_or_default()).or_default();
-        (*count, *bytes) = (*count + 1, *bytes + size);
+        let (number, bytes) = kinds.entry(key.split('/').next().unwrap_or_default()).or_default();
+        (*number, *bytes) = (*number + 1, *bytes + size);
     }
+    let amount =
+        |(number, bytes)| format!("{} in {}", units::approximate_bytes(bytes), count(number, "object"));
     for (kind, what) in KINDS {
-        if let Some((count, bytes)) = kinds.remove(kind) {
-            report.note(kind, format_args!("{count} {what}, {}", units::approximate_bytes(bytes)));
+        if let Some(found) = kinds.remove(kind) {
+            report.note(kind, format_args!("{}: {what}", amount(found)));
         }
     }
-    for (kind, (count, bytes)) in kinds {
-        report.note("not ours", format_args!("{kind}: {count} objects, {}", units::approximate_bytes(bytes)));
+    for (kind, found) in kinds {
+        report.note("not ours", format_args!("{kind}: {}", amount(found)));
     }
 }

@@ -5,16 +5,16 @@ use lodestone_types::Result;
 
 use crate::config::{self, Config};
 use crate::paint::Paint;
-use crate::report::Report;
+use crate::report::{Report, count};
 use crate::store;
 
 /// Prints it; with `write`, claims the store for a moment and leaves a checkpoint.
 pub async fn run(mut config: Config, write: bool, take_over: bool) -> Result<bool> {
-    let mut report = Report::new(Paint::for_stdout());
-    report.title(format_args!("Recovery of {}", config.store));
     store::open_existing(&config)?;
     let store = store::open_retrying(&config)?;
     let found = inspect(&store, None, false).await?;
+    let mut report = Report::new(Paint::for_stdout());
+    report.title(format_args!("Recovery of {}", config.store));
     describe(&mut report, &found);
     if write {
         // No address: nobody can ask a process that is gone in a moment.
@@ -41,7 +41,7 @@ fn describe(report: &mut Report, found: &Inspection) {
     }
     let state = if found.released { "released" } else { "not released" };
     report.note("log", format_args!("ends at slot {}; epoch {}, {state}", found.slot, found.epoch));
-    report.note("tail", format_args!("{} slots hold what is not in segments yet", found.tail_slots));
+    report.note("tail", format_args!("{} not in segments yet", count(found.tail_slots as u64, "slot")));
     for collection in &found.collections {
         report.note("collection", summary(collection));
     }
@@ -53,7 +53,12 @@ fn describe(report: &mut Report, found: &Inspection) {
 
 fn summary(c: &CollectionSummary) -> String {
     format!(
-        "`{}`: {} rows in {} segments, {} in the tail, {} shards, LSN {}",
-        c.name, c.segment_rows, c.segments, c.tail_rows, c.shards, c.lsn
+        "`{}`: {} in {}, {} in the tail, {}, LSN {}",
+        c.name,
+        count(c.segment_rows, "row"),
+        count(c.segments as u64, "segment"),
+        c.tail_rows,
+        count(c.shards, "shard"),
+        c.lsn
     )
 }

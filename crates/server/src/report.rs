@@ -7,11 +7,17 @@ use crate::paint::Paint;
 /// Puts further lines of a detail below its first.
 pub const INDENT: &str = "                   ";
 
+/// `1 object`, `2 objects`.
+pub fn count(number: impl Into<u64>, noun: &str) -> String {
+    let number = number.into();
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
 /// A report under way; each line is printed as it is known.
 #[derive(Debug)]
 pub struct Report {
     paint: Paint,
-    problems: usize,
+    problems: u64,
 }
 
 impl Report {
@@ -45,8 +51,7 @@ impl Report {
     pub fn end(self) -> bool {
         let text = match self.problems {
             0 => self.paint.good("all is well"),
-            1 => self.paint.bad("1 problem"),
-            n => self.paint.bad(&format!("{n} problems")),
+            n => self.paint.bad(&count(n, "problem")),
         };
         println!("\n  {text}\n");
         self.problems == 0

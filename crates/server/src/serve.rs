@@ -15,7 +15,7 @@ use lodestone_node::{Node, instance};
 use lodestone_types::{Error, Result};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 use crate::config::{self, Config};
 use crate::ports::{Ports, reachable};
@@ -120,8 +120,9 @@ impl Server {
     pub async fn stop(mut self, signals: Signals) {
         signals.exit_at_next();
         self.stop.send_replace(true);
+        let deadline = tokio::time::Instant::now() + DRAIN;
         for (name, task) in [("REST", &mut self.rest), ("gRPC", &mut self.grpc)] {
-            if !task.is_finished() && timeout(DRAIN, &mut *task).await.is_err() {
+            if !task.is_finished() && timeout_at(deadline, &mut *task).await.is_err() {
                 tracing::warn!("{name} requests still running after {} s are cut off", DRAIN.as_secs());
                 task.abort();
             }

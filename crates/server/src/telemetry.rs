@@ -36,7 +36,7 @@ pub fn start(config: &LogConfig) -> Result<()> {
 /// Says why the process ends: in the log if there is one, else plainly.
 pub fn fatal(error: &Error) {
     if tracing::dispatcher::has_been_set() {
-        tracing::error!("{error}");
+        tracing::error!(target: "lodestone", "{error}");
     } else {
         eprintln!("lodestone: {error}");
     }

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -111,6 +111,43 @@ fn an_idle_connection_does_not_delay_the_stop() {
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
 }
 
+/// A request whose head is sent and whose body is not.
+fn half_a_request(server: &Server) -> (TcpStream, &'static [u8]) {
+    let body = br#"{"vectors":{"size":4,"distance":"Dot"}}"#;
+    let mut stream = TcpStream::connect(server.rest).expect("connects");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("set");
+    let head = "PUT /collections/late HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
+    write!(stream, "{head}content-length: {}\r\nexpect: 100-continue\r\n\r\n", body.len()).expect("sent");
+    // The server asks for the body once the request is in work.
+    stream.read_exact(&mut [0; 25]).expect("HTTP/1.1 100 Continue");
+    (stream, body)
+}
+
+#[test]
+fn a_request_under_way_is_finished_before_the_end() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut server = Server::start(&mut command("serve", &dir.path().join("store")));
+    let (mut stream, body) = half_a_request(&server);
+    server.signal("-TERM");
+    wait_for(&mut server.log, "SIGTERM: stopping");
+    stream.write_all(body).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("answered");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    server.ends_with(0);
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut server = Server::start(&mut command("serve", &dir.path().join("store")));
+    let _open = half_a_request(&server);
+    server.signal("-TERM");
+    wait_for(&mut server.log, "SIGTERM: stopping");
+    server.signal("-TERM");
+    server.ends_with(130);
+}
+
 #[test]
 fn a_key_is_asked_for_and_never_logged() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -153,6 +190,42 @@ fn a_port_in_use_ends_it_before_the_store_is_touched() {
     assert!(!store.exists());
 }
 
+fn tool(verb: &str, store: &Path, code: i32) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_lodestone")).args([verb, "--store"]).arg(store).output();
+    let output = output.expect("runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    said
+}
+
+/// The largest object of the log: points of the demo.
+fn a_large_object(store: &Path) -> PathBuf {
+    let objects = std::fs::read_dir(store.join("wal")).expect("a log").map(|entry| entry.expect("an entry"));
+    let largest = objects.max_by_key(|entry| entry.metadata().expect("metadata").len());
+    largest.expect("an object").path()
+}
+
+/// What `doctor` and `recover` say of the demo's store, whole and then damaged.
+fn examine(store: &Path) {
+    let said = tool("recover", store, 0);
+    assert!(said.contains("`demo`:") && said.contains("everything that is needed is there"), "{said}");
+    let said = tool("doctor", store, 0);
+    assert!(said.contains("\u{2713} checkpoint") && said.contains("\u{2713} checksums"), "{said}");
+
+    let object = a_large_object(store);
+    let mut bytes = std::fs::read(&object).expect("read");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&object, &bytes).expect("written");
+    let name = object.file_name().expect("a name").to_string_lossy().into_owned();
+    let said = tool("doctor", store, 1);
+    assert!(said.contains("\u{2717} damaged") && said.contains(&name), "{said}");
+
+    std::fs::remove_file(&object).expect("removed");
+    let said = tool("doctor", store, 1);
+    assert!(said.contains(&name), "{said}");
+}
+
 #[test]
 fn the_demo_loads_once_searches_and_serves() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -166,11 +239,12 @@ fn the_demo_loads_once_searches_and_serves() {
         while !text.contains("what was written is in") {
             assert_ne!(shown.read_line(&mut text).expect("UTF-8"), 0, "{text}");
         }
-        assert!(text.contains(what) && text.contains("0.761  Schadenfreude"), "{text}");
+        assert!(text.contains(what) && text.contains("0.762  Schadenfreude"), "{text}");
         let filtered = text.split("only where topic = noun.animal").nth(1).expect("a filtered search");
         assert!(filtered.contains("alley cat") && !filtered.contains("rain heavily"), "{text}");
         assert!(server.get("/collections/demo", "").contains("\"points_count\":3162"));
         server.signal("-INT");
         server.ends_with(0);
     }
+    examine(&store);
 }

@@ -19,7 +19,7 @@ pub fn search(paint: Paint, number: usize, query: &Query, hits: &[ScoredPoint], 
     };
     let quoted = format!("\u{201c}{}\u{201d}", query.text);
     let mut text = format!("\n  {}  {}\n", paint.accent(&number.to_string()), paint.strong(&quoted));
-    text += &format!("     {}\n\n", paint.faint(&format!("{how}, {}", milliseconds(took))));
+    text += &format!("     {}\n\n", paint.faint(&format!("{how}, {}", duration(took))));
     for hit in hits {
         text += &line(paint, hit);
     }
@@ -47,10 +47,12 @@ fn fit(text: &str, width: usize) -> String {
     format!("{}\u{2026}", head[..at_word].trim_end_matches([',', ';', ' ']))
 }
 
-fn milliseconds(took: Duration) -> String {
-    match took.as_secs_f64() * 1e3 {
-        ms if ms < 10.0 => format!("{ms:.1} ms"),
-        ms => format!("{ms:.0} ms"),
+/// `1.2 ms`, `12 ms` or `1.2 s`.
+pub fn duration(took: Duration) -> String {
+    match took.as_secs_f64() {
+        s if s < 0.01 => format!("{:.1} ms", s * 1e3),
+        s if s < 1.0 => format!("{:.0} ms", s * 1e3),
+        s => format!("{s:.1} s"),
     }
 }
 
@@ -117,6 +119,13 @@ mod tests {
         let steps = next_steps(Paint::plain(), "http://127.0.0.1:6333", "./lodestone-demo", true);
         for line in text.lines().chain(steps.lines()) {
             assert!(line.chars().count() <= 80, "{line}");
+        }
+    }
+
+    #[test]
+    fn durations_have_two_digits_or_so() {
+        for (ms, text) in [(3, "3.0 ms"), (42, "42 ms"), (1250, "1.2 s")] {
+            assert_eq!(duration(Duration::from_millis(ms)), text);
         }
     }
 
