@@ -321,7 +321,7 @@ GRPC: dict[str, tuple[str, Callable[[], Any], set[grpc.StatusCode]]] = {
     "infinity": ("Upsert", lambda: _upsert(_point(vectors=_vector(math.inf, 0, 0, 0))), INVALID),
     "no id": ("Upsert", lambda: _upsert(api.PointStruct(vectors=_vector(1, 2, 3, 4))), INVALID),
     "uuid abc": ("Upsert", lambda: _upsert(_point(id=api.PointId(uuid="abc"))), INVALID),
-    "no collection name": ("Upsert", lambda: _upsert(POINT, collection=""), INVALID),
+    "no collection name": ("Upsert", lambda: _upsert(POINT, collection=""), INVALID | {grpc.StatusCode.NOT_FOUND}),
     "missing collection": ("Upsert", lambda: _upsert(POINT, collection="none"), {grpc.StatusCode.NOT_FOUND}),
     "limit of a thousand million": ("Query", lambda: _query(limit=1_000_000_000), INVALID),
     "unknown vector": ("Query", lambda: _query(using="nowhere"), INVALID),

@@ -10,7 +10,7 @@ from qdrant_client import models
 
 from differential.backends import ClientBackend
 from differential.edge import EdgeBackend
-from differential.grid import PAYLOADS, as_filter, conditions
+from differential.grid import PAYLOADS, UUID, as_filter, conditions
 from differential.model import Collection
 from harness.server import SMALL_LIMITS, Server
 from harness.stores import LocalStore
@@ -21,6 +21,8 @@ POINTS = models.UpsertOperation(
         points=[models.PointStruct(id=i, vector=[1, i], payload=payload) for i, payload in enumerate(PAYLOADS)]
     )
 )
+# With a uuid index the engine compares UUIDs, without one their text; an index of that kind is a wish for the former.
+NOT_THE_SAME_WITH = {"uuid": {f"a: = {UUID!r}"}}
 KINDS = [None, "keyword", "integer", "float", "bool", "datetime", "uuid", "geo"]
 
 
@@ -55,11 +57,12 @@ def test_finds_what_the_engine_finds(
     for path in ("a", "a[].b") if kind else ():
         subject.create_index(path, models.PayloadSchemaType(kind))
     found = {name: [p.id for p in subject.scroll(as_filter(c), 1000)[0]] for name, c in conditions().items()}
-    different = {name: (found[name], expected[name]) for name in expected if found[name] != expected[name]}
+    asked = expected.keys() - NOT_THE_SAME_WITH.get(kind or "", set())
+    different = {name: (found[name], expected[name]) for name in asked if found[name] != expected[name]}
     subject.close()
     listing = "\n".join(
         f"{name}: extra {[PAYLOADS[i] for i in set(got) - set(wanted)]}, "
         f"missing {[PAYLOADS[i] for i in set(wanted) - set(got)]}"
         for name, (got, wanted) in different.items()
     )
-    assert not different, f"{len(different)} of {len(expected)} conditions:\n{listing}"
+    assert not different, f"{len(different)} of {len(asked)} conditions:\n{listing}"

@@ -43,11 +43,6 @@ test("the nearest points, nearest first", async () => {
     ["oak", "elm"],
   );
   assert.ok(points[0].score > points[1].score && points[0].score <= 1.00001);
-  const old = await client.search(COLLECTION, { vector: [1, 0.2, 0.1, 0], limit: 2 });
-  assert.deepEqual(
-    old.map((p) => p.id),
-    [1, 2],
-  );
 });
 
 test("only points that match", async () => {

@@ -1,0 +1,120 @@
+//! When the misfortunes are over: somebody leads, writes are acknowledged, everything acknowledged is there, and
+//! nothing is left in the bucket that nobody needs.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lodestone_manifest::State;
+use lodestone_meta::bucket;
+use lodestone_meta::recover::recover;
+use lodestone_meta::Consistency;
+use lodestone_store::list_all;
+use lodestone_wal::keys;
+use tokio::time::sleep;
+
+use crate::client::Client;
+use crate::model::{COLLECTIONS, Kind};
+use crate::node::Node;
+use crate::watched::named_objects;
+use crate::world::{World, say};
+
+const PATIENCE: usize = 400;
+const STEP: Duration = Duration::from_millis(100);
+
+/// Runs after clients and director have stopped.
+pub async fn end(world: &Arc<World>) -> Result<(), String> {
+    say!(world, "calm");
+    world.calm_down();
+    let nodes = world.nodes.lock().clone();
+    for node in &nodes {
+        node.calm_down();
+        node.kill();
+    }
+    // The longest a trapped copy travels.
+    sleep(Duration::from_secs(15)).await;
+    for node in &nodes {
+        node.settle().await;
+        node.start(world);
+    }
+    lead(&nodes[0]).await?;
+    let mut client = Client::new(world, 99);
+    // Each round's writes make a checkpoint; the third makes all before the calm older than two roots.
+    for _ in 0..3 {
+        for collection in 0..COLLECTIONS {
+            write(&mut client, collection).await?;
+        }
+        sleep(world.profile.leader.checkpoint_idle + Duration::from_millis(600)).await;
+    }
+    sleep(world.profile.leader.gc_grace * 3 + Duration::from_secs(1)).await;
+    for collection in 0..COLLECTIONS {
+        if !client.read(collection, Consistency::Strong).await {
+            return Err("nobody answers a read in the calm".into());
+        }
+    }
+    if let Some(violation) = world.violation() {
+        return Err(violation);
+    }
+    clean(world, &nodes[0]).await
+}
+
+async fn lead(node: &Node) -> Result<(), String> {
+    for _ in 0..PATIENCE {
+        let life = node.life().ok_or("the node is gone")?;
+        life.lead().await;
+        if life.leader().is_some() {
+            return Ok(());
+        }
+        sleep(STEP).await;
+    }
+    Err("nobody can lead in the calm".into())
+}
+
+async fn write(client: &mut Client, collection: usize) -> Result<(), String> {
+    for _ in 0..PATIENCE {
+        if client.write(collection, Kind::Blind).await {
+            return Ok(());
+        }
+        sleep(STEP).await;
+    }
+    Err("no write is acknowledged in the calm".into())
+}
+
+/// Compares what is listed with what is needed.
+async fn clean(world: &Arc<World>, node: &Node) -> Result<(), String> {
+    let leader = node.life().and_then(|life| life.leader()).ok_or("the leader is gone in the calm")?;
+    let live = leader.read(Consistency::Strong).await.map_err(|e| e.to_string())?;
+    let recovered = recover(&world.bucket, world.rules).await.map_err(|e| e.to_string())?;
+    if recovered.state != *live {
+        return Err("the bucket says something else than its leader".into());
+    }
+    let roots = list_all(world.bucket.as_ref(), keys::CHECKPOINTS).await.map_err(|e| e.to_string())?;
+    let mut needed: BTreeSet<String> = needs(&live);
+    let mut oldest = 0;
+    for root in roots.iter().take(2) {
+        let slot = keys::parse_checkpoint(&root.key).ok_or("a root of no slot")?;
+        let (parsed, state) =
+            bucket::read_checkpoint(world.bucket.as_ref(), slot).await.map_err(|e| e.to_string())?;
+        needed.extend(needs(&state));
+        needed.extend(parsed.pages.iter().flatten().map(|page| page.object.clone()));
+        needed.insert(root.key.clone());
+        oldest = slot.0;
+    }
+    let listed = list_all(world.bucket.as_ref(), "").await.map_err(|e| e.to_string())?;
+    let there: BTreeSet<&str> = listed.iter().map(|o| o.key.as_str()).collect();
+    for key in &there {
+        let ahead = keys::parse_wal(key).is_some_and(|slot| slot.0 > oldest);
+        if !ahead && !key.starts_with(keys::CLAIMS) && !needed.contains(*key) {
+            return Err(format!("`{key}` is left over"));
+        }
+    }
+    match needed.iter().find(|key| !there.contains(key.as_str())) {
+        Some(missing) => Err(format!("`{missing}` is needed and missing")),
+        None => Ok(()),
+    }
+}
+
+fn needs(state: &State) -> BTreeSet<String> {
+    let marks = state.kept.iter().map(|slot| keys::wal(*slot));
+    named_objects(state).into_iter().chain(marks).collect()
+}
