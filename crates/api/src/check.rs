@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use lodestone_types::limits::{
     MAX_DIMENSIONS, MAX_FILTER_CONDITIONS, MAX_FILTER_DEPTH, MAX_IDS, MAX_NAME_BYTES, MAX_PAYLOAD_BYTES,
-    MAX_SHARDS, MAX_VECTORS_PER_COLLECTION, MAX_WINDOW,
+    MAX_PAYLOAD_DEPTH, MAX_SHARDS, MAX_VECTORS_PER_COLLECTION, MAX_WINDOW,
 };
 use lodestone_types::{
-    CollectionConfig, CollectionPatch, Condition, Error, Filter, GeoPoint, HnswConfig, OptimizersConfig,
-    Payload, Point, Result, VectorParams,
+    CollectionConfig, CollectionPatch, Condition, Error, Filter, GeoPoint, HnswConfig, JsonPath,
+    OptimizersConfig, Payload, Point, Result, VectorParams,
 };
+use serde_json::Value;
 
 /// The longest time-out that a request may ask for.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
@@ -108,11 +109,18 @@ pub fn point(point: &Point) -> Result<()> {
         vector_name(name)?;
         vector(values)?;
     }
-    payload(&point.payload)
+    payload(&point.payload, None)
 }
 
-/// The size of a payload as JSON.
-pub fn payload(payload: &Payload) -> Result<()> {
+/// The size of a payload as JSON, and its depth where it is set at `key`.
+pub fn payload(payload: &Payload, key: Option<&JsonPath>) -> Result<()> {
+    let above = key.map_or(1, |key| key.0.len() + 1);
+    let fits = |value| above <= MAX_PAYLOAD_DEPTH && is_within(value, MAX_PAYLOAD_DEPTH - above);
+    if !payload.0.values().all(fits) {
+        return Err(Error::bad_request(format!(
+            "Wrong input: objects and arrays of a payload may nest at most {MAX_PAYLOAD_DEPTH} deep"
+        )));
+    }
     let mut counter = ByteCounter(0);
     // Serialising a map of values into a counter cannot fail except by the counter's own limit.
     match serde_json::to_writer(&mut counter, &payload.0) {
@@ -120,6 +128,15 @@ pub fn payload(payload: &Payload) -> Result<()> {
         Err(_) => Err(Error::bad_request(format!(
             "Wrong input: a payload is over the limit of {MAX_PAYLOAD_BYTES} bytes"
         ))),
+    }
+}
+
+/// Whether objects and arrays in `value` nest at most `depth` deep.
+fn is_within(value: &Value, depth: usize) -> bool {
+    match value {
+        Value::Object(object) => depth > 0 && object.values().all(|v| is_within(v, depth - 1)),
+        Value::Array(array) => depth > 0 && array.iter().all(|v| is_within(v, depth - 1)),
+        _ => true,
     }
 }
 
@@ -275,6 +292,8 @@ fn in_range(field: &str, value: u64, least: u64, most: u64) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn nested(depth: usize) -> Filter {
@@ -321,8 +340,26 @@ mod tests {
     #[test]
     fn payloads_have_a_greatest_size() {
         let of = |n: usize| Payload([("k".to_owned(), "x".repeat(n).into())].into_iter().collect());
-        assert!(payload(&of(1000)).is_ok());
-        assert!(payload(&of(MAX_PAYLOAD_BYTES)).is_err());
+        assert!(payload(&of(1000), None).is_ok());
+        assert!(payload(&of(MAX_PAYLOAD_BYTES), None).is_err());
+    }
+
+    #[test]
+    fn payloads_have_a_greatest_depth() {
+        let of = |depth: usize, array: bool| {
+            let wrap = |inner, _| if array { json!([inner]) } else { json!({"k": inner}) };
+            let value = (1..depth).fold(json!(1), wrap);
+            Payload([("k".to_owned(), value)].into_iter().collect())
+        };
+        let path = |keys: usize| Some(vec!["k"; keys].join(".").parse().unwrap());
+        for array in [true, false] {
+            let check = |depth, key: Option<JsonPath>| payload(&of(depth, array), key.as_ref());
+            assert!(check(MAX_PAYLOAD_DEPTH, None).is_ok());
+            assert!(check(MAX_PAYLOAD_DEPTH + 1, None).is_err());
+            assert!(check(MAX_PAYLOAD_DEPTH - 2, path(2)).is_ok());
+            assert!(check(MAX_PAYLOAD_DEPTH - 1, path(2)).is_err());
+            assert!(check(1, path(MAX_PAYLOAD_DEPTH)).is_err());
+        }
     }
 
     #[test]

@@ -38,35 +38,27 @@ pub fn field_index(schema: Value) -> Result<FieldIndex> {
     }
 }
 
-fn index_params(schema: Value) -> Result<FieldIndex> {
+fn index_params(mut schema: Value) -> Result<FieldIndex> {
+    let Some(params) = schema.as_object_mut() else {
+        return Err(Error::bad_request(
+            "Format error in JSON body: field_schema: a kind or an object with a `type` is expected",
+        ));
+    };
     for later in ["nested", "scoring"] {
-        if schema.get(later).is_some_and(|v| !v.is_null() && *v != Value::Bool(false)) {
+        if params.remove(later).is_some_and(|v| !v.is_null() && v != Value::Bool(false)) {
             return Err(Error::unsupported(format!("not supported yet: `{later}` of a payload index")));
         }
     }
-    let params: IndexParams = parse("field_schema", schema)?;
-    let kind = match &params {
-        IndexParams::Keyword(keyword) if keyword.prefix == Some(true) => {
-            return Err(Error::unsupported("not supported yet: `prefix` of a keyword index"));
-        }
-        IndexParams::Keyword(_) => FieldIndexKind::Keyword,
-        IndexParams::Integer(Integer { lookup: Some(false), range: Some(false), .. }) => {
-            return Err(Error::invalid(
-                "Validation error in JSON body: the `lookup` and `range` of an integer index cannot both be false",
-            ));
-        }
-        IndexParams::Integer(_) => FieldIndexKind::Integer,
-        IndexParams::Float(_) => FieldIndexKind::Float,
-        IndexParams::Bool(_) => FieldIndexKind::Bool,
-        IndexParams::Datetime(_) => FieldIndexKind::Datetime,
-        IndexParams::Uuid(_) => FieldIndexKind::Uuid,
-        IndexParams::Geo(_) => FieldIndexKind::Geo,
-        IndexParams::Text(text) => {
-            text.check()?;
-            FieldIndexKind::Text
-        }
-    };
-    Ok(FieldIndex { kind, params: Some(text(&params)?) })
+    if params.get("prefix") == Some(&Value::Bool(true)) {
+        return Err(Error::unsupported("not supported yet: `prefix` of a keyword index"));
+    }
+    if params.get("tokenizer").is_some_and(|v| v == "code") {
+        return Err(Error::unsupported("not supported yet: the `code` tokenizer of a text index"));
+    }
+    let kind = params.get("type").cloned().unwrap_or_default();
+    let kind = parse::<Kind>("field_schema.type", kind)?.into();
+    let params = lodestone_index::check_params(kind, &schema.to_string())?;
+    Ok(FieldIndex { kind, params: Some(params) })
 }
 
 /// Qdrant's word for a kind.
@@ -292,246 +284,6 @@ impl From<Kind> for FieldIndexKind {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum IndexParams {
-    Keyword(Keyword),
-    Integer(Integer),
-    Float(Ordered),
-    Datetime(Ordered),
-    Bool(Plain),
-    Geo(Plain),
-    Uuid(Uuid),
-    Text(Box<Text>),
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Keyword {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    is_tenant: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    on_disk: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    memory: Option<Memory>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    enable_hnsw: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    prefix: Option<bool>,
-    #[serde(skip_serializing)]
-    #[expect(dead_code, reason = "accepted where it is null")]
-    nested: Option<Value>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Uuid {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    is_tenant: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    on_disk: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    memory: Option<Memory>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    enable_hnsw: Option<bool>,
-    #[serde(skip_serializing)]
-    #[expect(dead_code, reason = "accepted where it is null")]
-    nested: Option<Value>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Integer {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    lookup: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    range: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    is_principal: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    on_disk: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    memory: Option<Memory>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    enable_hnsw: Option<bool>,
-    #[serde(skip_serializing)]
-    #[expect(dead_code, reason = "accepted where it is null")]
-    nested: Option<Value>,
-}
-
-/// Of a float or datetime index.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Ordered {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    is_principal: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    on_disk: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    memory: Option<Memory>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    enable_hnsw: Option<bool>,
-    #[serde(skip_serializing)]
-    #[expect(dead_code, reason = "accepted where it is null")]
-    nested: Option<Value>,
-}
-
-/// Of a bool or geo index.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Plain {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    on_disk: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    memory: Option<Memory>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    enable_hnsw: Option<bool>,
-    #[serde(skip_serializing)]
-    #[expect(dead_code, reason = "accepted where it is null")]
-    nested: Option<Value>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Text {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tokenizer: Option<Tokenizer>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    min_token_len: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    max_token_len: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    lowercase: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ascii_folding: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    phrase_matching: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stopwords: Option<Stopwords>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    on_disk: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    memory: Option<Memory>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stemmer: Option<Stemmer>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    enable_hnsw: Option<bool>,
-    #[serde(skip_serializing)]
-    #[expect(dead_code, reason = "accepted where it is null")]
-    nested: Option<Value>,
-    #[serde(skip_serializing)]
-    #[expect(dead_code, reason = "accepted where it is null or false")]
-    scoring: Option<Value>,
-}
-
-impl Text {
-    fn check(&self) -> Result<()> {
-        if matches!(self.tokenizer, Some(Tokenizer::Code)) {
-            return Err(Error::unsupported("not supported yet: the `code` tokenizer of a text index"));
-        }
-        if let (Some(min), Some(max)) = (self.min_token_len, self.max_token_len)
-            && min > max
-        {
-            return Err(Error::invalid(format!(
-                "Validation error in JSON body: [min_token_len: value {min} invalid, must be at most max_token_len {max}]"
-            )));
-        }
-        Ok(())
-    }
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Tokenizer {
-    Prefix,
-    Whitespace,
-    Word,
-    Multilingual,
-    Code,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(untagged, expecting = "stopwords are a language or an object of `languages` and `custom`")]
-enum Stopwords {
-    Language(Language),
-    Set(StopwordsSet),
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StopwordsSet {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    languages: Option<Vec<Language>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    custom: Option<Vec<String>>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-enum Stemmer {
-    Snowball { language: StemmerLanguage },
-    None {},
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Language {
-    Arabic,
-    Azerbaijani,
-    Basque,
-    Bengali,
-    Catalan,
-    Chinese,
-    Danish,
-    Dutch,
-    English,
-    Finnish,
-    French,
-    German,
-    Greek,
-    Hebrew,
-    Hinglish,
-    Hungarian,
-    Indonesian,
-    Italian,
-    Japanese,
-    Kazakh,
-    Nepali,
-    Norwegian,
-    Portuguese,
-    Romanian,
-    Russian,
-    Slovene,
-    Spanish,
-    Swedish,
-    Tajik,
-    Turkish,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum StemmerLanguage {
-    Arabic,
-    Armenian,
-    Danish,
-    Dutch,
-    English,
-    Finnish,
-    French,
-    German,
-    Greek,
-    Hungarian,
-    Italian,
-    Norwegian,
-    Portuguese,
-    Romanian,
-    Russian,
-    Spanish,
-    Swedish,
-    Tamil,
-    Turkish,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -577,17 +329,32 @@ mod tests {
         );
         let text = field_index(json!({
             "type": "text", "tokenizer": "word", "lowercase": true, "stopwords": {"custom": ["a"]},
-            "stemmer": {"type": "snowball", "language": "english"}, "nested": null, "scoring": false,
+            "stemmer": {"type": "none"}, "nested": null, "scoring": false,
         }))
         .unwrap();
         assert_eq!(text.kind, FieldIndexKind::Text);
         assert_eq!(
             serde_json::from_str::<Value>(&text.params.unwrap()).unwrap(),
             json!({"type": "text", "tokenizer": "word", "lowercase": true, "stopwords": {"custom": ["a"]},
-                "stemmer": {"type": "snowball", "language": "english"}})
+                "stemmer": {"type": "none"}})
         );
         for kind in ["keyword", "integer", "float", "bool", "datetime", "uuid", "geo", "text"] {
             assert_eq!(kind_name(field_index(json!({"type": kind, "on_disk": true})).unwrap().kind), kind);
+        }
+    }
+
+    #[test]
+    fn every_index_that_is_accepted_can_be_read_with() {
+        for given in [
+            json!("text"),
+            json!({"type": "text", "tokenizer": "multilingual", "stopwords": {"custom": ["the"]}}),
+            json!({"type": "text", "stopwords": null, "stemmer": {"type": "none"}, "max_token_len": 9}),
+            json!({"type": "integer", "lookup": true, "range": false, "is_principal": true}),
+            json!({"type": "uuid", "is_tenant": true, "memory": "cold"}),
+        ] {
+            let index = field_index(given.clone()).unwrap();
+            let path = "a".parse().unwrap();
+            assert!(lodestone_index::IndexSchema::new([(&path, &index)]).is_ok(), "{given}");
         }
     }
 
@@ -609,6 +376,9 @@ mod tests {
             json!({"type": "text", "tokenizer": "code"}),
             json!({"type": "text", "scoring": true}),
             json!({"type": "keyword", "nested": "a"}),
+            json!({"type": "text", "stemmer": {"type": "snowball", "language": "english"}}),
+            json!({"type": "text", "stopwords": "english"}),
+            json!({"type": "text", "stopwords": {"languages": ["german"]}}),
         ] {
             assert_eq!(field_index(later).unwrap_err().kind, ErrorKind::Unsupported);
         }

@@ -185,11 +185,34 @@ fn patch_config(config: &mut CollectionConfig, patch: &CollectionPatch) -> Resul
         overlay!(config.optimizers, o, max_segment_size, memmap_threshold, indexing_threshold);
         overlay!(config.optimizers, o, flush_interval_sec, max_optimization_threads);
     }
-    overlay!(config, patch, quantization, metadata, strict_mode);
+    overlay!(config, patch, quantization);
+    merge_json(&mut config.metadata, patch.metadata.as_deref());
+    merge_json(&mut config.strict_mode, patch.strict_mode.as_deref());
     let params = &mut config.params;
     params.replication_factor = patch.replication_factor.unwrap_or(params.replication_factor);
     params.write_consistency_factor =
         patch.write_consistency_factor.unwrap_or(params.write_consistency_factor);
     params.on_disk_payload = patch.on_disk_payload.unwrap_or(params.on_disk_payload);
     Ok(())
+}
+
+/// Lays the keys of the object `patch` over those of `target`, both JSON texts; `null` removes one.
+fn merge_json(target: &mut Option<String>, patch: Option<&str>) {
+    let Some(patch) = patch else { return };
+    let keys = |text: &str| serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text).ok();
+    let merged = match (target.as_deref().and_then(keys), keys(patch)) {
+        (Some(mut object), Some(patch)) => {
+            for (key, value) in patch {
+                if value.is_null() {
+                    object.remove(&key)
+                } else {
+                    object.insert(key, value)
+                };
+            }
+            serde_json::Value::Object(object).to_string()
+        }
+        // What is no object cannot be merged; the newer one counts.
+        _ => patch.to_owned(),
+    };
+    *target = Some(merged);
 }

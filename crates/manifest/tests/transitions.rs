@@ -7,7 +7,9 @@ use lodestone_manifest::{
     Applied, Batch, Claim, CollectionId, Epoch, InstanceId, Nonce, Record, Rewrite, SegmentEntry, SegmentId,
     ShardId, SliceHeader, Slot, State, SystemOp, check,
 };
-use lodestone_types::{AliasAction, CollectionConfig, CollectionParams, FieldIndex, FieldIndexKind};
+use lodestone_types::{
+    AliasAction, CollectionConfig, CollectionParams, CollectionPatch, FieldIndex, FieldIndexKind,
+};
 use proptest::prelude::*;
 
 fn config(shards: u32) -> CollectionConfig {
@@ -168,4 +170,32 @@ proptest! {
 fn a_later_format_is_named() {
     let bytes = postcard::to_stdvec(&9u16).unwrap();
     assert_eq!(checkpoint::decode_root(&bytes), Err(checkpoint::DecodeError::Version(9)));
+}
+
+#[test]
+fn a_patch_merges_the_keys_of_json_settings() {
+    let mut state = State::default();
+    let with_metadata = |text: &str| CollectionConfig { metadata: Some(text.to_owned()), ..config(1) };
+    let create = SystemOp::CreateCollection {
+        name: "c".into(),
+        config: with_metadata(r#"{"a":1,"b":{"x":1},"c":3}"#),
+    };
+    state.apply(&batch(state.epoch, vec![], vec![create]));
+    let id = state.collection("c").unwrap().id;
+    let mut patch = |metadata: Option<&str>, strict_mode: Option<&str>| {
+        let patch = CollectionPatch {
+            metadata: metadata.map(str::to_owned),
+            strict_mode: strict_mode.map(str::to_owned),
+            ..CollectionPatch::default()
+        };
+        let op = SystemOp::UpdateCollection { collection: id, patch };
+        state.apply(&batch(state.epoch, vec![], vec![op]));
+        let config = &state.collection("c").unwrap().config;
+        (config.metadata.clone().unwrap(), config.strict_mode.clone())
+    };
+    let merged = r#"{"a":1,"b":{"y":2},"d":4}"#;
+    assert_eq!(patch(Some(r#"{"b":{"y":2},"c":null,"d":4}"#), None), (merged.into(), None));
+    assert_eq!(patch(None, Some(r#"{"enabled":true}"#)), (merged.into(), Some(r#"{"enabled":true}"#.into())));
+    let (_, strict) = patch(Some("{}"), Some(r#"{"max_timeout":5}"#));
+    assert_eq!(strict.unwrap(), r#"{"enabled":true,"max_timeout":5}"#);
 }

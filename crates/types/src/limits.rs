@@ -18,6 +18,9 @@ pub const MAX_FILTER_DEPTH: usize = 32;
 pub const MAX_FILTER_CONDITIONS: usize = 10_000;
 /// Bytes of one point's payload as JSON.
 pub const MAX_PAYLOAD_BYTES: usize = 8 << 20;
+/// How deep objects and arrays of a payload may nest, the payload itself counted. Clients of gRPC decode some 100
+/// messages within each other, and an object takes three.
+pub const MAX_PAYLOAD_DEPTH: usize = 32;
 /// Dimensions of one vector.
 pub const MAX_DIMENSIONS: u64 = 65_536;
 /// Named vectors of one collection.

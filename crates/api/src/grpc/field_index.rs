@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     fn all() -> Vec<IndexParams> {
-        let stemmer = StemmingParams::Snowball(proto::SnowballParams { language: "english".into() });
+        let stemmer = StemmingParams::Disabled(proto::DisabledStemmer {});
         vec![
             IndexParams::KeywordIndexParams(proto::KeywordIndexParams {
                 is_tenant: Some(true),
@@ -276,10 +276,7 @@ mod tests {
                 lowercase: Some(true),
                 min_token_len: Some(2),
                 max_token_len: Some(20),
-                stopwords: Some(proto::StopwordsSet {
-                    languages: vec!["english".into()],
-                    custom: vec!["foo".into()],
-                }),
+                stopwords: Some(proto::StopwordsSet { languages: vec![], custom: vec!["foo".into()] }),
                 stemmer: Some(proto::StemmingAlgorithm { stemming_params: Some(stemmer) }),
                 phrase_matching: Some(true),
                 ascii_folding: Some(true),

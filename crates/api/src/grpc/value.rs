@@ -2,7 +2,8 @@
 //!
 //! Both know whole numbers and fractions apart. What JSON cannot say (NaN, infinities) is refused on the way
 //! in; a whole number above `i64::MAX`, which only REST can write, leaves as the nearest double, as in Qdrant.
-//! Depth needs no limit here: the protobuf decoder stops at 100 levels of messages, some 50 levels of values.
+//! Depth needs no limit here: the protobuf decoder stops at 100 levels of messages, and what is allowed
+//! ([`MAX_PAYLOAD_DEPTH`](lodestone_types::limits::MAX_PAYLOAD_DEPTH)) stays below that in every answer.
 
 use std::collections::HashMap;
 
@@ -97,6 +98,21 @@ mod tests {
             let fields = HashMap::from([("a".to_owned(), Value { kind: Some(Kind::ListValue(list)) })]);
             assert!(payload(fields).is_err());
         }
+    }
+
+    #[test]
+    fn clients_can_decode_the_deepest_payload() {
+        use lodestone_types::limits::MAX_PAYLOAD_DEPTH;
+        use prost::Message;
+        use qdrant_client::qdrant as proto;
+
+        let deepest = (1..MAX_PAYLOAD_DEPTH).fold(Json::Null, |inner, _| serde_json::json!({"k": inner}));
+        let payload = fields(Map::from_iter([("k".to_owned(), deepest)]));
+        let point = proto::ScoredPoint { payload, ..Default::default() };
+        let result = vec![proto::BatchResult { result: vec![point] }];
+        let answer = proto::QueryBatchResponse { result, ..Default::default() };
+        let bytes = answer.encode_to_vec();
+        assert_eq!(proto::QueryBatchResponse::decode(&*bytes), Ok(answer));
     }
 
     #[test]

@@ -95,7 +95,8 @@ pub(super) fn set_payload(
 ) -> Result<UpdateOp> {
     no_shard_key(shard_key)?;
     let key = key.map(|k| k.parse::<JsonPath>()).transpose()?;
-    Ok(UpdateOp::SetPayload { payload: checked(payload)?, key, points: selector(points)? })
+    let payload = checked(payload, key.as_ref())?;
+    Ok(UpdateOp::SetPayload { payload, key, points: selector(points)? })
 }
 
 /// Replaces payloads.
@@ -109,12 +110,12 @@ pub(super) fn overwrite_payload(
     if key.is_some() {
         return Err(Error::bad_request("overwriting a payload replaces all of it; `key` is for set_payload"));
     }
-    Ok(UpdateOp::OverwritePayload { payload: checked(payload)?, points: selector(points)? })
+    Ok(UpdateOp::OverwritePayload { payload: checked(payload, None)?, points: selector(points)? })
 }
 
-fn checked(fields: HashMap<String, proto::Value>) -> Result<Payload> {
+fn checked(fields: HashMap<String, proto::Value>, key: Option<&JsonPath>) -> Result<Payload> {
     let payload = value::payload(fields)?;
-    check::payload(&payload)?;
+    check::payload(&payload, key)?;
     Ok(payload)
 }
 

@@ -167,7 +167,7 @@ pub struct SetPayload {
 impl SetPayload {
     /// Merges.
     pub fn into_set(self) -> Result<UpdateOp> {
-        check::payload(&self.payload)?;
+        check::payload(&self.payload, self.key.as_ref())?;
         let points = selector(self.points, self.filter)?;
         Ok(UpdateOp::SetPayload { payload: self.payload, key: self.key, points })
     }
@@ -179,7 +179,7 @@ impl SetPayload {
                 "Wrong input: `key` cannot be given when a payload is overwritten",
             ));
         }
-        check::payload(&self.payload)?;
+        check::payload(&self.payload, None)?;
         Ok(UpdateOp::OverwritePayload { payload: self.payload, points: selector(self.points, self.filter)? })
     }
 }
