@@ -24,9 +24,18 @@ from harness.stores import LocalStore, Store  # noqa: E402
 
 def parser(text: str) -> argparse.ArgumentParser:
     """Arguments that all benchmarks take."""
+    binary()
     made = argparse.ArgumentParser(description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     made.add_argument("--points", type=int, default=0, help="how many WordNet points, 0 for all 117,659")
     return made
+
+
+def binary() -> Path:
+    """The server under test: a release build, unless `LODESTONE_BIN` says otherwise."""
+    found = server_binary()
+    if not found.is_file():
+        sys.exit(f"no {found}: cargo build --release -p lodestone-server --bin lodestone")
+    return found
 
 
 def data(points: int) -> wordnet.WordNet:
@@ -37,8 +46,6 @@ def data(points: int) -> wordnet.WordNet:
 @contextmanager
 def serving(store: Store | None = None, environment: dict[str, str] | None = None) -> Iterator[Server]:
     """A started server on a fresh directory, or on the given store."""
-    if not server_binary().is_file():
-        sys.exit(f"no {server_binary()}: cargo build --release -p lodestone-server --bin lodestone")
     own = store is None
     used = store or LocalStore()
     server = Server(used, environment=environment)

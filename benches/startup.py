@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import numpy as np
-from _bench import LocalStore, Server, data, parser, report, server_binary, serving, wordnet
+from _bench import LocalStore, Server, binary, data, parser, report, serving, wordnet
 from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
 
 
@@ -40,7 +40,7 @@ def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--starts", type=int, default=10)
     options = arguments.parse_args()
-    report("binary", megabytes=round(server_binary().stat().st_size / 1e6, 1))
+    report("binary", megabytes=round(binary().stat().st_size / 1e6, 1))
     with serving() as server:
         report("idle", store="empty", resident_mb=round(idle_bytes(server) / 1e6, 1))
     points: Any = data(options.points)

@@ -1,6 +1,7 @@
 """A proxy in front of an S3 endpoint that refuses what a test wants refused, or is as slow as a test wants it."""
 
 import http.client
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -17,10 +18,15 @@ REFUSALS = {
 
 
 class Proxy:
-    """Forwards everything while `mode` is `pass`; see `REFUSALS` for the others, and `hang up` closes connections."""
+    """Forwards everything while `mode` is `pass`; see `REFUSALS` for the others, and `hang up` closes connections.
 
-    def __init__(self, endpoint: str, delay: Callable[[str], float] | None = None) -> None:
+    `faults` is the share of requests that fail while passing: refused, dropped before or after they took effect.
+    """
+
+    def __init__(self, endpoint: str, delay: Callable[[str], float] | None = None, seed: int = 1) -> None:
         self.mode = "pass"
+        self.faults = 0.0
+        self._rng = random.Random(seed)
         self._delay = delay
         self.refused = 0
         self._target = endpoint.split("//", 1)[1]
@@ -62,14 +68,32 @@ class Proxy:
             self.refused += 1
             request.close_connection = True
         elif mode != "pass" and (mode in ("forbidden", "down") or request.command in WRITES):
-            self.refused += 1
-            status, code, message = REFUSALS[mode]
-            text = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
-            self._answer(request, status, {"content-type": "application/xml"}, text.encode())
+            self._refuse(request, mode)
+        elif self._rng.random() < self.faults:
+            self._fail(request, body)
         else:
-            self._forward(request, body)
+            self._answer(request, *self._forward(request, body))
 
-    def _forward(self, request: BaseHTTPRequestHandler, body: bytes) -> None:
+    def _refuse(self, request: BaseHTTPRequestHandler, mode: str) -> None:
+        self.refused += 1
+        status, code, message = REFUSALS[mode]
+        text = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+        self._answer(request, status, {"content-type": "application/xml"}, text.encode())
+
+    def _fail(self, request: BaseHTTPRequestHandler, body: bytes) -> None:
+        kind = self._rng.choice(["busy", "dropped", "lost reply", "lost reply", "error after success"])
+        if kind == "busy":
+            self._refuse(request, "down")
+            return
+        self.refused += 1
+        if kind != "dropped":
+            self._forward(request, body)
+        if kind == "error after success":
+            self._answer(request, 500, {"content-type": "application/xml"}, b"<Error><Code>InternalError</Code></Error>")
+        else:
+            request.close_connection = True
+
+    def _forward(self, request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, dict[str, str], bytes]:
         # The host header stays as the client signed it.
         connection = http.client.HTTPConnection(self._target, timeout=60)
         connection.putrequest(request.command, request.path, skip_host=True, skip_accept_encoding=True)
@@ -80,8 +104,8 @@ class Proxy:
         answer = connection.getresponse()
         content = answer.read()
         headers = {k: v for k, v in answer.getheaders() if k.lower() not in ("connection", "transfer-encoding", "date")}
-        self._answer(request, answer.status, headers, content)
         connection.close()
+        return answer.status, headers, content
 
     def _answer(self, request: BaseHTTPRequestHandler, status: int, headers: dict[str, str], body: bytes) -> None:
         request.send_response_only(status)

@@ -24,7 +24,7 @@ impl Director {
 
     /// Acts until the run is over.
     pub async fn run(mut self) {
-        let seeing_to_it = tokio::spawn(see_to_a_leader(self.world.clone(), self.world.rng()));
+        tokio::spawn(see_to_a_leader(self.world.clone(), self.world.rng()));
         while !self.world.is_over() {
             let wait = self.rng.random_range(self.world.profile.acts.clone());
             sleep(Duration::from_millis(wait)).await;
@@ -32,7 +32,6 @@ impl Director {
                 self.act();
             }
         }
-        seeing_to_it.abort();
     }
 
     fn act(&mut self) {
@@ -111,7 +110,7 @@ async fn see_to_a_leader(world: Arc<World>, mut rng: SmallRng) {
     const EVERY: Duration = Duration::from_millis(300);
     const PATIENCE: Duration = Duration::from_millis(800);
     let claiming = Arc::new(AtomicBool::new(false));
-    loop {
+    while !world.is_over() {
         sleep(EVERY).await;
         let nodes = world.nodes.lock().clone();
         for node in &nodes {

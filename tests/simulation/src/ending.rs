@@ -8,7 +8,7 @@ use std::time::Duration;
 use lodestone_manifest::State;
 use lodestone_meta::bucket;
 use lodestone_meta::recover::recover;
-use lodestone_meta::Consistency;
+use lodestone_meta::{Consistency, Meta};
 use lodestone_store::list_all;
 use lodestone_wal::keys;
 use tokio::time::sleep;

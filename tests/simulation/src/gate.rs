@@ -238,11 +238,6 @@ impl Gate {
         *until = (*until).max(Instant::now() + time);
     }
 
-    /// Goes on at once.
-    pub fn resume(&self) {
-        *self.paused_until.lock() = Instant::now();
-    }
-
     /// How much longer it stands still.
     pub fn paused_for(&self) -> Duration {
         self.paused_until.lock().saturating_duration_since(Instant::now())

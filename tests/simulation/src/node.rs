@@ -32,7 +32,6 @@ pub struct Node {
 /// A process from its start to its end.
 pub struct Life {
     pub name: String,
-    pub node: usize,
     pub world: Arc<World>,
     pub gate: Arc<Gate>,
     store: Arc<dyn Store>,
@@ -108,7 +107,6 @@ impl Node {
         let replica = Witnessed { name: name.clone(), world: world.clone(), inner: LocalReplica::default() };
         let life = Arc::new(Life {
             name,
-            node: self.index,
             world: world.clone(),
             gate,
             store,
