@@ -6,9 +6,7 @@ use std::time::Duration;
 use lodestone_manifest::{Slot, State};
 use lodestone_meta::recover::recover;
 use lodestone_meta::{Consistency, MetaError};
-use lodestone_types::{
-    ErrorKind, Filter, Point, PointId, PointSelector, UpdateMode, UpdateOp, WriteOptions,
-};
+use lodestone_types::{ErrorKind, Filter, Point, PointId, PointSelector, UpdateMode, UpdateOp, WriteOptions};
 use rand::Rng;
 use rand::rngs::SmallRng;
 use tokio::time::{Instant, sleep};
@@ -47,9 +45,9 @@ impl Client {
     async fn act(&mut self) {
         let mix = self.world.profile.mix;
         let collection = self.rng.random_range(0..COLLECTIONS);
-        let mut left = self.rng.random_range(
-            0..mix.write + mix.insert + mix.patch + mix.read + mix.eventual + mix.leaderless,
-        );
+        let mut left = self
+            .rng
+            .random_range(0..mix.write + mix.insert + mix.patch + mix.read + mix.eventual + mix.leaderless);
         let mut falls = |weight: u32| {
             let here = left < weight;
             left = left.wrapping_sub(weight);
@@ -99,12 +97,22 @@ impl Client {
         let impatient = !self.world.is_calm() && self.rng.random_bool(self.world.profile.impatient);
         let timeout = impatient.then(|| Duration::from_millis(self.rng.random_range(10..400)));
         let options = WriteOptions { wait: true, timeout, ..WriteOptions::default() };
-        say!(self.world, "c{} sends {kind:?} {token} to {} {ids:?} of {}", self.name, life.name, NAMES[collection]);
+        say!(
+            self.world,
+            "c{} sends {kind:?} {token} to {} {ids:?} of {}",
+            self.name,
+            life.name,
+            NAMES[collection]
+        );
         let answer = life.call(front.updater.apply(NAMES[collection], op, options)).await;
         self.heard(token, answer)
     }
 
-    fn heard(&self, token: Token, answer: Option<lodestone_types::Result<lodestone_types::UpdateResult>>) -> bool {
+    fn heard(
+        &self,
+        token: Token,
+        answer: Option<lodestone_types::Result<lodestone_types::UpdateResult>>,
+    ) -> bool {
         let (world, counts) = (&self.world, &self.world.counts);
         let verdict = match answer {
             Some(Ok(done)) => {
@@ -191,7 +199,8 @@ impl Client {
             && Arc::ptr_eq(before, life)
             && state.slot < *slot
         {
-            self.world.violated(format!("a client read {} at slot {slot} and then at {}", life.name, state.slot));
+            self.world
+                .violated(format!("a client read {} at slot {slot} and then at {}", life.name, state.slot));
         }
         self.last = Some((life.clone(), state.slot));
     }
@@ -224,7 +233,8 @@ impl Client {
 
     fn compare(&self, collection: usize, state: &State, began: Instant, required: Slot) {
         if state.slot < required {
-            let what = format!("stale: a strong read is at slot {}, slot {required} was acknowledged", state.slot);
+            let what =
+                format!("stale: a strong read is at slot {}, slot {required} was acknowledged", state.slot);
             self.world.violated(what);
             return;
         }
@@ -249,11 +259,8 @@ fn operation(kind: Kind, ids: &[u64], token: Token, padding: usize) -> UpdateOp 
         let points = PointSelector::Filter(Filter::default());
         return UpdateOp::SetPayload { payload, key: None, points };
     }
-    let point = |id: &u64| Point {
-        id: PointId::Num(*id),
-        vectors: Default::default(),
-        payload: payload.clone(),
-    };
+    let point =
+        |id: &u64| Point { id: PointId::Num(*id), vectors: Default::default(), payload: payload.clone() };
     let mode = if kind == Kind::Insert { UpdateMode::InsertOnly } else { UpdateMode::Upsert };
     UpdateOp::Upsert { points: ids.iter().map(point).collect(), condition: None, mode }
 }

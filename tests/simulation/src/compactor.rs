@@ -79,7 +79,12 @@ async fn fold(world: &Arc<World>, life: &Arc<Life>, front: &Arc<Front>, hold: Du
     }
 }
 
-async fn prepare(world: &Arc<World>, life: &Arc<Life>, front: &Arc<Front>, roll: u64) -> Option<(Job, Rewrite)> {
+async fn prepare(
+    world: &Arc<World>,
+    life: &Arc<Life>,
+    front: &Arc<Front>,
+    roll: u64,
+) -> Option<(Job, Rewrite)> {
     let job = front.meta.begin_job().await.ok()?;
     let state = front.meta.read(Consistency::Eventual).await.ok()?;
     let shard = choose_shard(&state, roll)?;

@@ -132,7 +132,9 @@ async fn see_to_a_leader(world: Arc<World>, mut rng: SmallRng) {
         let claiming = claiming.clone();
         tokio::spawn(async move {
             // A claim that hangs does not keep others from claiming.
-            let _ = tokio::time::timeout(Duration::from_secs(2), tokio::spawn(async move { life.lead().await })).await;
+            let _ =
+                tokio::time::timeout(Duration::from_secs(2), tokio::spawn(async move { life.lead().await }))
+                    .await;
             claiming.store(false, Relaxed);
         });
     }

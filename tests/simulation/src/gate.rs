@@ -107,8 +107,22 @@ impl Trap {
     pub fn draw(rng: &mut SmallRng) -> Self {
         use Class::*;
         const CLASSES: [Class; 16] = [
-            Batch, Void, ClaimRecord, Release, Claim, Root, Page, Part, ReadSlot, ReadRoot, ReadPage, Proof, ListRoots,
-            ListClaims, ListAll, Delete,
+            Batch,
+            Void,
+            ClaimRecord,
+            Release,
+            Claim,
+            Root,
+            Page,
+            Part,
+            ReadSlot,
+            ReadRoot,
+            ReadPage,
+            Proof,
+            ListRoots,
+            ListClaims,
+            ListAll,
+            Delete,
         ];
         let class = CLASSES[rng.random_range(0..CLASSES.len())];
         let long = rng.random_range(500..15_000);
@@ -271,11 +285,14 @@ impl Gate {
             return twist;
         }
         for trap in &self.world.profile.traps {
-            let now = trap.phase == phase || matches!(trap.action, Action::Late(_) | Action::LoseReply | Action::OwnExists);
+            let now = trap.phase == phase
+                || matches!(trap.action, Action::Late(_) | Action::LoseReply | Action::OwnExists);
             if trap.class != class || !now || !self.rng.lock().random_bool(trap.chance) {
                 continue;
             }
-            if phase == Phase::Before || !matches!(trap.action, Action::Late(_) | Action::LoseReply | Action::OwnExists) {
+            if phase == Phase::Before
+                || !matches!(trap.action, Action::Late(_) | Action::LoseReply | Action::OwnExists)
+            {
                 say!(self.world, "{} trap {:?} {:?} on {class:?} {key}", self.name, phase, trap.action);
             }
             match &trap.action {
@@ -311,7 +328,11 @@ impl Gate {
                     sleep(after).await;
                     say!(world, "late copy of {key} arrives");
                     // Nobody waits for this answer any more.
-                    let _ = if create { bucket.put_new(&key, bytes).await } else { bucket.put(&key, bytes).await };
+                    let _ = if create {
+                        bucket.put_new(&key, bytes).await
+                    } else {
+                        bucket.put(&key, bytes).await
+                    };
                 });
                 sleep(self.timeout).await;
                 Err(lost("trapped: on its way"))

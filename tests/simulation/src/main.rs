@@ -68,7 +68,8 @@ fn main() -> ExitCode {
     let next = AtomicU64::new(arguments.from);
     let end = arguments.from + arguments.seeds;
     let bad: Mutex<Vec<Verdict>> = Mutex::default();
-    let jobs = arguments.jobs.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
+    let jobs =
+        arguments.jobs.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
     std::thread::scope(|scope| {
         for _ in 0..jobs {
             scope.spawn(|| {

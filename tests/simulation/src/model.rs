@@ -142,7 +142,10 @@ impl Model {
             }
         };
         if ids != expected {
-            return Err(format!("{:?} write {token} at slot {slot} reached {ids:?}, not {expected:?}", write.kind));
+            return Err(format!(
+                "{:?} write {token} at slot {slot} reached {ids:?}, not {expected:?}",
+                write.kind
+            ));
         }
         Ok(())
     }
@@ -155,7 +158,9 @@ impl Model {
         for (token, slot) in Vec::<(Token, Slot)>::from(due) {
             let seen = self.writes[token as usize].seen;
             if seen != Some(slot) {
-                return Err(format!("write {token} was acknowledged at slot {slot} and is lost (seen: {seen:?})"));
+                return Err(format!(
+                    "write {token} was acknowledged at slot {slot} and is lost (seen: {seen:?})"
+                ));
             }
         }
         Ok(())
@@ -198,7 +203,9 @@ impl Truth {
             let mut last = self.upto;
             for (place, (token, at)) in list.iter().enumerate().skip(known.len()) {
                 if *at <= self.upto || *at < last || *at > slot {
-                    return Err(format!("point {id} at slot {slot} has write {token} of slot {at} out of order"));
+                    return Err(format!(
+                        "point {id} at slot {slot} has write {token} of slot {at} out of order"
+                    ));
                 }
                 last = *at;
                 added.entry(*at).or_default().entry(*token).or_default().push((*id, place));

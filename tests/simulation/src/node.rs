@@ -277,7 +277,12 @@ impl Reader for FilterReader {
         Ok(rows.iter().filter(|(_, list)| is_even(list)).map(|(id, _)| PointId::Num(*id)).collect())
     }
 
-    async fn existing(&self, state: &Arc<State>, shard: ShardId, ids: &[PointId]) -> Result<HashSet<PointId>, Error> {
+    async fn existing(
+        &self,
+        state: &Arc<State>,
+        shard: ShardId,
+        ids: &[PointId],
+    ) -> Result<HashSet<PointId>, Error> {
         let rows = self.0.contents.shard(state, shard).map_err(Error::unavailable)?;
         let there = |id: &PointId| matches!(id, PointId::Num(n) if rows.contains_key(n));
         Ok(ids.iter().copied().filter(there).collect())

@@ -34,7 +34,12 @@ impl std::fmt::Debug for Roaming {
 impl Roaming {
     pub fn new(home: &Arc<Life>) -> Arc<Self> {
         let rng = Mutex::new(home.world.rng());
-        Arc::new(Self { world: home.world.clone(), home: Arc::downgrade(home), belief: Mutex::default(), rng })
+        Arc::new(Self {
+            world: home.world.clone(),
+            home: Arc::downgrade(home),
+            belief: Mutex::default(),
+            rng,
+        })
     }
 
     /// The leader it believes in; most often the one of the highest epoch.
@@ -93,7 +98,8 @@ impl Roaming {
         if let Some(home) = self.home.upgrade() {
             home.gate.pass().await;
         }
-        let doubtful = matches!(answer, Err(MetaError::Deposed(_) | MetaError::Stopping | MetaError::Unknown(_)));
+        let doubtful =
+            matches!(answer, Err(MetaError::Deposed(_) | MetaError::Stopping | MetaError::Unknown(_)));
         if doubtful || self.rng.lock().random_bool(0.02) {
             *self.belief.lock() = None;
         }
@@ -108,12 +114,16 @@ impl Meta for Roaming {
     }
 
     async fn commit(&self, slot: Slot, batch: Batch) -> Result<Applied> {
-        self.call(MetaError::Unknown(slot), move |leader| async move { leader.commit(slot, batch).await }).await
+        self.call(MetaError::Unknown(slot), move |leader| async move { leader.commit(slot, batch).await })
+            .await
     }
 
     async fn contest(&self, slot: Slot, epoch: Epoch, nonce: Nonce) -> Result<Applied> {
-        self.call(MetaError::Unknown(slot), move |leader| async move { leader.contest(slot, epoch, nonce).await })
-            .await
+        self.call(
+            MetaError::Unknown(slot),
+            move |leader| async move { leader.contest(slot, epoch, nonce).await },
+        )
+        .await
     }
 
     async fn read(&self, consistency: Consistency) -> Result<Arc<State>> {

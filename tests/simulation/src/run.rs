@@ -54,10 +54,8 @@ async fn act(world: &Arc<World>) {
     world.nodes.lock().clone_from(&nodes);
     nodes.iter().for_each(|node| node.start(world));
     create_collections(world, &nodes).await;
-    let mut actors = vec![
-        tokio::spawn(Director::new(world).run()),
-        tokio::spawn(Compactor::new(world).run()),
-    ];
+    let mut actors =
+        vec![tokio::spawn(Director::new(world).run()), tokio::spawn(Compactor::new(world).run())];
     for name in 0..world.profile.clients {
         actors.push(tokio::spawn(Client::new(world, name).run()));
     }

@@ -160,7 +160,10 @@ impl World {
             Some(known) => {
                 let what = difference(known, state);
                 drop(history);
-                self.violated(format!("two histories: {who} has another state of slot {}: {what}", state.slot));
+                self.violated(format!(
+                    "two histories: {who} has another state of slot {}: {what}",
+                    state.slot
+                ));
             }
             None => drop(history.insert(state.slot, state.clone())),
         }
