@@ -58,6 +58,32 @@ impl Change {
         matches!(self, Change::Payload(_))
     }
 
+    /// Whether nothing is left of the payload that was there before.
+    pub fn replaces_payload(&self) -> bool {
+        matches!(self, Change::Payload(PayloadDelta::Overwrite(_) | PayloadDelta::Clear))
+    }
+
+    /// One change that does what this one and then `next` do, where that is simple to say.
+    pub fn then(&self, next: &Change) -> Option<Change> {
+        match (self, next) {
+            (
+                Change::Payload(PayloadDelta::Set { values, key }),
+                Change::Payload(PayloadDelta::Set { values: later, key: same }),
+            ) if key == same => {
+                // A `null` stays in, for it still has to remove its key.
+                let mut values = values.clone();
+                values.extend(later.iter().map(|(key, value)| (key.clone(), value.clone())));
+                Some(Change::Payload(PayloadDelta::Set { values, key: key.clone() }))
+            }
+            (Change::SetVectors(vectors), Change::SetVectors(_)) => {
+                let mut vectors = vectors.clone();
+                next.apply_to_vectors(&mut vectors);
+                Some(Change::SetVectors(vectors))
+            }
+            _ => None,
+        }
+    }
+
     /// Applies it to the vectors of a row.
     pub fn apply_to_vectors(&self, vectors: &mut RowVectors) {
         match self {
@@ -261,6 +287,37 @@ mod tests {
         let values = payload(json!({"n": null})).0;
         assert_eq!(after(json!({"a": 1}), &PayloadDelta::Overwrite(values)), json!({"n": null}));
         assert_eq!(after(json!({"a": 1}), &PayloadDelta::Clear), json!({}));
+    }
+
+    #[test]
+    fn two_changes_become_one() {
+        let set = |key: &str, values: Value| {
+            let key = (!key.is_empty()).then(|| key.parse().unwrap());
+            Change::Payload(PayloadDelta::Set { values: payload(values).0, key })
+        };
+        let applied = |before: &Value, changes: &[&Change]| {
+            let mut payload = payload(before.clone());
+            for change in changes {
+                let Change::Payload(delta) = change else { panic!("a change of payloads") };
+                apply_payload_delta(&mut payload, delta);
+            }
+            payload
+        };
+        let values =
+            [json!({"x": 1, "y": null}), json!({"x": null, "y": 2}), json!({"z": {"w": 1}}), json!({})];
+        for before in
+            [json!({}), json!({"x": 5, "o": {"y": 7}}), json!({"o": [{"x": 1}, 2]}), json!({"y": 0})]
+        {
+            for key in ["", "o", "o.p", "o[]", "o[0].q"] {
+                for (a, b) in values.iter().flat_map(|a| values.iter().map(move |b| (a, b))) {
+                    let (a, b) = (set(key, a.clone()), set(key, b.clone()));
+                    let both = a.then(&b).unwrap();
+                    assert_eq!(applied(&before, &[&a, &b]), applied(&before, &[&both]), "{before} {key}");
+                }
+            }
+        }
+        assert_eq!(set("", json!({})).then(&set("o", json!({}))), None);
+        assert_eq!(set("", json!({})).then(&Change::Payload(PayloadDelta::Clear)), None);
     }
 
     #[test]

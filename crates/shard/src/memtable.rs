@@ -135,7 +135,12 @@ impl Memtable {
     ) -> Result<()> {
         let entry = match (self.entries.get(&id), fresh) {
             (Some(entry), _) => match entry.changed(lsn, change)? {
-                Some(entry) => Arc::new(entry),
+                Some(entry) => {
+                    if let TailEntry::Row(row) = &entry {
+                        self.bytes += row.payload.len() as u64;
+                    }
+                    Arc::new(entry)
+                }
                 None => return Ok(()),
             },
             (None, Some(fresh)) => fresh.clone(),

@@ -1,11 +1,11 @@
 //! Pages of rows in the order of ids, of a payload value, or at random.
 
-use lodestone_types::{Error, OrderValue, PointId, Result};
+use lodestone_types::{Error, PointId, Result};
 use rayon::prelude::*;
 
 use crate::best::Best;
 use crate::cancel::Cancel;
-use crate::order::{Ordered, ValueOrder, compare};
+use crate::order::{Ordered, ValueOrder};
 use crate::rows::RowReader;
 use crate::selection::Selection;
 use crate::view::Found;
@@ -95,7 +95,7 @@ impl Selection {
         Ok(best.merge(tail).into_sorted())
     }
 
-    /// From the index: values come in order, so it stops at the first value after the last one wanted.
+    /// From the index: values come in order, each of a row once, so it stops at the first value after the last one wanted.
     fn best_by_index(
         &self,
         segment: usize,
@@ -107,7 +107,6 @@ impl Selection {
         let mut best = Best::new(limit);
         let Some(index) = self.view().reader(segment).field_index(order.key())? else { return Ok(best) };
         let Some(values) = index.ordered(order.direction, order.start_from()) else { return Ok(best) };
-        let mut last: Option<(OrderValue, u32)> = None;
         for (at, (value, row)) in values.enumerate() {
             if at % CHECK_EVERY == 0 {
                 cancel.check()?;
@@ -115,9 +114,7 @@ impl Selection {
             if best.bar().is_some_and(|bar: &FoundAt| order.is_after(value, bar.value)) {
                 break;
             }
-            let again = last.is_some_and(|(v, r)| r == row && compare(v, value).is_eq());
-            last = Some((value, row));
-            if !again && order.has_started(value) && rows.contains(row) {
+            if order.has_started(value) && rows.contains(row) {
                 let found = self.view().plain(segment, row)?;
                 best.push(order.at(value, found.id, found));
             }

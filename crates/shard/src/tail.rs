@@ -8,6 +8,9 @@ use lodestone_wal::RowVectors;
 
 use crate::change::{Change, apply_payload_delta, parse_payload, payload_text};
 
+/// Changes of one point from which on they are united where possible.
+const MANY_CHANGES: usize = 8;
+
 /// The state of a point that was written after the last fold.
 #[derive(Debug)]
 pub enum TailEntry {
@@ -76,6 +79,23 @@ impl TailRow {
 }
 
 impl Patches {
+    /// These and one more. A point that is changed again and again keeps few changes; as long as there are few,
+    /// they are shared with other points.
+    fn changed(&self, lsn: u64, change: &Arc<Change>) -> Self {
+        let stays = |old: &&Arc<Change>| !(change.replaces_payload() && old.is_of_payload());
+        let mut changes: Vec<Arc<Change>> = self.changes.iter().filter(stays).cloned().collect();
+        match changes.last_mut() {
+            Some(last)
+                if self.changes.len() >= MANY_CHANGES
+                    && let Some(both) = last.then(change) =>
+            {
+                *last = Arc::new(both);
+            }
+            _ => changes.push(change.clone()),
+        }
+        Self { lsn, changes }
+    }
+
     /// The payload of the segments' row after the changes.
     pub fn apply_to_payload(&self, payload: &mut Payload) {
         for change in &self.changes {
@@ -114,10 +134,34 @@ impl TailEntry {
         Ok(match self {
             TailEntry::Row(row) => Some(TailEntry::Row(row.changed(lsn, change)?)),
             TailEntry::Deleted => None,
-            TailEntry::Patched(patches) => {
-                let changes = patches.changes.iter().chain([change]).cloned().collect();
-                Some(TailEntry::Patched(Patches { lsn, changes }))
-            }
+            TailEntry::Patched(patches) => Some(TailEntry::Patched(patches.changed(lsn, change))),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::change::PayloadDelta;
+
+    fn set(n: u64) -> Arc<Change> {
+        let values = json!({"n": n, format!("k{}", n % 3): n}).as_object().unwrap().clone();
+        Arc::new(Change::Payload(PayloadDelta::Set { values, key: None }))
+    }
+
+    #[test]
+    fn a_point_changed_often_keeps_few_changes() {
+        let mut patches = Patches { lsn: 0, changes: vec![set(0)] };
+        for n in 1..1000 {
+            patches = patches.changed(n, &set(n));
+        }
+        assert_eq!((patches.changes.len(), patches.lsn), (MANY_CHANGES, 999));
+        let mut payload = Payload::default();
+        patches.apply_to_payload(&mut payload);
+        assert_eq!(json!(payload), json!({"n": 999, "k0": 999, "k1": 997, "k2": 998}));
+        let patches = patches.changed(1000, &Arc::new(Change::Payload(PayloadDelta::Clear)));
+        assert_eq!(patches.changes.len(), 1);
     }
 }

@@ -82,7 +82,7 @@ impl Bucket {
 
     /// An index made on live data is missing in segments that have not built it yet; answers must not depend on it.
     fn without_some_indexes(&self, meta: SegmentMeta) -> SegmentMeta {
-        if self.written % 3 != 0 {
+        if !self.written.is_multiple_of(3) {
             return meta;
         }
         let indexes: Vec<PartKind> = meta

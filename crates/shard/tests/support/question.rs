@@ -73,7 +73,7 @@ impl Cond {
         match self {
             Cond::Keyword(text) => any("k", &|value| value.as_str() == Some(text)),
             Cond::AtLeast(n) => any("n", &|value| value.as_f64().is_some_and(|v| v >= *n as f64)),
-            Cond::Inner => point.payload.get("o").is_some_and(|o| o["a"] == Value::from(1)),
+            Cond::Inner => point.payload.get("o").is_some_and(|o| o["a"] == 1),
             Cond::NoNumber => match point.payload.get("n") {
                 None | Some(Value::Null) => true,
                 Some(Value::Array(values)) => values.is_empty(),
