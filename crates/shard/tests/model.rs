@@ -167,7 +167,8 @@ impl Shard {
     }
 
     async fn check_order(&self, selection: &Selection, question: &Question, matching: &[PointId]) {
-        let direction = if question.seed.is_multiple_of(2) { OrderDirection::Asc } else { OrderDirection::Desc };
+        let direction =
+            if question.seed.is_multiple_of(2) { OrderDirection::Asc } else { OrderDirection::Desc };
         let start = question.start.map(OrderValue::Int);
         let by = OrderBy { key: "n".parse().unwrap(), direction, start_from: start };
         let kind = self.view.schema().field_kind(&by.key);
