@@ -105,7 +105,7 @@ impl RaftReplica {
 
     /// Returns once this voter was elected: time to claim the bucket.
     pub async fn until_leading(&self) -> Result<()> {
-        self.until(|m| leads(m)).await
+        self.until(leads).await
     }
 
     /// Returns once this voter was not elected or is no more: what it leads has to end.
