@@ -4,6 +4,7 @@
 //! - [`Node`]: all roles in one process over one store and one cache
 //! - [`engine`](crate::Node::engine): what the interfaces call
 //! - [`instance`]: is the process that holds the bucket still running?
+//! - [`raft_http`]: how voters of a meta group reach each other
 //! - [`inspect`]: what a bucket holds, misses and has too much of
 
 mod engine;
@@ -13,6 +14,7 @@ mod location;
 mod metrics;
 mod node;
 mod options;
+pub mod raft_http;
 pub mod units;
 
 pub use inspect::{CollectionSummary, Inspection, inspect, write_checkpoint};
