@@ -25,9 +25,16 @@ class LocalStore:
         return {}
 
     def objects(self) -> dict[str, int]:
-        """Every object with its size."""
-        files = (p for p in self.path.rglob("*") if p.is_file())
-        return {str(p.relative_to(self.path)): p.stat().st_size for p in files}
+        """Every object with its size; not what a killed writer left half-written, which a later start sweeps."""
+        found: dict[str, int] = {}
+        for path in self.path.rglob("*"):
+            key = str(path.relative_to(self.path))
+            try:
+                if path.is_file() and not key.startswith(".staging/"):
+                    found[key] = path.stat().st_size
+            except FileNotFoundError:
+                pass  # collected between the listing and the look
+        return found
 
     def read(self, key: str) -> bytes:
         """An object's bytes."""
@@ -87,9 +94,7 @@ class MinioStore:
 
     def close(self) -> None:
         """Removes every object and the bucket."""
-        for key in self._minio.s3.list(self.bucket):
-            self._minio.s3.delete(self.bucket, key)
-        self._minio.s3.delete(self.bucket, "")
+        self._minio.s3.remove_bucket(self.bucket)
 
 
 Store = LocalStore | MinioStore

@@ -20,6 +20,7 @@ use crate::watched::named_objects;
 use crate::world::{World, say};
 
 const PATIENCE: usize = 400;
+const SWEEPS: usize = 8;
 const STEP: Duration = Duration::from_millis(100);
 
 /// Runs after clients and director have stopped.
@@ -46,7 +47,6 @@ pub async fn end(world: &Arc<World>) -> Result<(), String> {
         }
         sleep(world.profile.leader.checkpoint_idle + Duration::from_millis(600)).await;
     }
-    sleep(world.profile.leader.gc_grace * 3 + Duration::from_secs(1)).await;
     for collection in 0..COLLECTIONS {
         if !client.read(collection, Consistency::Strong).await {
             return Err("nobody answers a read in the calm".into());
@@ -54,6 +54,12 @@ pub async fn end(world: &Arc<World>) -> Result<(), String> {
     }
     if let Some(violation) = world.violation() {
         return Err(violation);
+    }
+    for _ in 0..SWEEPS {
+        sleep(world.profile.leader.gc_grace).await;
+        if clean(world, &nodes[0]).await.is_ok() {
+            break;
+        }
     }
     clean(world, &nodes[0]).await
 }

@@ -63,9 +63,10 @@ impl Model {
 
     /// A write was acknowledged at `slot`.
     pub fn acked(&mut self, token: Token, slot: Slot) -> Result<(), String> {
-        self.highest_ack = self.highest_ack.max(slot);
         let write = &self.writes[token as usize];
+        // The others may have had nothing to do; then the slot is that of the state that said so.
         if write.kind == Kind::Blind {
+            self.highest_ack = self.highest_ack.max(slot);
             let truth = &mut self.truths[write.collection];
             truth.acked.push((token, slot));
             self.look_for_acked(self.writes[token as usize].collection)?;

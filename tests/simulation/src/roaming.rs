@@ -73,6 +73,9 @@ impl Roaming {
         F: FnOnce(Arc<Leader>) -> R + Send + 'static,
         R: Future<Output = Result<T>> + Send + 'static,
     {
+        if let Some(home) = self.home.upgrade() {
+            home.gate.pass().await;
+        }
         let (life, leader) = self.leader()?;
         let remote = self.home.upgrade().is_none_or(|home| !Arc::ptr_eq(&home, &life));
         let answer = if remote {
