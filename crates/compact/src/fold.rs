@@ -1,6 +1,6 @@
 //! Folding: what the tail holds becomes a segment, and the rows it replaces are marked deleted in theirs.
 
-use lodestone_manifest::{Rewrite, SegmentId, Shard, ShardId};
+use lodestone_manifest::{Rewrite, SegmentId, Shard, ShardId, Slot};
 use lodestone_meta::Job;
 use lodestone_segment::{ObjectWriter, Row, SegmentWriter};
 use lodestone_shard::{Cancel, FoldedRow, ShardView};
@@ -9,9 +9,17 @@ use lodestone_wal::keys;
 
 use crate::Output;
 
-/// Folds the whole tail of `view`, which shows `manifest` and is loaded for it. Takes a processor for a while.
-pub fn fold(view: &ShardView, manifest: &Shard, shard: ShardId, job: &Job) -> Result<Output> {
-    let folded = view.fold(&Cancel::default())?;
+/// Folds the tail of `view`, which shows `manifest` as it was at slot `to` and is loaded for it. Takes a processor for
+/// a while.
+pub fn fold(
+    view: &ShardView,
+    manifest: &Shard,
+    to: Slot,
+    shard: ShardId,
+    job: &Job,
+    cancel: &Cancel,
+) -> Result<Output> {
+    let folded = view.fold(cancel)?;
     let mut objects = Vec::new();
     let mut put = Vec::new();
     let mut remove = Vec::new();
@@ -47,7 +55,7 @@ pub fn fold(view: &ShardView, manifest: &Shard, shard: ShardId, job: &Job) -> Re
         read: manifest.segments.iter().map(|entry| (entry.id, entry.revision)).collect(),
         remove,
         put,
-        fold: Some((manifest.folded, manifest.lsn)),
+        fold: Some((manifest.folded, to)),
     };
     Ok(Output { objects, rewrite })
 }

@@ -13,6 +13,10 @@ pub struct CompactOptions {
     pub fold_rows: u64,
     /// Bytes in the tail that make folding due.
     pub fold_bytes: u64,
+    /// Slices in the tail that make folding due: each is a request for whoever reads the shard first.
+    pub fold_slices: usize,
+    /// Bytes of the tail that are folded at once; more are folded piece by piece.
+    pub fold_at_once: u64,
     /// Segments of about one size that are merged into one; at least 2.
     pub merge_fan_in: usize,
     /// Share of deleted rows that makes a segment due for rewriting.
@@ -28,10 +32,12 @@ impl Default for CompactOptions {
         Self {
             fold_rows: 10_000,
             fold_bytes: 16 << 20,
+            fold_slices: 256,
+            fold_at_once: 64 << 20,
             merge_fan_in: 8,
             deleted_share: 0.2,
             vacuum_min_rows: 1000,
-            max_segment_bytes: 1 << 30,
+            max_segment_bytes: 512 << 20,
         }
     }
 }
@@ -74,7 +80,7 @@ impl Task {
 /// The most urgent work that is due for a shard, if any.
 pub fn due(collection: &Collection, shard: &Shard, options: &CompactOptions) -> Result<Option<Task>> {
     if is_fold_due(shard, options) {
-        return Ok(Some(Task::Fold { to: shard.lsn }));
+        return Ok(Some(Task::Fold { to: fold_end(shard, options) }));
     }
     if let Some(segments) = merge_due(shard, options) {
         return Ok(Some(Task::Merge { segments }));
@@ -87,8 +93,26 @@ pub fn due(collection: &Collection, shard: &Shard, options: &CompactOptions) -> 
     Ok(None)
 }
 
-fn is_fold_due(shard: &Shard, options: &CompactOptions) -> bool {
-    !shard.tail.is_empty() && (shard.tail_rows >= options.fold_rows || shard.tail_bytes >= options.fold_bytes)
+/// Whether the tail has grown enough to be folded. All that can change when only the tail did.
+pub fn is_fold_due(shard: &Shard, options: &CompactOptions) -> bool {
+    let grown = shard.tail_rows >= options.fold_rows
+        || shard.tail_bytes >= options.fold_bytes
+        || shard.tail.len() >= options.fold_slices;
+    grown && !shard.tail.is_empty()
+}
+
+/// The last slot of the piece of the tail that is folded next: at least one slot, and never a part of one.
+fn fold_end(shard: &Shard, options: &CompactOptions) -> Slot {
+    let mut bytes = 0;
+    let mut before = None;
+    for range in &shard.tail {
+        bytes += range.slice.len;
+        match before {
+            Some(end) if end != range.slot && bytes > options.fold_at_once => return end,
+            _ => before = Some(range.slot),
+        }
+    }
+    shard.lsn
 }
 
 /// The tier of a segment: segments within a factor of four of each other are of about one size.
@@ -217,5 +241,30 @@ mod tests {
         assert!(!is_fold_due(&shard, &options));
         shard.tail_bytes = 100;
         assert!(is_fold_due(&shard, &options));
+    }
+
+    #[test]
+    fn folds_a_long_tail_in_pieces_of_whole_slots() {
+        let options = CompactOptions { fold_slices: 5, fold_at_once: 25, ..CompactOptions::default() };
+        let mut shard = Shard { lsn: Slot(9), ..Shard::default() };
+        for slot in [3, 4, 4, 4, 7] {
+            assert!(!is_fold_due(&shard, &options));
+            let slice = lodestone_manifest::SliceHeader {
+                shard: lodestone_manifest::ShardId(1),
+                side: None,
+                offset: 0,
+                len: 10,
+                crc: 0,
+                rows: 1,
+            };
+            shard.tail.push_back(lodestone_manifest::TailRange { slot: Slot(slot), slice });
+        }
+        assert!(is_fold_due(&shard, &options));
+        // The slices of slot 4 stay together, though they pass the limit.
+        assert_eq!(fold_end(&shard, &options), Slot(4));
+        shard.tail.pop_front();
+        assert_eq!(fold_end(&shard, &options), Slot(4));
+        shard.tail = shard.tail.split_off(3);
+        assert_eq!(fold_end(&shard, &options), Slot(9));
     }
 }

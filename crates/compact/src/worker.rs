@@ -1,14 +1,14 @@
 //! Watches the state and runs what is due: one job per shard at a time, few at once, and nothing while nothing changes.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use imbl::ordmap::DiffItem;
-use lodestone_manifest::{ShardId, State};
+use lodestone_manifest::{Shard, ShardId, State};
 use lodestone_meta::{Consistency, Job, Meta, SystemLog};
-use lodestone_shard::{Snapshot, Views};
+use lodestone_shard::{Cancel, Snapshot, Views};
 use lodestone_store::Store;
 use lodestone_types::{Error, Result};
 use parking_lot::Mutex;
@@ -18,8 +18,10 @@ use crate::output::{Landed, Output};
 use crate::plan::{self, CompactOptions, Task};
 use crate::{fold, merge, reindex};
 
-/// How long a shard rests after a job failed.
-const REST: Duration = Duration::from_secs(1);
+/// How long a shard rests after a job failed; twice as long after each further failure.
+const REST: Duration = Duration::from_millis(500);
+/// The longest rest.
+const MAX_REST: Duration = Duration::from_secs(60);
 
 /// How much was done, for metrics.
 #[derive(Debug, Default)]
@@ -43,8 +45,13 @@ pub struct Compactor {
     store: Arc<dyn Store>,
     views: Arc<Views>,
     options: CompactOptions,
+    /// Shards with a job under way, waiting, or resting after a failure.
     busy: Mutex<HashSet<ShardId>>,
-    permits: Arc<Semaphore>,
+    /// Folds do not wait for merges, which may take long: writes stop when folds do not keep up.
+    folds: Semaphore,
+    others: Semaphore,
+    jobs: u32,
+    stopping: Cancel,
     counters: Counters,
 }
 
@@ -55,16 +62,16 @@ impl std::fmt::Debug for Compactor {
 }
 
 impl Compactor {
-    /// `jobs`: how many may run at once.
+    /// `jobs`: how many folds may run at once, and how many other jobs.
     pub fn new(
         meta: Arc<dyn Meta>,
         log: Arc<dyn SystemLog>,
         store: Arc<dyn Store>,
         views: Arc<Views>,
         options: CompactOptions,
-        jobs: usize,
+        jobs: u32,
     ) -> Arc<Self> {
-        let permits = Arc::new(Semaphore::new(jobs.max(1)));
+        let jobs = jobs.max(1);
         Arc::new(Self {
             meta,
             log,
@@ -72,9 +79,33 @@ impl Compactor {
             views,
             options,
             busy: Mutex::default(),
-            permits,
+            folds: Semaphore::new(jobs as usize),
+            others: Semaphore::new(jobs as usize),
+            jobs,
+            stopping: Cancel::default(),
             counters: Counters::default(),
         })
+    }
+
+    /// Starts nothing more, and waits for what is under way, at most for `limit`. What is left then does no harm: what
+    /// it proposes after the leader has stopped is refused, and what it wrote is collected later.
+    pub async fn stop(&self, limit: Duration) {
+        self.stopping.cancel();
+        let ended = async {
+            let _ = tokio::join!(self.folds.acquire_many(self.jobs), self.others.acquire_many(self.jobs));
+        };
+        if tokio::time::timeout(limit, ended).await.is_err() {
+            tracing::info!("a job is left unfinished; it will be done again");
+        }
+    }
+
+    /// As [`Compactor::stop`], without waiting.
+    pub fn abandon(&self) {
+        self.stopping.cancel();
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.check().is_err()
     }
 
     /// How much was done.
@@ -95,11 +126,13 @@ impl Compactor {
         let mut last = Arc::new(State::default());
         loop {
             let state = states.borrow_and_update().clone();
-            let mut candidates = changed_shards(&last, &state);
-            while let Ok(shard) = retry.try_recv() {
-                candidates.insert(shard);
+            for (shard, change) in changed_shards(&last, &state) {
+                if change == Change::Shape || self.is_fold_due(&state, shard) {
+                    self.start_if_due(&state, shard, &again);
+                }
             }
-            for shard in candidates {
+            // Where the state never rests, nothing else would be looked at below.
+            while let Ok(shard) = retry.try_recv() {
                 self.start_if_due(&state, shard, &again);
             }
             last = state;
@@ -116,6 +149,9 @@ impl Compactor {
     }
 
     fn start_if_due(self: &Arc<Self>, state: &State, shard: ShardId, again: &mpsc::UnboundedSender<ShardId>) {
+        if self.is_stopping() || self.busy.lock().contains(&shard) {
+            return;
+        }
         match self.due(state, shard) {
             Ok(None) => return,
             Ok(Some(_)) => {}
@@ -124,21 +160,18 @@ impl Compactor {
                 return;
             }
         }
-        if !self.busy.lock().insert(shard) {
-            return;
-        }
+        self.busy.lock().insert(shard);
         let (this, again) = (self.clone(), again.clone());
         tokio::spawn(async move {
-            let result = this.run_one(shard).await;
+            this.run_until_done(shard).await;
             this.busy.lock().remove(&shard);
-            if let Err(error) = result {
-                this.counters.failures.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(%error, %shard, "a job failed; trying again");
-                tokio::time::sleep(REST).await;
-            }
             // More may have become due meanwhile. A closed channel means that nobody plans any more.
             let _ = again.send(shard);
         });
+    }
+
+    fn is_fold_due(&self, state: &State, shard: ShardId) -> bool {
+        state.shards.get(&shard).is_some_and(|manifest| plan::is_fold_due(manifest, &self.options))
     }
 
     fn due(&self, state: &State, shard: ShardId) -> Result<Option<Task>> {
@@ -150,8 +183,31 @@ impl Compactor {
         plan::due(collection, manifest, &self.options)
     }
 
+    /// Runs one job, again and again where it fails.
+    async fn run_until_done(&self, shard: ShardId) {
+        let mut rest = REST;
+        while let Err(error) = self.run_one(shard).await {
+            if self.is_stopping() {
+                return;
+            }
+            self.counters.failures.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(%error, %shard, ?rest, "a job failed; trying again");
+            tokio::time::sleep(rest).await;
+            rest = (rest * 2).min(MAX_REST);
+        }
+    }
+
     async fn run_one(&self, shard: ShardId) -> Result<()> {
-        let _permit = self.permits.acquire().await.map_err(|_| Error::unavailable("stopping"))?;
+        let known = self.meta.read(Consistency::Eventual).await?;
+        let lane = match self.due(&known, shard)? {
+            None => return Ok(()),
+            Some(Task::Fold { .. }) => &self.folds,
+            Some(Task::Merge { .. } | Task::Reindex { .. }) => &self.others,
+        };
+        let _permit = lane.acquire().await.map_err(|_| Error::unavailable("stopping"))?;
+        if self.is_stopping() {
+            return Ok(());
+        }
         let job = Arc::new(self.meta.begin_job().await?);
         let state = self.meta.read(Consistency::Eventual).await?;
         let Some(task) = self.due(&state, shard)? else { return Ok(()) };
@@ -180,11 +236,17 @@ impl Compactor {
         shard: ShardId,
         job: Arc<Job>,
     ) -> Result<Option<Output>> {
-        let Snapshot { manifest, view, .. } = snapshot;
+        let cancel = self.stopping.clone();
+        let Snapshot { ref manifest, ref view, .. } = snapshot;
         match task {
-            Task::Fold { .. } => {
+            Task::Fold { to } => {
+                let (to, manifest) = (*to, manifest.clone());
+                if to <= manifest.folded || to > manifest.lsn {
+                    return Ok(None);
+                }
+                let view = in_background(move || snapshot.view_at(to)).await?;
                 view.load_for_fold().await?;
-                in_background(move || fold::fold(&view, &manifest, shard, &job)).await.map(Some)
+                in_background(move || fold::fold(&view, &manifest, to, shard, &job, &cancel)).await.map(Some)
             }
             Task::Merge { segments } => {
                 let mut inputs = Vec::new();
@@ -197,6 +259,7 @@ impl Compactor {
                 if inputs.len() != segments.len() {
                     return Ok(None);
                 }
+                let view = view.clone();
                 in_background(move || merge::merge(&inputs, view.schema().segment(), shard, &job))
                     .await
                     .map(Some)
@@ -220,16 +283,31 @@ async fn in_background<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Sen
         .map_err(|e| Error::internal(format!("a job was broken off: {e}")))?
 }
 
-fn changed_shards(old: &State, new: &State) -> BTreeSet<ShardId> {
+/// What of a shard is not as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    /// Only its tail.
+    Tail,
+    /// Its segments, or the settings of its collection.
+    Shape,
+}
+
+fn changed_shards(old: &State, new: &State) -> BTreeMap<ShardId, Change> {
     let shards = old.shards.diff(&new.shards).filter_map(|item| match item {
-        DiffItem::Add(id, _) | DiffItem::Update { new: (id, _), .. } => Some(*id),
+        DiffItem::Add(id, _) => Some((*id, Change::Shape)),
+        DiffItem::Update { old: (_, old), new: (id, new) } => Some((*id, change(old, new))),
         DiffItem::Remove(..) => None,
     });
-    let collections = old.collections.diff(&new.collections).filter_map(|item| match item {
-        DiffItem::Add(_, collection) | DiffItem::Update { new: (_, collection), .. } => {
-            Some(collection.shards())
+    let mut changed: BTreeMap<ShardId, Change> = shards.collect();
+    for item in old.collections.diff(&new.collections) {
+        if let DiffItem::Add(_, collection) | DiffItem::Update { new: (_, collection), .. } = item {
+            changed.extend(collection.shards().map(|shard| (shard, Change::Shape)));
         }
-        DiffItem::Remove(..) => None,
-    });
-    shards.chain(collections.flatten()).collect()
+    }
+    changed
+}
+
+fn change(old: &Shard, new: &Shard) -> Change {
+    let segments = |shard: &Shard| shard.segments.iter().map(|s| (s.id, s.revision)).collect::<Vec<_>>();
+    if segments(old) == segments(new) { Change::Tail } else { Change::Shape }
 }

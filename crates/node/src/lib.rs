@@ -20,4 +20,6 @@ pub mod units;
 pub use inspect::{CollectionSummary, Inspection, inspect, write_checkpoint};
 pub use location::StoreLocation;
 pub use node::{Node, open_store};
-pub use options::{CacheOptions, CompactOptions, GcOptions, NodeOptions, S3Options, WalOptions};
+pub use options::{
+    CacheOptions, CheckpointOptions, CompactOptions, GcOptions, NodeOptions, S3Options, WalOptions,
+};

@@ -51,6 +51,9 @@ pub(crate) fn render(engine: &NodeEngine) -> String {
         "Parts that had to be fetched.",
         parts.misses,
     );
+    let (views, loaded) = engine.views.size();
+    single(&mut out, "lodestone_views", "gauge", "Shards whose rows are ready to be read.", views as u64);
+    single(&mut out, "lodestone_views_bytes", "gauge", "Bytes of parts that those have loaded.", loaded);
     let state = engine.meta.watch().borrow().clone();
     single(&mut out, "lodestone_epoch", "gauge", "The leader's epoch.", state.epoch.0);
     single(&mut out, "lodestone_slot", "gauge", "The last decided slot of the log.", state.slot.0);

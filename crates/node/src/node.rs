@@ -6,10 +6,10 @@ use std::time::Duration;
 use lodestone_api::Engine;
 use lodestone_compact::Compactor;
 use lodestone_ingest::{Ingest, IngestOptions, LogWriter, Updater};
-use lodestone_manifest::{InstanceId, NodeId};
+use lodestone_manifest::{InstanceId, NodeId, State};
 use lodestone_meta::{BootClock, Leader, LeaderOptions, LocalReplica, Meta, Rules, bucket};
 use lodestone_query::Query;
-use lodestone_shard::Views;
+use lodestone_shard::{KeepOptions, Views};
 use lodestone_store::{
     Metered, Metrics, OpenOptions, PartCache, RetryPolicy, Retrying, Store, probe, system_clock,
 };
@@ -17,6 +17,7 @@ use lodestone_types::{Error, Result};
 use lodestone_wal::SlotCache;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::engine::NodeEngine;
@@ -27,12 +28,20 @@ const SLOT_CACHE_BYTES: usize = 64 << 20;
 /// How long what is under way may take to be decided at a stop.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
 
-/// A running node.
+/// How long jobs under way may take to end at a stop.
+const JOBS_LIMIT: Duration = Duration::from_secs(5);
+/// How often it is looked at what is kept between reads.
+const KEEP_ROUND: Duration = Duration::from_secs(5);
+/// Rounds after which a view that nobody asked for is forgotten: ten minutes.
+const IDLE_ROUNDS: u64 = 120;
+
+/// A running node. Dropping it ends its work as a crash would: what was acknowledged is in the store, and the next
+/// start recovers it. [`Node::shutdown`] is faster for who comes next.
 pub struct Node {
     engine: Arc<NodeEngine>,
     leader: Arc<Leader>,
     instance: InstanceId,
-    compacting: JoinHandle<()>,
+    background: [JoinHandle<()>; 2],
 }
 
 impl std::fmt::Debug for Node {
@@ -65,6 +74,16 @@ impl Node {
     pub async fn start(options: NodeOptions) -> Result<Self> {
         let metrics = Arc::new(Metrics::default());
         let store = open_store(&options, metrics.clone())?;
+        Self::start_on(store, metrics, options).await
+    }
+
+    /// As [`Node::start`], on a store that is open already: `options.store` is not looked at. `metrics` are reported as
+    /// the store's.
+    pub async fn start_on(
+        store: Arc<dyn Store>,
+        metrics: Arc<Metrics>,
+        options: NodeOptions,
+    ) -> Result<Self> {
         let mut random = StdRng::from_os_rng();
         if bucket::highest_claim(store.as_ref()).await?.is_none() {
             probe(store.as_ref(), &system_clock(), random.random()).await?;
@@ -75,7 +94,8 @@ impl Node {
         let leader_options = LeaderOptions {
             lease: options.wal.lease,
             gc_grace: options.gc.grace,
-            checkpoint_idle: options.gc.grace.min(LeaderOptions::default().checkpoint_idle),
+            checkpoint_slots: options.checkpoint.slots,
+            checkpoint_idle: options.checkpoint.idle.min(options.gc.grace),
             ..LeaderOptions::default()
         };
         let leader = Leader::start(
@@ -97,17 +117,14 @@ impl Node {
             meta.clone(),
             store.clone(),
             NodeId(random.random()),
-            slots,
+            slots.clone(),
             Box::new(StdRng::from_rng(&mut random)),
             Rules::default(),
         );
         let ingest_options = IngestOptions { window: options.wal_window(), ..IngestOptions::default() };
         let ingest = Ingest::start(writer, ingest_options);
-        let updater = Updater::new(
-            ingest.clone(),
-            Arc::new(crate::engine::QueryReader(query.clone())),
-            options.wal.tail_limit,
-        );
+        let reader = Arc::new(crate::engine::QueryReader(query.clone()));
+        let updater = Arc::new(Updater::new(ingest.clone(), reader, options.wal.tail_limit));
         let compact = lodestone_compact::CompactOptions {
             fold_rows: options.compact.fold_rows,
             fold_bytes: options.compact.fold_bytes,
@@ -116,9 +133,13 @@ impl Node {
         };
         let compactor =
             Compactor::new(meta.clone(), ingest.clone(), store, views.clone(), compact, compaction_jobs());
-        let compacting = tokio::spawn(compactor.clone().run());
-        let engine = Arc::new(NodeEngine { meta, ingest, updater, query, compactor, metrics, parts });
-        Ok(Self { engine, leader, instance, compacting })
+        let keep = KeepOptions { idle_rounds: IDLE_ROUNDS, loaded_bytes: options.cache.memory };
+        let background = [
+            tokio::spawn(compactor.clone().run()),
+            tokio::spawn(keep_house(meta.watch(), views.clone(), slots, keep)),
+        ];
+        let engine = Arc::new(NodeEngine { meta, ingest, updater, query, compactor, metrics, parts, views });
+        Ok(Self { engine, leader, instance, background })
     }
 
     /// What the interfaces call.
@@ -137,16 +158,38 @@ impl Node {
         async move { leader.failed().await.into() }
     }
 
-    /// Decides what is under way, writes a checkpoint and releases the store.
+    /// Ends jobs, decides what is under way, writes a checkpoint and releases the store.
     pub async fn shutdown(self) {
-        self.compacting.abort();
+        self.engine.compactor.stop(JOBS_LIMIT).await;
         if let Err(error) = self.leader.stop(STOP_LIMIT).await {
             tracing::warn!(%error, "the store was not released; the next start recovers it");
         }
     }
 }
 
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.engine.compactor.abandon();
+        self.background.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// Lets go of what was kept between reads and is not asked for any more.
+async fn keep_house(
+    states: watch::Receiver<Arc<State>>,
+    views: Arc<Views>,
+    slots: Arc<SlotCache>,
+    keep: KeepOptions,
+) {
+    loop {
+        tokio::time::sleep(KEEP_ROUND).await;
+        let state = states.borrow().clone();
+        views.sweep(&state, keep);
+        slots.forget_before(state.tail.get_min().map_or(state.slot, |(first, _)| *first));
+    }
+}
+
 /// A quarter of the processors may compact, at least one job.
-fn compaction_jobs() -> usize {
-    std::thread::available_parallelism().map_or(1, |n| n.get().div_ceil(4))
+fn compaction_jobs() -> u32 {
+    std::thread::available_parallelism().map_or(1, |n| n.get().div_ceil(4) as u32)
 }

@@ -29,6 +29,8 @@ pub struct NodeOptions {
     pub compact: CompactOptions,
     /// When objects that nothing needs are removed.
     pub gc: GcOptions,
+    /// When the state is written down. Not a setting: it is right as it is, but tests want more of it.
+    pub checkpoint: CheckpointOptions,
     /// What is kept near.
     pub cache: CacheOptions,
 }
@@ -45,6 +47,7 @@ impl NodeOptions {
             wal: WalOptions::default(),
             compact: CompactOptions::default(),
             gc: GcOptions::default(),
+            checkpoint: CheckpointOptions::default(),
             cache: CacheOptions::default(),
         }
     }
@@ -121,6 +124,21 @@ pub struct GcOptions {
 impl Default for GcOptions {
     fn default() -> Self {
         Self { grace: Duration::from_secs(15 * 60) }
+    }
+}
+
+/// When the state is written down, so that a start has little to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointOptions {
+    /// Slots after which it is due under load: 256.
+    pub slots: u64,
+    /// How long nothing may have been decided until it is due: 5 s, never more than `gc.grace`.
+    pub idle: Duration,
+}
+
+impl Default for CheckpointOptions {
+    fn default() -> Self {
+        Self { slots: 256, idle: Duration::from_secs(5) }
     }
 }
 

@@ -14,12 +14,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lodestone_manifest::{ShardId, State};
-use lodestone_meta::Meta;
+use lodestone_manifest::{ShardId, Slot, State};
+use lodestone_meta::{Consistency, Meta};
 use lodestone_shard::{Cancel, Selection, Views, on_pool};
 use lodestone_types::{
-    CountRequest, Error, Filter, PointId, QueryRequest, ReadOptions, Record, Result, RetrieveRequest,
-    ScoredPoint, ScrollPage, ScrollRequest,
+    CountRequest, Error, ErrorKind, Filter, PointId, QueryRequest, ReadOptions, Record, Result,
+    RetrieveRequest, ScoredPoint, ScrollPage, ScrollRequest,
 };
 use parking_lot::Mutex;
 use rand::RngCore;
@@ -28,6 +28,9 @@ use crate::scope::Scope;
 
 /// How long a read may take unless it asks for less.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How often a read begins anew because an object that it needed was collected.
+const FRESH_STARTS: u32 = 3;
 
 /// Answers reads.
 pub struct Query {
@@ -56,9 +59,10 @@ impl Query {
         options: ReadOptions,
     ) -> Result<Vec<Vec<ScoredPoint>>> {
         let seed = self.random.lock().next_u64();
-        in_time(options, |cancel| async move {
-            let scope = self.scope(collection, options).await?;
-            search::search(self, &scope, requests, options, seed, &cancel).await
+        let requests = Arc::new(requests);
+        self.read(collection, options, |scope, cancel| {
+            let requests = requests.clone();
+            async move { search::search(self, &scope, &requests, options, seed, &cancel).await }
         })
         .await
     }
@@ -70,20 +74,34 @@ impl Query {
         request: ScrollRequest,
         options: ReadOptions,
     ) -> Result<ScrollPage> {
-        in_time(options, |cancel| async move {
-            let scope = self.scope(collection, options).await?;
-            pages::scroll(&scope, request, &cancel).await
+        let request = Arc::new(request);
+        self.read(collection, options, |scope, cancel| {
+            let request = request.clone();
+            async move { pages::scroll(&scope, &request, &cancel).await }
         })
         .await
     }
 
     /// How many points match; always exact.
     pub async fn count(&self, collection: &str, request: CountRequest, options: ReadOptions) -> Result<u64> {
-        in_time(options, |cancel| async move {
-            let scope = self.scope(collection, options).await?;
-            pages::count(&scope, request.filter.as_ref(), &cancel).await
+        let request = Arc::new(request);
+        self.read(collection, options, |scope, cancel| {
+            let request = request.clone();
+            async move { pages::count(&scope, request.filter.as_ref(), &cancel).await }
         })
         .await
+    }
+
+    /// How many points a collection has; exact, and answered from the manifest alone for shards without a tail.
+    pub async fn points(&self, collection: &str, options: ReadOptions) -> Result<u64> {
+        let state = self.meta.read(Consistency::Strong).await?;
+        let known = state.collection(collection).ok_or_else(|| Error::no_collection(collection))?;
+        let shards: Vec<_> = known.shards().filter_map(|id| state.shards.get(&id)).collect();
+        if shards.iter().any(|shard| !shard.tail.is_empty()) {
+            return self.count(collection, CountRequest::default(), options).await;
+        }
+        let segments = shards.iter().flat_map(|shard| &shard.segments);
+        Ok(segments.map(|segment| u64::from(segment.rows - segment.deleted)).sum())
     }
 
     /// Points by id, in the order asked, each once.
@@ -93,37 +111,89 @@ impl Query {
         request: RetrieveRequest,
         options: ReadOptions,
     ) -> Result<Vec<Record>> {
-        in_time(options, |_| async move {
-            let scope = self.scope(collection, options).await?;
-            pages::retrieve(&scope, request).await
+        let request = Arc::new(request);
+        self.read(collection, options, |scope, _| {
+            let request = request.clone();
+            async move { pages::retrieve(&scope, &request).await }
         })
         .await
     }
 
-    /// The ids in `shard` at `state` that match.
+    /// The ids in `shard` that match, at `state` or later.
     pub async fn matching(
         &self,
         state: &Arc<State>,
         shard: ShardId,
         filter: &Filter,
     ) -> Result<Vec<PointId>> {
-        let snapshot = self.views.snapshot(state, shard).await?;
-        let selection = Selection::new(&snapshot.view, Some(filter));
-        selection.load().await?;
-        let found = on_pool(move || selection.all(&Cancel::default())).await??;
-        Ok(found.into_iter().map(|found| found.id).collect())
+        self.at(state, |state| async move {
+            let snapshot = self.views.snapshot(&state, shard).await?;
+            let selection = Selection::new(&snapshot.view, Some(filter));
+            selection.load().await?;
+            let found = on_pool(move || selection.all(&Cancel::default())).await??;
+            Ok(found.into_iter().map(|found| found.id).collect())
+        })
+        .await
     }
 
-    /// Those of `ids` that exist in `shard` at `state`.
+    /// Those of `ids` that exist in `shard`, at `state` or later.
     pub async fn existing(
         &self,
         state: &Arc<State>,
         shard: ShardId,
         ids: &[PointId],
     ) -> Result<HashSet<PointId>> {
-        let snapshot = self.views.snapshot(state, shard).await?;
-        snapshot.view.load_masks().await?;
-        Ok(snapshot.view.find_all(ids)?.into_iter().map(|found| found.id).collect())
+        self.at(state, |state| async move {
+            let snapshot = self.views.snapshot(&state, shard).await?;
+            snapshot.view.load_masks().await?;
+            Ok(snapshot.view.find_all(ids)?.into_iter().map(|found| found.id).collect())
+        })
+        .await
+    }
+
+    /// Runs `work` on a collection as fresh as asked, within the time allowed.
+    async fn read<T, F>(
+        &self,
+        collection: &str,
+        options: ReadOptions,
+        work: impl Fn(Scope, Cancel) -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        in_time(options, |cancel| async move {
+            let mut begun = 0;
+            loop {
+                let slot = self.meta.watch().borrow().slot;
+                let answer = async { work(self.scope(collection, options).await?, cancel.clone()).await };
+                match answer.await {
+                    Err(e) if begun < FRESH_STARTS && self.may_be_collected(&e, slot) => begun += 1,
+                    done => return done,
+                }
+            }
+        })
+        .await
+    }
+
+    /// Runs `work` at `state`, or at a later one where an object that `state` names was collected.
+    async fn at<T, F>(&self, state: &Arc<State>, work: impl Fn(Arc<State>) -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let (mut state, mut begun) = (state.clone(), 0);
+        loop {
+            let slot = state.slot;
+            match work(state).await {
+                Err(e) if begun < FRESH_STARTS && self.may_be_collected(&e, slot) => begun += 1,
+                done => return done,
+            }
+            state = self.meta.read(Consistency::Eventual).await?;
+        }
+    }
+
+    /// Whether an error may mean that the state of `slot` names an object that a later one does not.
+    fn may_be_collected(&self, error: &Error, slot: Slot) -> bool {
+        error.kind == ErrorKind::Damaged && self.meta.watch().borrow().slot > slot
     }
 
     async fn scope(&self, collection: &str, options: ReadOptions) -> Result<Scope> {

@@ -74,7 +74,7 @@ pub(crate) async fn count(scope: &Scope, filter: Option<&Filter>, cancel: &Cance
 }
 
 /// A page by id or by value.
-pub(crate) async fn scroll(scope: &Scope, request: ScrollRequest, cancel: &Cancel) -> Result<ScrollPage> {
+pub(crate) async fn scroll(scope: &Scope, request: &ScrollRequest, cancel: &Cancel) -> Result<ScrollPage> {
     let selections = scope.select(request.filter.as_ref()).await?;
     let (found, next) = match &request.order_by {
         Some(order) => {
@@ -91,7 +91,7 @@ pub(crate) async fn scroll(scope: &Scope, request: ScrollRequest, cancel: &Cance
 }
 
 /// Points by id, in the order asked, each once.
-pub(crate) async fn retrieve(scope: &Scope, request: RetrieveRequest) -> Result<Vec<Record>> {
+pub(crate) async fn retrieve(scope: &Scope, request: &RetrieveRequest) -> Result<Vec<Record>> {
     try_join_all(scope.views.iter().map(|view| view.load_masks())).await?;
     let mut places: HashMap<PointId, (usize, Found)> = HashMap::with_capacity(request.ids.len());
     for (part, view) in scope.views.iter().enumerate() {

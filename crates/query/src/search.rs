@@ -18,7 +18,7 @@ use crate::{Query, pages};
 pub(crate) async fn search(
     query: &Query,
     scope: &Scope,
-    requests: Vec<QueryRequest>,
+    requests: &[QueryRequest],
     options: ReadOptions,
     seed: u64,
     cancel: &Cancel,
@@ -43,7 +43,7 @@ async fn answer(
     query: &Query,
     scope: &Scope,
     selections: &[Selection],
-    request: QueryRequest,
+    request: &QueryRequest,
     options: ReadOptions,
     seed: u64,
     cancel: &Cancel,
@@ -53,23 +53,23 @@ async fn answer(
         QueryTarget::Vector(vector) => (vector.clone(), None),
         QueryTarget::Point(id) => {
             let elsewhere = request.lookup_from.is_some();
-            (vector_of(query, scope, &request, *id, options).await?, (!elsewhere).then_some(*id))
+            (vector_of(query, scope, request, *id, options).await?, (!elsewhere).then_some(*id))
         }
         QueryTarget::Nothing => {
             let (page, _) = pages::page(selections, None, window, cancel).await?;
             let found = page.into_iter().skip(request.offset).map(|(part, f)| (part, f, 0.0, None)).collect();
-            return points(scope, found, &request).await;
+            return points(scope, found, request).await;
         }
         QueryTarget::OrderBy(order) => {
             let page = pages::page_by_value(scope, selections, order, window, cancel).await?;
             let found =
                 page.into_iter().skip(request.offset).map(|(part, f, v)| (part, f, 0.0, Some(v))).collect();
-            return points(scope, found, &request).await;
+            return points(scope, found, request).await;
         }
         QueryTarget::Sample => {
             let page = pages::sample(selections, window, seed, cancel).await?;
             let found = page.into_iter().skip(request.offset).map(|(part, f)| (part, f, 0.0, None)).collect();
-            return points(scope, found, &request).await;
+            return points(scope, found, request).await;
         }
     };
     if let Some(at) = vector.iter().position(|x| !x.is_finite()) {
@@ -80,9 +80,9 @@ async fn answer(
     }
     let greater = scope.schema()?.vector(&request.using)?.metric.greater_is_nearer();
     try_join_all(scope.views.iter().map(|view| view.load_vector(&request.using))).await?;
-    let hits = nearest(selections, &request, vector, except, window, greater, cancel).await?;
+    let hits = nearest(selections, request, vector, except, window, greater, cancel).await?;
     let found = hits.into_iter().map(|(part, hit)| (part, hit.found, hit.score, None)).collect();
-    points(scope, found, &request).await
+    points(scope, found, request).await
 }
 
 async fn nearest(

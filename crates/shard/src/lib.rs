@@ -50,4 +50,4 @@ pub use select::PayloadPicker;
 pub use selection::Selection;
 pub use tail::{Patches, TailEntry, TailRow};
 pub use view::{Found, ShardView};
-pub use views::{Snapshot, Views};
+pub use views::{KeepOptions, Snapshot, Views};

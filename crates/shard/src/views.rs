@@ -1,11 +1,17 @@
 //! The current view of every shard in use: follows the manifest, reads the tail from the log, reuses what it has.
+//!
+//! A view that nobody asks for is forgotten, and parts that it has loaded are let go before that where many others
+//! are in use: see [`Views::sweep`].
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
 use lodestone_manifest::{Collection, Shard, ShardId, SliceHeader, Slot, State, TailRange};
 use lodestone_segment::{Fetch, SegmentMeta, SegmentReader};
 use lodestone_store::{PartCache, Store};
@@ -16,6 +22,9 @@ use parking_lot::Mutex;
 use crate::memtable::Memtable;
 use crate::schema::ShardSchema;
 use crate::view::ShardView;
+
+/// Slots of a tail that are fetched side by side.
+const FETCHES_AT_ONCE: usize = 32;
 
 /// A shard as it was at one state.
 #[derive(Clone)]
@@ -30,6 +39,29 @@ pub struct Snapshot {
     pub view: ShardView,
 }
 
+impl Snapshot {
+    /// The view as it was at `slot`, which must not be before the segments.
+    pub fn view_at(&self, slot: Slot) -> Result<ShardView> {
+        if slot.0 >= self.view.lsn() {
+            return Ok(self.view.clone());
+        }
+        let mut tail = Memtable::new(self.view.memtable().folded());
+        for batch in self.view.memtable().batches().take_while(|batch| batch.lsn <= slot.0) {
+            tail = tail.apply(batch.lsn, batch.ops.clone())?;
+        }
+        Ok(ShardView::new(self.view.schema().clone(), self.view.segments().cloned().collect(), tail))
+    }
+}
+
+/// How much is kept between reads; rounds are calls of [`Views::sweep`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeepOptions {
+    /// Rounds after which a view that was not asked for is forgotten.
+    pub idle_rounds: u64,
+    /// Bytes of loaded parts above which those of views that were not asked for in the last round are let go.
+    pub loaded_bytes: u64,
+}
+
 /// Where views get their bytes from.
 #[derive(Debug)]
 struct Source {
@@ -42,10 +74,13 @@ struct Source {
 pub struct Views {
     source: Arc<Source>,
     shards: Mutex<HashMap<ShardId, Arc<Entry>>>,
+    round: AtomicU64,
 }
 
 #[derive(Default)]
 struct Entry {
+    /// The round in which it was last asked for.
+    used: AtomicU64,
     current: Mutex<Option<Snapshot>>,
     updating: tokio::sync::Mutex<()>,
 }
@@ -53,7 +88,11 @@ struct Entry {
 impl Views {
     /// Views over what `store` holds. Parts come through `parts`; tails through `slots`, where it has them.
     pub fn new(store: Arc<dyn Store>, parts: Arc<PartCache>, slots: Arc<SlotCache>) -> Self {
-        Self { source: Arc::new(Source { store, parts, slots }), shards: Mutex::default() }
+        Self {
+            source: Arc::new(Source { store, parts, slots }),
+            shards: Mutex::default(),
+            round: AtomicU64::new(0),
+        }
     }
 
     /// The view of `shard` at `state`, or at a later state that was asked for before.
@@ -67,6 +106,7 @@ impl Views {
             }
             shards.entry(shard).or_default().clone()
         };
+        entry.used.store(self.round.load(Relaxed), Relaxed);
         if let Some(current) = entry.current_at(state, shard) {
             return Ok(current);
         }
@@ -78,14 +118,49 @@ impl Views {
         let collection = state.collections.get(&shard.collection()).ok_or_else(missing)?;
         let before = entry.current.lock().clone();
         let view = self.source.view(before.as_ref(), collection, manifest).await?;
-        let next = Snapshot { slot: state.slot, collection: collection.clone(), manifest: manifest.clone(), view };
+        let next =
+            Snapshot { slot: state.slot, collection: collection.clone(), manifest: manifest.clone(), view };
         *entry.current.lock() = Some(next.clone());
         Ok(next)
     }
 
-    /// Forgets shards that no longer exist.
-    pub fn retain(&self, state: &State) {
-        self.shards.lock().retain(|shard, _| state.shards.contains_key(shard));
+    /// Ends a round: forgets shards that no longer exist and views that were not asked for lately, and lets go of
+    /// loaded parts as far as `keep` asks, those of the views least lately used first. Nothing here is lost: the next
+    /// read brings it back.
+    pub fn sweep(&self, state: &State, keep: KeepOptions) {
+        let round = self.round.fetch_add(1, Relaxed) + 1;
+        let age = |entry: &Entry| round.saturating_sub(entry.used.load(Relaxed));
+        let mut kept: Vec<Arc<Entry>> = {
+            let mut shards = self.shards.lock();
+            shards.retain(|shard, entry| state.shards.contains_key(shard) && age(entry) <= keep.idle_rounds);
+            if shards.len() < shards.capacity() / 4 {
+                shards.shrink_to_fit();
+            }
+            shards.values().cloned().collect()
+        };
+        kept.sort_by_cached_key(|entry| Reverse(entry.used.load(Relaxed)));
+        let mut room = keep.loaded_bytes;
+        for entry in kept {
+            let mut current = entry.current.lock();
+            let Some(snapshot) = current.as_mut() else { continue };
+            let loaded: u64 = snapshot.view.segments().map(SegmentReader::loaded_bytes).sum();
+            // What is in use stays: reading it again and again would cost more than it saves.
+            if loaded > room && age(&entry) > 1 {
+                snapshot.view = self.source.unloaded(&snapshot.view);
+            } else {
+                room = room.saturating_sub(loaded);
+            }
+        }
+    }
+
+    /// Views that are kept, and bytes of parts that they have loaded.
+    pub fn size(&self) -> (usize, u64) {
+        let entries: Vec<Arc<Entry>> = self.shards.lock().values().cloned().collect();
+        let loaded = |entry: &Arc<Entry>| -> u64 {
+            let current = entry.current.lock();
+            current.iter().flat_map(|s| s.view.segments()).map(SegmentReader::loaded_bytes).sum()
+        };
+        (entries.len(), entries.iter().map(loaded).sum())
     }
 }
 
@@ -97,8 +172,14 @@ impl Entry {
         if snapshot.slot >= state.slot {
             return Some(snapshot.clone());
         }
-        let same = state.shards.get(&shard).is_some_and(|m| Arc::ptr_eq(m, &snapshot.manifest) || **m == *snapshot.manifest)
-            && state.collections.get(&shard.collection()).is_some_and(|c| Arc::ptr_eq(c, &snapshot.collection));
+        let same = state
+            .shards
+            .get(&shard)
+            .is_some_and(|m| Arc::ptr_eq(m, &snapshot.manifest) || **m == *snapshot.manifest)
+            && state
+                .collections
+                .get(&shard.collection())
+                .is_some_and(|c| Arc::ptr_eq(c, &snapshot.collection));
         if !same {
             return None;
         }
@@ -118,7 +199,8 @@ impl Source {
             Some(b) if Arc::ptr_eq(&b.collection, collection) => b.view.schema().clone(),
             _ => schema(collection)?,
         };
-        let unchanged = before.filter(|b| b.manifest.segments == manifest.segments && b.manifest.folded == manifest.folded);
+        let unchanged =
+            before.filter(|b| b.manifest.folded == manifest.folded && same_segments(&b.manifest, manifest));
         let mut view = match unchanged {
             Some(b) => b.view.with_schema(schema),
             None => {
@@ -129,14 +211,27 @@ impl Source {
                 ShardView::new(schema, self.segments(before, manifest)?, memtable)
             }
         };
-        for (slot, ranges) in tail_after(manifest, Slot(view.lsn())) {
-            let mut ops = Vec::new();
-            for range in ranges {
-                ops.extend(self.ops(slot, &range.slice).await?);
-            }
+        let slots = tail_after(manifest, Slot(view.lsn())).into_iter();
+        let mut batches =
+            stream::iter(slots.map(|(slot, ranges)| self.batch(slot, ranges))).buffered(FETCHES_AT_ONCE);
+        while let Some((slot, ops)) = batches.try_next().await? {
             view = view.apply(slot.0, ops)?;
         }
         Ok(view)
+    }
+
+    /// The same rows, with nothing loaded.
+    fn unloaded(self: &Arc<Self>, view: &ShardView) -> ShardView {
+        let open = |reader: &SegmentReader| SegmentReader::open(reader.meta().clone(), self.clone());
+        ShardView::new(view.schema().clone(), view.segments().map(open).collect(), view.memtable().clone())
+    }
+
+    async fn batch(self: &Arc<Self>, slot: Slot, ranges: Vec<TailRange>) -> Result<(Slot, Vec<Op>)> {
+        let mut ops = Vec::new();
+        for range in ranges {
+            ops.extend(self.ops(slot, &range.slice).await?);
+        }
+        Ok((slot, ops))
     }
 
     fn segments(self: &Arc<Self>, before: Option<&Snapshot>, manifest: &Shard) -> Result<Vec<SegmentReader>> {
@@ -158,7 +253,11 @@ impl Source {
         let damaged = |e: lodestone_wal::DecodeError| Error::damaged(format!("`{key}`: {e}"));
         let remembered = if header.side.is_none() { self.slots.get(slot) } else { None };
         let slice = match remembered {
-            Some(bytes) => object::slice(&bytes, header).map_err(damaged)?,
+            Some(bytes) => {
+                let slice = object::slice(&bytes, header).map_err(damaged)?;
+                // A small part must not keep a large object in memory.
+                if slice.len() < bytes.len() / 2 { Bytes::copy_from_slice(&slice) } else { slice }
+            }
             None => {
                 let range = header.offset..header.offset + header.len;
                 object::check_slice(self.store.get_range(&key, range).await?, header).map_err(damaged)?
@@ -166,6 +265,11 @@ impl Source {
         };
         decode_slice(slice).map_err(damaged)
     }
+}
+
+fn same_segments(a: &Shard, b: &Shard) -> bool {
+    let names = |shard: &Shard| shard.segments.iter().map(|s| (s.id, s.revision)).collect::<Vec<_>>();
+    names(a) == names(b)
 }
 
 /// The slices of the tail after `lsn`, those of one slot together.

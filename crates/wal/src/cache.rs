@@ -43,6 +43,15 @@ impl SlotCache {
     pub fn get(&self, slot: Slot) -> Option<Bytes> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).objects.get(&slot).cloned()
     }
+
+    /// Forgets the objects of slots before `slot`.
+    pub fn forget_before(&self, slot: Slot) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = inner.objects.split_off(&slot);
+        let gone: usize = inner.objects.values().map(Bytes::len).sum();
+        inner.objects = kept;
+        inner.bytes -= gone;
+    }
 }
 
 #[cfg(test)]
@@ -57,5 +66,9 @@ mod tests {
         }
         assert_eq!(cache.get(Slot(2)), None);
         assert!(cache.get(Slot(3)).is_some() && cache.get(Slot(4)).is_some());
+        cache.forget_before(Slot(4));
+        assert!(cache.get(Slot(3)).is_none() && cache.get(Slot(4)).is_some());
+        cache.insert(Slot(5), Bytes::from_static(b"123456"));
+        assert!(cache.get(Slot(4)).is_some() && cache.get(Slot(5)).is_some());
     }
 }

@@ -38,7 +38,7 @@ async fn three() -> Vec<Voter> {
     let mut voters = Vec::new();
     for (id, listener) in listeners {
         let options = GroupOptions {
-            heartbeat: Duration::from_millis(150),
+            heartbeat: Duration::from_millis(300),
             ..GroupOptions::new(id, addresses.clone())
         };
         let transport = Arc::new(HttpTransport::new(secret.clone()));
