@@ -152,6 +152,9 @@ fn sequences(weather: Weather, steps: u64, seeds: std::ops::Range<u64>) {
         }
         run.world.check_quiet();
         run.check();
+        let jobs = run.world.jobs();
+        println!("jobs: {jobs:?}");
+        assert!(["fold", "merge"].iter().all(|kind| jobs[*kind] > 0), "{jobs:?}");
     }
 }
 
