@@ -73,12 +73,15 @@ pub struct Sequencer {
     // The last slot reserved per shard and by whom; entries at or below the decided slot say nothing that
     // a reader of the decided state does not know, except who wrote it.
     last: HashMap<ShardId, (Slot, NodeId, Slot)>,
+    // Of reservations up to here nothing is known: anybody may have made them.
+    floor: Slot,
 }
 
 impl Sequencer {
     /// A new leader's: `next` is the first free slot, `limit` how many may be undecided at once.
     pub fn new(epoch: Epoch, next: Slot, limit: usize) -> Self {
-        Self { epoch, next, limit, pending: BTreeMap::new(), last: HashMap::new() }
+        let floor = Slot(next.0.saturating_sub(1));
+        Self { epoch, next, limit, pending: BTreeMap::new(), last: HashMap::new(), floor }
     }
 
     /// The slot the next reservation gets.
@@ -116,7 +119,7 @@ impl Sequencer {
         match self.last.get(&shard) {
             Some((slot, by, _)) if *by != node => *slot,
             Some((_, _, other)) => *other,
-            None => Slot(0),
+            None => self.floor,
         }
     }
 
@@ -166,6 +169,7 @@ impl Sequencer {
     pub fn forget(&mut self, state_slot: Slot, keep: u64) {
         let floor = state_slot.0.saturating_sub(keep);
         self.last.retain(|_, (slot, _, _)| slot.0 > floor);
+        self.floor = self.floor.max(Slot(floor));
     }
 }
 
@@ -204,6 +208,16 @@ mod tests {
         assert_eq!(s.reserve(Duration::ZERO, &request(2, 9, Some(0))), Err(Refused::Contended(ShardId(9))));
         assert!(s.reserve(Duration::ZERO, &request(2, 9, Some(1))).is_ok());
         assert_eq!(s.reserve(Duration::ZERO, &request(1, 9, Some(1))), Err(Refused::Contended(ShardId(9))));
+    }
+
+    #[test]
+    fn refuses_what_was_read_before_its_own_time() {
+        let mut s = Sequencer::new(Epoch(2), Slot(8), 8);
+        // Slots 5 to 7 were reserved under an earlier leader, nobody here knows by whom.
+        assert_eq!(s.reserve(Duration::ZERO, &request(1, 9, Some(4))), Err(Refused::Contended(ShardId(9))));
+        assert_eq!(s.reserve(Duration::ZERO, &request(1, 9, Some(7))).unwrap().slot, Slot(8));
+        s.forget(Slot(20), 2);
+        assert_eq!(s.reserve(Duration::ZERO, &request(1, 9, Some(17))), Err(Refused::Contended(ShardId(9))));
     }
 
     #[test]
