@@ -85,9 +85,8 @@ pub async fn read_checkpoint(store: &dyn Store, slot: Slot) -> Result<(Root, Sta
     let key = keys::checkpoint(slot);
     let damaged = |what: &str, e: checkpoint::DecodeError| MetaError::Damaged(format!("`{what}`: {e}"));
     let bytes = store.get(&key).await?;
-    let (crc, body) = bytes
-        .split_first_chunk::<4>()
-        .ok_or_else(|| MetaError::Damaged(format!("`{key}` is cut short")))?;
+    let (crc, body) =
+        bytes.split_first_chunk::<4>().ok_or_else(|| MetaError::Damaged(format!("`{key}` is cut short")))?;
     if u32::from_le_bytes(*crc) != crc32c::crc32c(body) {
         return Err(MetaError::Damaged(format!("`{key}` has a wrong checksum")));
     }

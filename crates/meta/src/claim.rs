@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lodestone_manifest::{Claim, Epoch, InstanceId, Record};
+use lodestone_manifest::{Claim, Epoch, InstanceId, Record, Slot, State};
 use lodestone_store::Store;
 use lodestone_wal::{keys, object};
 
@@ -24,12 +24,14 @@ pub struct Claimed {
     pub released: bool,
 }
 
-/// Claims the bucket for `instance`. Any leader before it is fenced when this returns.
+/// Claims the bucket for `instance`. Any leader before it is fenced when this returns. `remembered` is what its
+/// replica holds from earlier; it is not believed.
 pub async fn claim(
     store: &Arc<dyn Store>,
     clock: &dyn Clock,
     instance: InstanceId,
     address: &str,
+    remembered: &State,
     rules: Rules,
 ) -> Result<Claimed> {
     let claim = take_number(store.as_ref(), instance, address).await?;
@@ -39,20 +41,23 @@ pub async fn claim(
     let bytes = object::encode_record(&record);
     'over: loop {
         let mut recovered = recover::recover(store, rules).await?;
-        if recovered.state.epoch > epoch {
-            return Err(MetaError::Deposed(recovered.state.epoch));
+        if !rules.recover_from_bucket() && remembered.slot > Slot(0) {
+            recovered.state = remembered.clone();
+            recover::read_to_end(store, &mut recovered, rules).await?;
         }
         loop {
+            if recovered.state.epoch > epoch {
+                return Err(MetaError::Deposed(recovered.state.epoch));
+            }
             let slot = recovered.next();
             let released = recovered.state.released || recovered.state.epoch == Epoch(0);
-            if rules.claim_record() {
-                match bucket::create(store.as_ref(), &keys::wal(slot), &bytes).await? {
-                    Created::Yes => {}
-                    Created::Taken(_) => {
-                        recover::read_forward(store, &mut recovered, Some(epoch), rules).await?;
-                        continue;
-                    }
+            if rules.claim_record()
+                && let Created::Taken(_) = bucket::create(store.as_ref(), &keys::wal(slot), &bytes).await?
+            {
+                if recover::read_to_end(store, &mut recovered, rules).await? {
+                    continue;
                 }
+                continue 'over;
             }
             if rules.claim_recheck()
                 && bucket::newest_checkpoint(store.as_ref()).await?.is_some_and(|newest| newest >= slot)
@@ -60,7 +65,7 @@ pub async fn claim(
                 continue 'over;
             }
             if rules.claim_record() {
-                recovered.adopt(&record, rules);
+                recovered.adopt(record, rules);
             } else {
                 recovered.state.epoch = epoch;
             }

@@ -34,14 +34,13 @@ impl Needs {
         live: BTreeSet<JobId>,
         rules: Rules,
     ) -> Option<Self> {
-        if newest.state.epoch != epoch {
+        if newest.state.epoch != epoch || state.epoch != epoch {
             return None;
         }
         let states = [state, &newest.state, &previous.state];
         let states = if rules.two_roots() { &states[..] } else { &states[..1] };
         let bases = if rules.two_roots() { vec![newest, previous] } else { vec![newest] };
-        let mut parts: HashSet<String> =
-            states.iter().flat_map(|s| s.objects()).map(str::to_owned).collect();
+        let mut parts: HashSet<String> = states.iter().flat_map(|s| s.objects()).map(str::to_owned).collect();
         parts.extend(bases.iter().flat_map(|b| b.pages.iter().flatten()).map(|p| p.object.clone()));
         let oldest = if rules.two_roots() { &previous.state } else { &newest.state };
         Some(Self {
@@ -49,7 +48,11 @@ impl Needs {
             floor: oldest.slot.0,
             oldest_root: oldest.slot.0,
             tail: states.iter().flat_map(|s| s.tail.keys()).map(|slot| slot.0).collect(),
-            marks: if rules.keep_marks() { state.kept.iter().map(|slot| slot.0).collect() } else { HashSet::new() },
+            marks: if rules.keep_marks() {
+                state.kept.iter().map(|slot| slot.0).collect()
+            } else {
+                HashSet::new()
+            },
             parts,
             live,
             rules,

@@ -3,14 +3,15 @@
 mod background;
 mod settle;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use lodestone_manifest::{
-    Applied, Batch, Epoch, InstanceId, JobId, Nonce, Record, Reservation, ReserveRequest, Sequencer, Slot, State,
+    Applied, Batch, Epoch, InstanceId, JobId, Nonce, Record, Reservation, ReserveRequest, Sequencer, Slot,
+    State,
 };
 use lodestone_store::Store;
 use lodestone_wal::{keys, object};
@@ -18,9 +19,10 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::bucket::{self, Created};
+use crate::checkpoint::Draft;
 use crate::garbage::Sweeper;
 use crate::proof::Proofs;
-use crate::recover::Base;
+use crate::recover::{Base, Outcomes};
 use crate::{Clock, Consistency, Job, Meta, MetaError, Replica, Result, Rules, claim};
 
 /// How a leader behaves.
@@ -59,8 +61,6 @@ impl Default for LeaderOptions {
     }
 }
 
-type Outcomes = BTreeMap<Slot, (Epoch, Nonce, Applied)>;
-
 /// How many outcomes are remembered for owners that ask late.
 const REMEMBERED_OUTCOMES: usize = 4096;
 /// For how many slots it is remembered who reserved in a shard.
@@ -68,9 +68,19 @@ const REMEMBERED_RESERVATIONS: u64 = 100_000;
 
 struct Inner {
     sequencer: Sequencer,
-    waiters: HashMap<Slot, Vec<oneshot::Sender<Applied>>>,
-    contested: HashSet<Slot>,
+    waiters: BTreeMap<Slot, Vec<Waiter>>,
+    // Undecided slots that this leader has ever tried to close: of these only it says what they hold.
+    contested: BTreeSet<Slot>,
+    // Those of them that somebody is at.
+    closing: BTreeSet<Slot>,
+    // Up to this slot what was decided is applied.
+    applied: Slot,
     outcomes: Outcomes,
+}
+
+struct Waiter {
+    nonce: Nonce,
+    sender: oneshot::Sender<Applied>,
 }
 
 #[derive(Default)]
@@ -94,6 +104,8 @@ pub struct Leader {
     replica: Arc<dyn Replica>,
     options: LeaderOptions,
     epoch: Epoch,
+    // The slot after its claim record.
+    first: Slot,
     proofs: Proofs,
     may_decide_from: Duration,
     inner: Mutex<Inner>,
@@ -103,7 +115,8 @@ pub struct Leader {
     live_jobs: Arc<Mutex<BTreeSet<JobId>>>,
     roots: Mutex<Roots>,
     sweeper: Mutex<Sweeper>,
-    checkpointing: tokio::sync::Mutex<()>,
+    // The checkpoint that is begun and not surely written.
+    draft: tokio::sync::Mutex<Option<Draft>>,
 }
 
 impl std::fmt::Debug for Leader {
@@ -122,7 +135,8 @@ impl Leader {
         address: &str,
         options: LeaderOptions,
     ) -> Result<Arc<Self>> {
-        let claimed = claim(&store, clock.as_ref(), instance, address, options.rules).await?;
+        let remembered = replica.watch().borrow().clone();
+        let claimed = claim(&store, clock.as_ref(), instance, address, &remembered, options.rules).await?;
         let (epoch, recovered) = (claimed.epoch, claimed.recovered);
         let next = recovered.next();
         tracing::info!(%epoch, slot = %recovered.state.slot, collections = recovered.state.collections.len(), "leading");
@@ -137,8 +151,10 @@ impl Leader {
             may_decide_from: claimed.since + wait,
             inner: Mutex::new(Inner {
                 sequencer: Sequencer::new(epoch, next, options.max_undecided),
-                waiters: HashMap::new(),
-                contested: HashSet::new(),
+                waiters: BTreeMap::new(),
+                contested: BTreeSet::new(),
+                closing: BTreeSet::new(),
+                applied: Slot(next.0 - 1),
                 outcomes: recovered.outcomes,
             }),
             decided: Notify::new(),
@@ -147,7 +163,8 @@ impl Leader {
             live_jobs: Arc::default(),
             roots: Mutex::new(Roots { newest: recovered.base, previous: None }),
             sweeper: Mutex::default(),
-            checkpointing: tokio::sync::Mutex::new(()),
+            draft: tokio::sync::Mutex::new(None),
+            first: next,
             store,
             clock,
             replica,
@@ -178,6 +195,9 @@ impl Leader {
 
     /// Decides what is under way, writes a checkpoint and releases the bucket, so that the next leader need not
     /// wait. Bounded by `limit`; what is undecided then is found out by the next leader.
+    ///
+    /// A release says that no lease is left, not of this leader and not of any before it; so one that has just claimed
+    /// waits for theirs to end.
     pub async fn stop(&self, limit: Duration) -> Result<()> {
         self.standing.send_if_modified(|s| {
             let leading = matches!(s, Standing::Leading);
@@ -190,6 +210,7 @@ impl Leader {
             while self.inner.lock().sequencer.undecided() > 0 {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
+            tokio::time::sleep(self.may_decide_from.saturating_sub(self.clock.now())).await;
         });
         if drained.await.is_err() {
             return Err(MetaError::Stopping);
@@ -235,9 +256,10 @@ impl Leader {
         }
     }
 
-    /// Passes an error on; one that says this process was deposed ends its leadership.
+    /// Passes an error on; one that says that this process was deposed, or that the bucket is not as it must be, ends
+    /// its leadership.
     fn note<T>(&self, result: Result<T>) -> Result<T> {
-        if let Err(e @ (MetaError::Deposed(_) | MetaError::Violation(_))) = &result {
+        if let Err(e @ (MetaError::Deposed(_) | MetaError::Violation(_) | MetaError::Damaged(_))) = &result {
             self.fail(e.clone());
         }
         result
@@ -250,19 +272,22 @@ impl Leader {
 
     /// Registers for what becomes of `slot`, or says it at once.
     fn await_outcome(&self, slot: Slot, epoch: Epoch, nonce: Nonce) -> Result<Waiting> {
-        self.not_failed()?;
         let mut inner = self.inner.lock();
-        if epoch == self.epoch && inner.sequencer.is_pending(slot, nonce) {
+        // Under the lock: `fail` takes it after saying so, to tell whoever waits.
+        self.not_failed()?;
+        if let Some(outcome) = inner.outcomes.get(&slot) {
+            return Ok(Waiting::Known(outcome.of_attempt(epoch, nonce)));
+        }
+        if epoch == self.epoch && slot > inner.applied && slot < inner.sequencer.next_slot() {
             let (sender, receiver) = oneshot::channel();
-            inner.waiters.entry(slot).or_default().push(sender);
+            inner.waiters.entry(slot).or_default().push(Waiter { nonce, sender });
             return Ok(Waiting::Until(receiver));
         }
-        match inner.outcomes.get(&slot) {
-            Some((e, n, applied)) if *e == epoch && *n == nonce => Ok(Waiting::Known(applied.clone())),
-            // The slot holds something else for good, so this attempt never counts.
-            Some(_) => Ok(Waiting::Known(Applied::Void)),
-            None => Err(MetaError::Unknown(slot)),
+        if epoch < self.epoch && slot >= self.first {
+            // After this leader's claim record no earlier epoch counts (rule 5).
+            return Ok(Waiting::Known(Applied::Void));
         }
+        Err(MetaError::Unknown(slot))
     }
 
     async fn outcome(&self, slot: Slot, waiting: Waiting) -> Result<Applied> {
@@ -283,17 +308,24 @@ enum Waiting {
 
 #[async_trait]
 impl Meta for Leader {
-    async fn reserve(&self, request: ReserveRequest) -> Result<Reservation> {
-        self.leading()?;
+    async fn reserve(&self, mut request: ReserveRequest) -> Result<Reservation> {
+        if !self.options.rules.contended() {
+            request.slices.iter_mut().for_each(|slice| slice.unless_reserved_since = None);
+        }
         let now = self.clock.now();
-        Ok(self.inner.lock().sequencer.reserve(now, &request)?)
+        let mut inner = self.inner.lock();
+        // Under the lock: `stop` takes it after saying so, to see what is under way.
+        self.leading()?;
+        Ok(inner.sequencer.reserve(now, &request)?)
     }
 
     async fn commit(&self, slot: Slot, batch: Batch) -> Result<Applied> {
         let waiting = self.await_outcome(slot, batch.epoch, batch.nonce)?;
         if matches!(waiting, Waiting::Until(_)) {
+            let rules = self.options.rules;
             let mut inner = self.inner.lock();
-            if !self.options.rules.ordered() {
+            let pending = inner.sequencer.is_pending(slot, batch.nonce);
+            if pending && !rules.ordered() {
                 let applied = Applied::Committed {
                     slices: vec![true; batch.slices.len()],
                     system: batch.system.iter().map(|_| Ok(lodestone_manifest::OpOutcome::Done)).collect(),
@@ -304,7 +336,7 @@ impl Meta for Leader {
                 return Ok(applied);
             }
             // Once the leader has tried to close the slot, only it says what the slot holds.
-            if !inner.contested.contains(&slot) || !self.options.rules.void_proof() {
+            if pending && !(inner.contested.contains(&slot) && rules.void_proof()) {
                 inner.sequencer.resolve(slot, Record::Batch(batch));
             }
         }

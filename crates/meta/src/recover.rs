@@ -27,8 +27,35 @@ pub struct Recovered {
     pub state: State,
     /// The newest root, if there is one.
     pub base: Option<Base>,
-    /// What became of the batches in the slots after the root.
-    pub outcomes: BTreeMap<Slot, (Epoch, Nonce, Applied)>,
+    /// What became of the slots after the root.
+    pub outcomes: Outcomes,
+}
+
+/// What became of slots.
+pub type Outcomes = BTreeMap<Slot, Outcome>;
+
+/// What became of a slot, and whose attempt it holds: none where it holds no batch.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The attempt in the slot.
+    pub attempt: Option<(Epoch, Nonce)>,
+    /// What it did.
+    pub applied: Applied,
+}
+
+impl Outcome {
+    /// What became of an attempt at this slot. Where another one or none is in the slot, it never counts.
+    pub fn of_attempt(&self, epoch: Epoch, nonce: Nonce) -> Applied {
+        if self.attempt == Some((epoch, nonce)) { self.applied.clone() } else { Applied::Void }
+    }
+}
+
+/// Whose attempt a record is.
+pub(crate) fn attempt(record: &Record) -> Option<(Epoch, Nonce)> {
+    match record {
+        Record::Batch(batch) => Some((batch.epoch, batch.nonce)),
+        _ => None,
+    }
 }
 
 impl Recovered {
@@ -37,15 +64,15 @@ impl Recovered {
         self.state.slot.next()
     }
 
-    pub(crate) fn adopt(&mut self, record: &Record, rules: Rules) {
-        let mut record = record.clone();
-        if let (false, Record::Batch(batch)) = (rules.epoch_counts(), &mut record) {
-            batch.epoch = self.state.epoch;
-        }
-        let applied = self.state.apply(&record);
-        if let Record::Batch(batch) = record {
-            self.outcomes.insert(self.state.slot, (batch.epoch, batch.nonce, applied));
-        }
+    /// The slot of the root it started from.
+    fn root(&self) -> Slot {
+        self.base.as_ref().map_or(Slot(0), |base| base.state.slot)
+    }
+
+    pub(crate) fn adopt(&mut self, record: Record, rules: Rules) {
+        let attempt = attempt(&record);
+        let applied = self.state.apply(&rules.as_read(self.state.epoch, record));
+        self.outcomes.insert(self.state.slot, Outcome { attempt, applied });
     }
 }
 
@@ -63,7 +90,9 @@ pub async fn from_checkpoint(store: &dyn Store) -> Result<Recovered> {
             // A newer root may have come and this one's pages gone; anything else is damage.
             Err(e) if bucket::is_absent(&e) && bucket::newest_checkpoint(store).await? != Some(slot) => {}
             Err(e) if bucket::is_absent(&e) => {
-                return Err(MetaError::Damaged(format!("checkpoint {slot} names an object that is missing: {e}")));
+                return Err(MetaError::Damaged(format!(
+                    "checkpoint {slot} names an object that is missing: {e}"
+                )));
             }
             Err(e) => return Err(e),
         }
@@ -72,24 +101,32 @@ pub async fn from_checkpoint(store: &dyn Store) -> Result<Recovered> {
 
 /// The state of everything decided in the bucket, up to the first free slot.
 pub async fn recover(store: &Arc<dyn Store>, rules: Rules) -> Result<Recovered> {
-    let mut recovered = from_checkpoint(store.as_ref()).await?;
     loop {
-        read_forward(store, &mut recovered, None, rules).await?;
-        if !rules.relist_at_end() {
+        let mut recovered = from_checkpoint(store.as_ref()).await?;
+        if read_to_end(store, &mut recovered, rules).await? {
             return Ok(recovered);
-        }
-        // The slot after the last may be missing because it was collected: then a newer checkpoint says so.
-        match bucket::newest_checkpoint(store.as_ref()).await? {
-            Some(slot) if slot > recovered.state.slot => recovered = from_checkpoint(store.as_ref()).await?,
-            _ => return Ok(recovered),
         }
     }
 }
 
-/// Adopts decided slots up to the first that is absent. With `own`, a claim of a higher epoch is an error.
-pub async fn read_forward(store: &Arc<dyn Store>, recovered: &mut Recovered, own: Option<Epoch>,
+/// Adopts decided slots up to the first free one. `false` if a newer root than the one it started from has come: then
+/// what it met may not be what was decided. The slot at its end may be missing because it was collected; and one that
+/// it passed may hold a copy that landed late where the decided object was collected, however far it came after that.
+pub(crate) async fn read_to_end(
+    store: &Arc<dyn Store>,
+    recovered: &mut Recovered,
     rules: Rules,
-) -> Result<()> {
+) -> Result<bool> {
+    read_forward(store, recovered, rules).await?;
+    if !rules.relist_at_end() {
+        return Ok(true);
+    }
+    let newest = bucket::newest_checkpoint(store.as_ref()).await?.unwrap_or_default();
+    Ok(newest <= recovered.root())
+}
+
+/// Adopts slots up to the first that is absent.
+async fn read_forward(store: &Arc<dyn Store>, recovered: &mut Recovered, rules: Rules) -> Result<()> {
     const AHEAD: usize = 16;
     type Fetch = BoxFuture<'static, Result<Option<Record>>>;
     let fetch = |slot: Slot| -> Fetch {
@@ -106,17 +143,13 @@ pub async fn read_forward(store: &Arc<dyn Store>, recovered: &mut Recovered, own
             next_fetch = next_fetch.next();
         }
         let Some(first) = ahead.pop_front() else { return Ok(()) };
-        let record = first.await.map_err(|e| MetaError::Damaged(format!("recovery was interrupted: {e}")))??;
+        let record =
+            first.await.map_err(|e| MetaError::Damaged(format!("recovery was interrupted: {e}")))??;
         let Some(record) = record else {
             ahead.iter().for_each(tokio::task::JoinHandle::abort);
             return Ok(());
         };
-        if let (Some(own), Record::Claim(claim)) = (own, &record)
-            && claim.epoch > own
-        {
-            return Err(MetaError::Deposed(claim.epoch));
-        }
-        recovered.adopt(&record, rules);
+        recovered.adopt(record, rules);
         width = AHEAD;
     }
 }

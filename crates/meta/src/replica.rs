@@ -7,7 +7,7 @@ use lodestone_manifest::{Applied, Record, Slot, State};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::Result;
+use crate::{MetaError, Result};
 
 /// A copy of the state that takes decided slots in order.
 #[async_trait]
@@ -45,7 +45,11 @@ impl Replica for LocalReplica {
     async fn apply(&self, first: Slot, records: Vec<Record>) -> Result<Vec<Applied>> {
         let _one_at_a_time = self.state.lock();
         let mut state = State::clone(&self.sender.borrow());
-        debug_assert_eq!(state.slot.next(), first);
+        if state.slot.next() != first {
+            let newer =
+                format!("slot {first} does not follow slot {}: a newer leader has started over", state.slot);
+            return Err(MetaError::Held(newer));
+        }
         let applied = records.iter().map(|record| state.apply(record)).collect();
         self.sender.send_replace(Arc::new(state));
         Ok(applied)

@@ -1,6 +1,8 @@
 //! The rules of the write protocol by number. In production all hold. Built with the feature `simulation`, each
 //! can be switched off, and the simulation must then find a violation: otherwise it would be too weak.
 
+use lodestone_manifest::{Epoch, Record, SystemOp};
+
 macro_rules! rules {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
         /// One rule each; all hold by default.
@@ -37,7 +39,26 @@ macro_rules! rules {
     };
 }
 
+impl Rules {
+    /// A record as it is read under these rules; with all of them, as it is.
+    pub(crate) fn as_read(&self, epoch: Epoch, mut record: Record) -> Record {
+        if let Record::Batch(batch) = &mut record {
+            if !self.epoch_counts {
+                batch.epoch = epoch;
+            }
+            for op in &mut batch.system {
+                if let (false, SystemOp::Rewrite(rewrite)) = (self.job_epoch, op) {
+                    rewrite.epoch = epoch;
+                }
+            }
+        }
+        record
+    }
+}
+
 rules! {
+    /// 2: what was computed from a read is refused if another node has reserved in the shard since.
+    contended,
     /// 4: slots are created, never replaced.
     create_only,
     /// 5: a slot of another epoch than the last claim's is void.

@@ -4,13 +4,16 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use lodestone_manifest::{Epoch, Nonce, Record, Slot};
+use futures::{StreamExt, TryStreamExt};
+use lodestone_manifest::{NodeId, Nonce, Record, ReserveRequest, Slot};
 use lodestone_store::list_all;
 use lodestone_wal::keys;
 
 use super::{Leader, REMEMBERED_OUTCOMES, REMEMBERED_RESERVATIONS, Roots, Standing};
+use crate::checkpoint::Draft;
 use crate::garbage::Needs;
-use crate::{MetaError, Result, checkpoint};
+use crate::recover::{self, Outcome};
+use crate::{MetaError, Result};
 
 const TICK: Duration = Duration::from_millis(100);
 
@@ -82,6 +85,11 @@ async fn keep_house(leader: Weak<Leader>) {
                 Ok(()) => sweep_wanted = true,
                 Err(e) => tracing::warn!(error = %e, "cannot write a checkpoint; trying again"),
             }
+        } else if quiet && leader.previous_root_lags() {
+            match leader.checkpoint_again().await {
+                Ok(()) => sweep_wanted = true,
+                Err(e) => tracing::warn!(error = %e, "cannot write a second checkpoint; trying again"),
+            }
         }
         if now >= next_sweep && (sweep_wanted || leader.sweeper.lock().is_waiting()) {
             next_sweep = now + (leader.options.gc_grace / 2).max(TICK);
@@ -95,14 +103,6 @@ async fn keep_house(leader: Weak<Leader>) {
 }
 
 impl Leader {
-    /// Whose attempt a record is. Slots that hold no batch are nobody's.
-    fn mark(&self, record: &Record) -> (Epoch, Nonce) {
-        match record {
-            Record::Batch(batch) => (batch.epoch, batch.nonce),
-            _ => (self.epoch, Nonce(0)),
-        }
-    }
-
     async fn apply_decided(&self) -> Result<()> {
         const AT_ONCE: usize = 64;
         loop {
@@ -122,16 +122,21 @@ impl Leader {
             if records.is_empty() {
                 return Ok(());
             }
-            let marks: Vec<_> = records.iter().map(|r| self.mark(r)).collect();
+            let attempts: Vec<_> = records.iter().map(recover::attempt).collect();
+            let rules = self.options.rules;
+            let records = records.into_iter().map(|record| rules.as_read(self.epoch, record)).collect();
             let applied = self.replica.apply(first, records).await?;
             let mut inner = self.inner.lock();
-            for (i, (applied, (epoch, nonce))) in applied.into_iter().zip(marks).enumerate() {
+            for (i, (applied, attempt)) in applied.into_iter().zip(attempts).enumerate() {
                 let slot = Slot(first.0 + i as u64);
+                let outcome = Outcome { attempt, applied };
                 for waiter in inner.waiters.remove(&slot).into_iter().flatten() {
                     // An owner that went away needs no answer.
-                    let _ = waiter.send(applied.clone());
+                    let _ = waiter.sender.send(outcome.of_attempt(self.epoch, waiter.nonce));
                 }
-                inner.outcomes.insert(slot, (epoch, nonce, applied));
+                inner.outcomes.insert(slot, outcome);
+                inner.contested.remove(&slot);
+                inner.applied = slot;
             }
             while inner.outcomes.len() > REMEMBERED_OUTCOMES {
                 inner.outcomes.pop_first();
@@ -141,27 +146,68 @@ impl Leader {
         }
     }
 
-    /// Writes a checkpoint of what is applied, if it is newer than the last.
+    /// Writes a checkpoint of what is applied, if it is newer than the last. One that was begun is finished first.
     pub async fn checkpoint(&self) -> Result<()> {
-        let _one_at_a_time = self.checkpointing.lock().await;
-        self.not_failed()?;
+        let mut draft = self.draft.lock().await;
+        self.finish(&mut draft).await?;
         let state = self.replica.watch().borrow().clone();
+        if state.epoch != self.epoch {
+            return Err(MetaError::Deposed(state.epoch));
+        }
         let base = self.roots.lock().newest.clone();
         if base.as_ref().is_some_and(|b| b.state.slot >= state.slot) {
             return Ok(());
         }
-        let job = self.job();
-        let written =
-            checkpoint::write(self.store.as_ref(), base.as_ref(), state, &job, self.options.rules).await;
-        let written = self.note(written)?;
+        *draft = Some(self.note(Draft::new(base.as_ref(), state, self.job()))?);
+        self.finish(&mut draft).await
+    }
+
+    async fn finish(&self, draft: &mut Option<Draft>) -> Result<()> {
+        self.not_failed()?;
+        let Some(begun) = draft.as_ref() else { return Ok(()) };
+        self.note(begun.write(self.store.as_ref(), self.options.rules).await)?;
+        let written = begun.base().clone();
         tracing::debug!(slot = %written.state.slot, "checkpoint");
-        let mut roots = self.roots.lock();
-        *roots = Roots { previous: roots.newest.take(), newest: Some(written) };
+        {
+            let mut roots = self.roots.lock();
+            *roots = Roots { previous: roots.newest.take(), newest: Some(written) };
+        }
+        // Its job ends here, when the roots name its pages.
+        *draft = None;
         Ok(())
+    }
+
+    /// Whether the second newest root is of an earlier state than the newest, and so keeps what only that needed.
+    fn previous_root_lags(&self) -> bool {
+        let roots = self.roots.lock();
+        let Some(newest) = &roots.newest else { return false };
+        let previous = roots.previous.as_ref().map_or(Slot(0), |base| base.state.slot);
+        previous.next() < newest.state.slot
+    }
+
+    /// Closes one slot empty and writes a checkpoint of the same state again, so that a bucket that has gone quiet
+    /// does not keep for ever what only the state before needed.
+    async fn checkpoint_again(&self) -> Result<()> {
+        let slot = {
+            let mut inner = self.inner.lock();
+            let nonce = Nonce(u128::from(inner.sequencer.next_slot().0));
+            let request = ReserveRequest { node: NodeId(0), nonce, slices: Vec::new() };
+            inner.sequencer.reserve(self.clock.now(), &request)?.slot
+        };
+        self.settle(slot).await?;
+        let mut states = self.replica.watch();
+        let applied = states.wait_for(|state| state.slot >= slot);
+        match tokio::time::timeout(self.options.patience, applied).await {
+            Ok(Ok(_)) => {}
+            _ => return Err(MetaError::Unknown(slot)),
+        }
+        self.checkpoint().await
     }
 
     /// Removes what nothing has needed for the grace period. Returns how many objects went.
     pub async fn sweep(&self) -> Result<usize> {
+        const AT_ONCE: usize = 1000;
+        const PARALLEL: usize = 16;
         let mut listed = Vec::new();
         for prefix in [keys::PARTS, keys::WAL, keys::CHECKPOINTS] {
             listed.extend(list_all(self.store.as_ref(), prefix).await?.into_iter().map(|o| o.key));
@@ -169,24 +215,30 @@ impl Leader {
         // After the list and in this order: a job that ended before it was looked for is in the state.
         let live = self.live_jobs.lock().clone();
         let state = self.replica.watch().borrow().clone();
-        let due = {
+        let mut due = {
             let roots = self.roots.lock();
             let (Some(newest), Some(previous)) = (&roots.newest, &roots.previous) else { return Ok(0) };
-            let Some(needs) = Needs::of(self.epoch, &state, newest, previous, live, self.options.rules) else {
+            let Some(needs) = Needs::of(self.epoch, &state, newest, previous, live, self.options.rules)
+            else {
                 return Ok(0);
             };
             let garbage = listed.into_iter().filter(|key| needs.is_garbage(key)).collect();
             self.sweeper.lock().due(garbage, self.clock.now(), self.options.gc_grace)
         };
+        // The rest comes with the next sweep, so that checkpoints need not wait for all of it.
+        due.truncate(AT_ONCE);
         if due.is_empty() {
             return Ok(0);
         }
         self.note(self.proofs.ask().await)?;
-        for key in &due {
-            self.store.delete(key).await.map_err(MetaError::from)?;
-            self.sweeper.lock().removed(key);
-        }
-        tracing::debug!(objects = due.len(), "collected garbage");
-        Ok(due.len())
+        let count = due.len();
+        let deleted = futures::stream::iter(due).map(|key| async move {
+            self.store.delete(&key).await?;
+            self.sweeper.lock().removed(&key);
+            Ok::<(), MetaError>(())
+        });
+        deleted.buffer_unordered(PARALLEL).try_collect::<()>().await?;
+        tracing::debug!(objects = count, "collected garbage");
+        Ok(count)
     }
 }

@@ -12,27 +12,18 @@ use crate::{MetaError, Result, bucket};
 impl Leader {
     /// Closes `slot` if it is free, else takes what it holds. Returns at once if somebody is at it already.
     pub(super) async fn settle(&self, slot: Slot) -> Result<()> {
-        {
+        let _closing = {
             let mut inner = self.inner.lock();
-            if !inner.sequencer.is_unresolved(slot) || !inner.contested.insert(slot) {
+            if !inner.sequencer.is_unresolved(slot) || !inner.closing.insert(slot) {
                 return Ok(());
             }
-        }
-        let found = self.close_or_read(slot).await;
-        let mut inner = self.inner.lock();
-        inner.contested.remove(&slot);
-        match found {
-            Ok(record) => {
-                inner.sequencer.resolve(slot, record);
-                drop(inner);
-                self.decided.notify_one();
-                Ok(())
-            }
-            Err(e) => {
-                drop(inner);
-                self.note(Err(e))
-            }
-        }
+            inner.contested.insert(slot);
+            Closing { leader: self, slot }
+        };
+        let record = self.note(self.close_or_read(slot).await)?;
+        self.inner.lock().sequencer.resolve(slot, record);
+        self.decided.notify_one();
+        Ok(())
     }
 
     async fn close_or_read(&self, slot: Slot) -> Result<Record> {
@@ -41,7 +32,7 @@ impl Leader {
         loop {
             self.not_failed()?;
             match self.store.put_new(&key, Bytes::new()).await {
-                Ok(()) => return Ok(Record::Void),
+                Ok(()) => return self.proven(Record::Void).await,
                 Err(e) if e.is_already_exists() || e.outcome_unknown() => {}
                 // A full or read-only store: nothing can be decided until it is mended.
                 Err(e) => tracing::warn!(error = %e, %slot, "cannot close a slot; trying again"),
@@ -56,8 +47,6 @@ impl Leader {
         }
     }
 
-    /// What was found in a slot counts only with a proof begun after it was read: a late copy may have landed
-    /// where a newer leader has collected.
     async fn take_found(&self, slot: Slot, bytes: &Bytes) -> Result<Record> {
         let record = bucket::decode_slot(slot, bytes)?;
         let epoch = match &record {
@@ -69,11 +58,19 @@ impl Leader {
         if epoch > self.epoch {
             return Err(MetaError::Deposed(epoch));
         }
+        self.proven(record).await
+    }
+
+    /// What a contested slot holds counts only with a proof begun after that was found out. Where a newer leader has
+    /// decided and collected the slot, a late copy may have landed in it, and the void that was just created is none.
+    async fn proven(&self, record: Record) -> Result<Record> {
         let mut attempt = 0u32;
         while self.options.rules.void_proof() {
             match self.proofs.ask().await {
                 Ok(()) => break,
-                Err(MetaError::Store(e)) => tracing::warn!(error = %e, "cannot prove leadership; trying again"),
+                Err(MetaError::Store(e)) => {
+                    tracing::warn!(error = %e, "cannot prove leadership; trying again")
+                }
                 Err(e) => return Err(e),
             }
             self.not_failed()?;
@@ -81,5 +78,17 @@ impl Leader {
             attempt += 1;
         }
         Ok(record)
+    }
+}
+
+/// Somebody is finding out what a slot holds; ends with him, even if he is dropped on the way.
+struct Closing<'a> {
+    leader: &'a Leader,
+    slot: Slot,
+}
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.leader.inner.lock().closing.remove(&self.slot);
     }
 }

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use lodestone_manifest::{Applied, Record, Slot, State, Violation};
 use openraft::error::{ClientWriteError, InitializeError, RaftError};
+use openraft::metrics::WaitError;
 use openraft::storage::RaftLogStorage;
 use openraft::{BasicNode, Config, Raft, RaftMetrics, ServerState, SnapshotPolicy};
 use tokio::sync::watch;
@@ -26,6 +27,9 @@ const KEPT_ENTRIES: u64 = 1024;
 const SNAPSHOT_LIMIT: Duration = Duration::from_secs(60);
 /// A group of one has nobody to hear from: its timers are set to what never comes, and do not tick.
 const NEVER: Duration = Duration::from_secs(24 * 3600);
+/// After how many heartbeats that it has not heard, at least and at most, a voter stands for election.
+const MIN_SILENT_HEARTBEATS: u32 = 3;
+const MAX_SILENT_HEARTBEATS: u32 = 6;
 const START_LIMIT: Duration = Duration::from_secs(5);
 
 /// A group of several voters.
@@ -88,12 +92,15 @@ impl RaftReplica {
         let raft = Raft::new(options.id, config, Peers(transport), log, machine)
             .await
             .map_err(|e| broken("raft starts", e))?;
+        let rank = options.voters.keys().take_while(|id| **id < options.id).count() as u32;
         let members: BTreeMap<VoterId, BasicNode> =
             options.voters.into_iter().map(|(id, address)| (id, BasicNode::new(address))).collect();
-        match raft.initialize(members).await {
-            // A voter with a log has its members from there.
-            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {}
-            Err(e) => return Err(broken("raft starts", e)),
+        if rank == 0 {
+            initialize(&raft, members).await?;
+        } else {
+            let raft = raft.clone();
+            let turn = options.heartbeat * MAX_SILENT_HEARTBEATS * rank;
+            tokio::spawn(async move { initialize_in_turn(&raft, members, turn).await });
         }
         Ok(Self { id: options.id, sole, patience: options.patience, raft, state })
     }
@@ -158,6 +165,26 @@ impl RaftReplica {
     }
 }
 
+async fn initialize(raft: &Raft<Group>, members: BTreeMap<VoterId, BasicNode>) -> Result<()> {
+    match raft.initialize(members).await {
+        // A voter with a log has its members from there.
+        Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+        Err(e) => Err(broken("raft starts", e)),
+    }
+}
+
+/// A voter that names the members also stands for election. The first does so at once; if all did, several would be
+/// elected one after the other, and each would claim the bucket. The others wait for their turn, and whether they hear
+/// of the group before.
+async fn initialize_in_turn(raft: &Raft<Group>, members: BTreeMap<VoterId, BasicNode>, turn: Duration) {
+    let heard = raft.wait(Some(turn)).metrics(|m| m.last_log_index.is_some(), "to hear of the group").await;
+    if matches!(heard, Err(WaitError::Timeout(..)))
+        && let Err(error) = initialize(raft, members).await
+    {
+        tracing::warn!(%error, "a voter could not start the group");
+    }
+}
+
 fn leads(metrics: &RaftMetrics<VoterId, BasicNode>) -> bool {
     metrics.state == ServerState::Leader && metrics.current_leader == Some(metrics.id)
 }
@@ -171,8 +198,8 @@ fn config(heartbeat: Duration, sole: bool) -> Result<Config> {
     let config = Config {
         cluster_name: "meta".into(),
         heartbeat_interval: heartbeat,
-        election_timeout_min: heartbeat * 3,
-        election_timeout_max: heartbeat * 6,
+        election_timeout_min: heartbeat * u64::from(MIN_SILENT_HEARTBEATS),
+        election_timeout_max: heartbeat * u64::from(MAX_SILENT_HEARTBEATS),
         install_snapshot_timeout: SNAPSHOT_LIMIT.as_millis() as u64,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(SNAPSHOT_ENTRIES),
         max_in_snapshot_log_to_keep: if sole { 0 } else { KEPT_ENTRIES },

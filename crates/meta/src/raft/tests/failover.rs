@@ -96,3 +96,15 @@ async fn what_an_unfinished_start_left_does_not_count() {
     let end = replica.write(crate::raft::Command::InstallEnd).await.unwrap();
     assert!(matches!(end, crate::raft::Answer::Refused(_)), "{end:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_starts_without_its_first_voter_and_takes_it_in_later() {
+    let (links, voters) = three().await;
+    links.cut(1);
+    let others = voters[1..].to_vec();
+    let at = elected(&others).await;
+    others[at].install(sample(3)).await.unwrap();
+    reaches(&others[1 - at], |state| *state == sample(3)).await;
+    links.mend(1);
+    reaches(&voters[0], |state| *state == sample(3)).await;
+}

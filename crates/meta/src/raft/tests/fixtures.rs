@@ -148,8 +148,8 @@ pub async fn three() -> (Arc<Links>, Vec<Arc<RaftReplica>>) {
     let mut voters = Vec::new();
     for (id, address) in &addresses {
         let options = GroupOptions {
-            heartbeat: Duration::from_millis(150),
-            patience: Duration::from_secs(2),
+            heartbeat: Duration::from_millis(300),
+            patience: Duration::from_secs(4),
             ..GroupOptions::new(*id, addresses.clone())
         };
         let link = Arc::new(Link { from: address.clone(), links: links.clone() });
