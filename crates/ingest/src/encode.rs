@@ -6,7 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use lodestone_kernels::{Element, Metric};
 use lodestone_manifest::{Collection, ShardId};
-use lodestone_types::{Datatype, Distance, Error, NamedVectors, Payload, Point, PointId, Result, VectorUpdate};
+use lodestone_types::{
+    Datatype, Distance, Error, NamedVectors, Payload, Point, PointId, Result, VectorUpdate,
+};
 use lodestone_wal::{IdSet, Op, Row, RowVectors, VectorRow};
 
 /// The shard that holds `id`: a hash of the id, the same for ever (SplitMix64's finaliser).
@@ -45,7 +47,11 @@ impl Encoder {
 
     /// A whole row.
     pub fn row(&self, point: Point) -> Result<Row> {
-        Ok(Row { id: point.id, vectors: self.vectors(point.vectors)?, payload: payload_bytes(&point.payload)? })
+        Ok(Row {
+            id: point.id,
+            vectors: self.vectors(point.vectors)?,
+            payload: payload_bytes(&point.payload)?,
+        })
     }
 
     /// Some vectors of a row.
@@ -58,10 +64,9 @@ impl Encoder {
             .0
             .into_iter()
             .map(|(name, mut vector)| {
-                let (name, metric, element) = self
-                    .shapes
-                    .get(&name)
-                    .ok_or_else(|| Error::bad_request(format!("Wrong input: Not existing vector name error: {name}")))?;
+                let (name, metric, element) = self.shapes.get(&name).ok_or_else(|| {
+                    Error::bad_request(format!("Wrong input: Not existing vector name error: {name}"))
+                })?;
                 lodestone_kernels::prepare(*metric, *element, &mut vector);
                 let mut bytes = Vec::with_capacity(vector.len() * element.bytes());
                 lodestone_kernels::encode(*element, &vector, &mut bytes);
@@ -93,7 +98,8 @@ pub fn payload_bytes(payload: &Payload) -> Result<Bytes> {
     if payload.0.is_empty() {
         return Ok(Bytes::new());
     }
-    let text = serde_json::to_vec(payload).map_err(|e| Error::internal(format!("a payload does not serialise: {e}")))?;
+    let text = serde_json::to_vec(payload)
+        .map_err(|e| Error::internal(format!("a payload does not serialise: {e}")))?;
     Ok(text.into())
 }
 

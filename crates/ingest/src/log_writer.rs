@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use lodestone_manifest::{Applied, Batch, NodeId, Nonce, Reservation, ReserveRequest, SliceRequest, Slot, State};
-use lodestone_meta::{Meta, MetaError, Result, Rules};
+use lodestone_manifest::{
+    Applied, Batch, Epoch, NodeId, Nonce, Refused, Reservation, ReserveRequest, SliceRequest, Slot, State,
+};
+use lodestone_meta::{Consistency, Meta, MetaError, Result, Rules};
 use lodestone_store::Store;
 use lodestone_wal::{ObjectBuilder, SlotCache, keys, object};
 use parking_lot::Mutex;
@@ -18,7 +20,9 @@ use rand::RngCore;
 pub struct LogWriter {
     meta: Arc<dyn Meta>,
     store: Arc<dyn Store>,
-    node: NodeId,
+    // Changes when this writer loses sight of one of its writes: from then on that one counts as another node's, and
+    // nothing that was read before it passes (rule 2).
+    node: Mutex<NodeId>,
     cache: Arc<SlotCache>,
     random: Mutex<Box<dyn RngCore + Send>>,
     rules: Rules,
@@ -26,7 +30,7 @@ pub struct LogWriter {
 
 impl std::fmt::Debug for LogWriter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LogWriter").field("node", &self.node).finish_non_exhaustive()
+        f.debug_struct("LogWriter").finish_non_exhaustive()
     }
 }
 
@@ -53,7 +57,7 @@ impl LogWriter {
         random: Box<dyn RngCore + Send>,
         rules: Rules,
     ) -> Arc<Self> {
-        Arc::new(Self { meta, store, node, cache, random: Mutex::new(random), rules })
+        Arc::new(Self { meta, store, node: Mutex::new(node), cache, random: Mutex::new(random), rules })
     }
 
     /// The meta group it writes through.
@@ -72,15 +76,21 @@ impl LogWriter {
     }
 
     /// Writes what `fill` puts into a builder, in one slot, and returns the slot and what became of it. A void slot is
-    /// tried again in another.
+    /// tried again in another. `parts` is the epoch under which the objects were written that the slices name, if they
+    /// name any: under another leader they are not safe from collection, and nothing is written.
     pub async fn write(
         &self,
         slices: &[SliceRequest],
+        parts: Option<Epoch>,
         fill: impl Fn(&mut ObjectBuilder) + Send + Sync,
     ) -> Result<(Slot, Applied)> {
-        let mut last = MetaError::Stopping;
+        let mut last = MetaError::Refused(Refused::Full);
         for _ in 0..SLOT_ATTEMPTS {
             let (reservation, nonce) = self.reserve(slices).await?;
+            if parts.is_some_and(|epoch| epoch != reservation.epoch) {
+                self.give_up(reservation, nonce);
+                return Err(MetaError::Deposed(reservation.epoch));
+            }
             let mut builder = ObjectBuilder::default();
             fill(&mut builder);
             let (bytes, batch) = builder.finish(reservation.epoch, nonce);
@@ -103,36 +113,51 @@ impl LogWriter {
     {
         for _ in 0..SLOT_ATTEMPTS {
             let (reservation, nonce) = self.reserve(slices).await?;
-            let built = async { resolve(self.state_before(reservation.slot).await?).await.map_err(Failed::Resolve) };
-            match built.await {
-                Ok(builder) => {
-                    let (bytes, batch) = builder.finish(reservation.epoch, nonce);
-                    match self.put_and_commit(reservation.slot, nonce, bytes, batch).await? {
-                        Applied::Void => {}
-                        applied => return Ok((reservation.slot, applied)),
-                    }
+            // A slot that nothing is written to must not hold up the others.
+            let Some(state) = self.state_before(reservation).await else {
+                self.give_up(reservation, nonce);
+                continue;
+            };
+            let builder = match resolve(state).await {
+                Ok(builder) => builder,
+                Err(e) => {
+                    self.give_up(reservation, nonce);
+                    return Err(MetaError::Resolve(e));
                 }
-                Err(failed) => {
-                    // The slot must not hold up the others; nothing was or will be written to it.
-                    let _ = self.meta.contest(reservation.slot, reservation.epoch, nonce).await;
-                    return Err(failed.into());
-                }
+            };
+            let (bytes, batch) = builder.finish(reservation.epoch, nonce);
+            match self.put_and_commit(reservation.slot, nonce, bytes, batch).await? {
+                Applied::Void => {}
+                applied => return Ok((reservation.slot, applied)),
             }
         }
-        Err(MetaError::Stopping)
+        Err(MetaError::Refused(Refused::Full))
     }
 
-    async fn state_before(&self, slot: Slot) -> Result<Arc<State>, Failed> {
-        let mut states = self.meta.watch();
+    /// The state of everything before a slot, while the slot itself is undecided. `None` once it is decided without
+    /// its owner, or its leader leads no more.
+    async fn state_before(&self, reservation: Reservation) -> Option<Arc<State>> {
+        const ASK_AGAIN: Duration = Duration::from_secs(1);
         loop {
+            let mut states = self.meta.watch();
             let state = states.borrow_and_update().clone();
-            if state.slot.next() == slot {
-                return Ok(state);
+            if state.slot >= reservation.slot || state.epoch > reservation.epoch {
+                return None;
             }
-            if state.slot >= slot || states.changed().await.is_err() {
-                return Err(Failed::Meta(MetaError::Unknown(slot)));
+            if state.slot.next() == reservation.slot && state.epoch == reservation.epoch {
+                return Some(state);
+            }
+            let changed = tokio::time::timeout(ASK_AGAIN, states.changed()).await;
+            if !matches!(changed, Ok(Ok(()))) {
+                self.meta.read(Consistency::Eventual).await.ok()?;
             }
         }
+    }
+
+    /// The leader closes the slot as soon as the bucket allows it; nothing was or will be written to it from here.
+    fn give_up(&self, reservation: Reservation, nonce: Nonce) {
+        let meta = self.meta.clone();
+        tokio::spawn(async move { meta.contest(reservation.slot, reservation.epoch, nonce).await });
     }
 
     async fn reserve(&self, slices: &[SliceRequest]) -> Result<(Reservation, Nonce)> {
@@ -140,10 +165,11 @@ impl LogWriter {
         let mut tries = 0;
         loop {
             let nonce = self.nonce();
-            let request = ReserveRequest { node: self.node, nonce, slices: slices.to_vec() };
+            let node = *self.node.lock();
+            let request = ReserveRequest { node, nonce, slices: slices.to_vec() };
             match self.meta.reserve(request).await {
                 Ok(reservation) => return Ok((reservation, nonce)),
-                Err(MetaError::Refused(lodestone_manifest::Refused::Full)) if tries < PATIENCE => {
+                Err(MetaError::Refused(Refused::Full)) if tries < PATIENCE => {
                     tries += 1;
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
@@ -154,16 +180,20 @@ impl LogWriter {
 
     async fn put_and_commit(&self, slot: Slot, nonce: Nonce, bytes: Bytes, batch: Batch) -> Result<Applied> {
         let epoch = batch.epoch;
-        let applied = match self.put(slot, nonce, &bytes).await {
-            Put::Done => self.meta.commit(slot, batch).await?,
-            Put::Unclear => self.meta.contest(slot, epoch, nonce).await?,
+        let answer = match self.put(slot, nonce, &bytes).await {
+            Put::Done => self.meta.commit(slot, batch).await,
+            Put::Unclear => self.meta.contest(slot, epoch, nonce).await,
             Put::Refused(e) => {
-                // Nothing was written. The leader closes the slot as soon as the bucket allows it.
-                let meta = self.meta.clone();
-                tokio::spawn(async move { meta.contest(slot, epoch, nonce).await });
+                self.give_up(Reservation { slot, epoch }, nonce);
                 return Err(e);
             }
         };
+        let applied = answer.map_err(|error| {
+            // The bytes are on their way: why the leader did not answer says nothing about what becomes of them.
+            tracing::warn!(%error, %slot, "a write's outcome is not known");
+            *self.node.lock() = NodeId(self.random.lock().next_u64());
+            MetaError::Unknown(slot)
+        })?;
         if matches!(applied, Applied::Committed { .. }) {
             self.cache.insert(slot, bytes);
         }
@@ -199,19 +229,4 @@ impl LogWriter {
 
 fn holds(object: &Bytes, nonce: Nonce) -> bool {
     matches!(object::decode_object(object), Ok(lodestone_manifest::Record::Batch(b)) if b.nonce == nonce)
-}
-
-/// Why a resolved write did not come about.
-enum Failed {
-    Meta(MetaError),
-    Resolve(lodestone_types::Error),
-}
-
-impl From<Failed> for MetaError {
-    fn from(failed: Failed) -> Self {
-        match failed {
-            Failed::Meta(e) => e,
-            Failed::Resolve(e) => MetaError::Resolve(e),
-        }
-    }
 }

@@ -28,14 +28,20 @@ pub trait Reader: Send + Sync {
     async fn matching(&self, state: &Arc<State>, shard: ShardId, filter: &Filter) -> Result<Vec<PointId>>;
 
     /// Those of `ids` that exist in `shard`.
-    async fn existing(&self, state: &Arc<State>, shard: ShardId, ids: &[PointId]) -> Result<HashSet<PointId>>;
+    async fn existing(&self, state: &Arc<State>, shard: ShardId, ids: &[PointId])
+    -> Result<HashSet<PointId>>;
 }
 
 /// Operations by shard.
 type Ops = BTreeMap<ShardId, Vec<Op>>;
 
-/// Applies user operations.
+/// Applies user operations. One that has begun runs to its end even if the caller goes away: until it is decided, it
+/// holds the gates of its shards against operations that could not see it.
 pub struct Updater {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
     meta: Arc<dyn Meta>,
     ingest: Arc<Ingest>,
     reader: Arc<dyn Reader>,
@@ -52,25 +58,32 @@ impl std::fmt::Debug for Updater {
 impl Updater {
     /// `tail_limit`: unfolded bytes of a shard above which writes are asked to come back later.
     pub fn new(ingest: Arc<Ingest>, reader: Arc<dyn Reader>, tail_limit: u64) -> Self {
-        Self { meta: ingest.writer().meta().clone(), ingest, reader, gates: Gates::default(), tail_limit }
+        let meta = ingest.writer().meta().clone();
+        Self { inner: Arc::new(Inner { meta, ingest, reader, gates: Gates::default(), tail_limit }) }
     }
 
     /// Applies `op` whole or not at all.
     pub async fn apply(&self, collection: &str, op: UpdateOp, options: WriteOptions) -> Result<UpdateResult> {
-        let work = self.apply_in_time(collection, op);
-        match options.timeout {
+        let (inner, name) = (self.inner.clone(), collection.to_owned());
+        let work = tokio::spawn(async move { inner.apply(&name, op).await });
+        let done = match options.timeout {
             None => work.await,
             Some(limit) => match tokio::time::timeout(limit, work).await {
-                Ok(result) => result,
-                Err(_) => Err(Error::outcome_unknown(format!(
-                    "the write was not decided within {} s; it may still be applied: read, or send the same write again",
-                    limit.as_secs_f32()
-                ))),
+                Ok(done) => done,
+                Err(_) => {
+                    return Err(Error::outcome_unknown(format!(
+                        "the write was not decided within {} s; it may still be applied: read, or send the same write again",
+                        limit.as_secs_f32()
+                    )));
+                }
             },
-        }
+        };
+        done.unwrap_or_else(|e| Err(Error::outcome_unknown(format!("the write broke off: {e}"))))
     }
+}
 
-    async fn apply_in_time(&self, name: &str, op: UpdateOp) -> Result<UpdateResult> {
+impl Inner {
+    async fn apply(&self, name: &str, op: UpdateOp) -> Result<UpdateResult> {
         let (state, collection) = self.find(name).await?;
         validate::operation(&collection, &op)?;
         self.check_tail(&state, &collection)?;
@@ -101,7 +114,10 @@ impl Updater {
             .any(|shard| shard.tail_bytes > self.tail_limit);
         if full {
             return Err(Error::busy(
-                format!("more than {} MiB are not folded into segments yet; send this write again later", self.tail_limit >> 20),
+                format!(
+                    "more than {} MiB are not folded into segments yet; send this write again later",
+                    self.tail_limit >> 20
+                ),
                 Duration::from_secs(2),
             ));
         }
@@ -113,7 +129,7 @@ impl Updater {
             return Ok(None);
         }
         let shards: Vec<ShardId> = ops.keys().copied().collect();
-        let write = Write { slices: slices(ops, None), system: Vec::new() };
+        let write = Write { slices: slices(ops), ..Write::default() };
         let _passing = self.gates.pass(&shards).await;
         let written = self.ingest.write(write).await?;
         if written.slices.contains(&false) {
@@ -122,9 +138,14 @@ impl Updater {
         Ok(Some(written.slot))
     }
 
-    async fn write_resolved(&self, name: &str, collection: &Arc<Collection>, op: UpdateOp) -> Result<Option<Slot>> {
+    async fn write_resolved(
+        &self,
+        name: &str,
+        collection: &Arc<Collection>,
+        op: UpdateOp,
+    ) -> Result<Option<Slot>> {
         const REFUSALS: usize = 2;
-        let shards: Vec<ShardId> = collection.shards().collect();
+        let shards = shards_read(collection, &op);
         let _alone = self.gates.alone(&shards).await;
         for _ in 0..REFUSALS {
             let state = self.meta.read(Consistency::Strong).await?;
@@ -132,7 +153,8 @@ impl Updater {
             if ops.is_empty() {
                 return Ok(None);
             }
-            let write = Write { slices: slices(ops, Some(state.slot)), system: Vec::new() };
+            let read = shards.iter().map(|shard| (*shard, state.slot)).collect();
+            let write = Write { slices: slices(ops), system: Vec::new(), read };
             match self.ingest.write(write).await {
                 Err(MetaError::Refused(Refused::Contended(_))) => {}
                 Err(e) => return Err(e.into()),
@@ -144,13 +166,18 @@ impl Updater {
     }
 
     /// Others write to the shard all the time: take a place in the order first, and read exactly what is before it.
-    async fn write_reserved_first(&self, shards: &[ShardId], collection: &Arc<Collection>, op: &UpdateOp) -> Result<Slot> {
+    async fn write_reserved_first(
+        &self,
+        shards: &[ShardId],
+        collection: &Arc<Collection>,
+        op: &UpdateOp,
+    ) -> Result<Slot> {
         let requests: Vec<SliceRequest> =
             shards.iter().map(|s| SliceRequest { shard: *s, unless_reserved_since: None }).collect();
         let resolve = |state: Arc<State>| async move {
             let ops = self.resolve(&state, collection, op).await?;
             let mut builder = ObjectBuilder::default();
-            for write in slices(ops, None) {
+            for write in slices(ops) {
                 builder.push_slice(write.shard, write.rows, &write.slice);
             }
             Ok(builder)
@@ -171,7 +198,8 @@ impl Updater {
             UpdateOp::UpdateVectors { points, condition: Some(condition) } => {
                 let mut kept = Vec::new();
                 for (shard, group) in grouped(collection, points, |p: &VectorUpdate| p.id) {
-                    let matching = self.matching_of(state, shard, condition, group.iter().map(|p| p.id)).await?;
+                    let matching =
+                        self.matching_of(state, shard, condition, group.iter().map(|p| p.id)).await?;
                     kept.extend(group.into_iter().filter(|p| matching.contains(&p.id)).cloned());
                 }
                 blind(collection, UpdateOp::UpdateVectors { points: kept, condition: None })
@@ -181,7 +209,8 @@ impl Updater {
             }
             UpdateOp::Delete(s) => self.with_ids(state, collection, s, |ids| Ok(Op::Delete(ids))).await,
             UpdateOp::ClearPayload(s) => {
-                self.with_ids(state, collection, s, |ids| Ok(Op::Patch { ids, delta: Delta::ClearPayload })).await
+                self.with_ids(state, collection, s, |ids| Ok(Op::Patch { ids, delta: Delta::ClearPayload }))
+                    .await
             }
             UpdateOp::SetPayload { points: s, .. }
             | UpdateOp::OverwritePayload { points: s, .. }
@@ -224,8 +253,10 @@ impl Updater {
         ids: impl Iterator<Item = PointId>,
     ) -> Result<HashSet<PointId>> {
         let these = lodestone_types::Condition::HasId(ids.collect());
-        let filter =
-            Filter { must: vec![these, lodestone_types::Condition::Filter(condition.clone())], ..Filter::default() };
+        let filter = Filter {
+            must: vec![these, lodestone_types::Condition::Filter(condition.clone())],
+            ..Filter::default()
+        };
         Ok(self.reader.matching(state, shard, &filter).await?.into_iter().collect())
     }
 
@@ -257,12 +288,28 @@ impl Updater {
     }
 }
 
-fn grouped<'a, T>(collection: &Collection, rows: &'a [T], id: impl Fn(&T) -> PointId) -> BTreeMap<ShardId, Vec<&'a T>> {
+fn grouped<'a, T>(
+    collection: &Collection,
+    rows: &'a [T],
+    id: impl Fn(&T) -> PointId,
+) -> BTreeMap<ShardId, Vec<&'a T>> {
     let mut groups: BTreeMap<ShardId, Vec<&T>> = BTreeMap::new();
     for row in rows {
         groups.entry(encode::shard_of(collection, id(row))).or_default().push(row);
     }
     groups
+}
+
+/// The shards whose content decides what `op` does: those of its points, or with a filter all, also those in which
+/// nothing matches yet.
+fn shards_read(collection: &Collection, op: &UpdateOp) -> Vec<ShardId> {
+    let of =
+        |ids: &mut dyn Iterator<Item = PointId>| ids.map(|id| encode::shard_of(collection, id)).collect();
+    match op {
+        UpdateOp::Upsert { points, .. } => of(&mut points.iter().map(|p| p.id)),
+        UpdateOp::UpdateVectors { points, .. } => of(&mut points.iter().map(|p| p.id)),
+        _ => collection.shards().collect(),
+    }
 }
 
 fn is_blind(op: &UpdateOp) -> bool {
@@ -283,7 +330,9 @@ fn delta(op: &UpdateOp) -> Result<Delta> {
         UpdateOp::SetPayload { payload, key, .. } => {
             Delta::SetPayload { payload: encode::payload_bytes(payload)?, key: key.clone() }
         }
-        UpdateOp::OverwritePayload { payload, .. } => Delta::OverwritePayload(encode::payload_bytes(payload)?),
+        UpdateOp::OverwritePayload { payload, .. } => {
+            Delta::OverwritePayload(encode::payload_bytes(payload)?)
+        }
         UpdateOp::DeletePayload { keys, .. } => Delta::DeletePayload(keys.clone()),
         UpdateOp::DeleteVectors { names, .. } => {
             Delta::RemoveVectors(names.iter().map(|name| Arc::from(name.as_str())).collect())
@@ -326,13 +375,12 @@ fn blind(collection: &Collection, op: UpdateOp) -> Result<Ops> {
     }
 }
 
-fn slices(ops: Ops, unless_reserved_since: Option<Slot>) -> Vec<ShardWrite> {
+fn slices(ops: Ops) -> Vec<ShardWrite> {
     ops.into_iter()
         .map(|(shard, ops)| ShardWrite {
             shard,
             rows: ops.iter().map(Op::rows).sum(),
             slice: encode_slice(&ops).into(),
-            unless_reserved_since,
         })
         .collect()
 }

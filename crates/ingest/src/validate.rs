@@ -48,16 +48,21 @@ fn selector(points: &PointSelector) -> Result<()> {
 }
 
 fn known<'a>(collection: &'a Collection, name: &str) -> Result<&'a lodestone_types::VectorParams> {
-    collection.config.params.vectors.get(name).ok_or_else(|| {
-        Error::bad_request(format!("Wrong input: Not existing vector name error: {name}"))
-    })
+    collection
+        .config
+        .params
+        .vectors
+        .get(name)
+        .ok_or_else(|| Error::bad_request(format!("Wrong input: Not existing vector name error: {name}")))
 }
 
 fn vectors(collection: &Collection, vectors: &NamedVectors) -> Result<()> {
     for (i, (name, vector)) in vectors.0.iter().enumerate() {
         let params = known(collection, name)?;
         if vectors.0[..i].iter().any(|(earlier, _)| earlier == name) {
-            return Err(Error::bad_request(format!("Wrong input: vector `{name}` is given twice for one point")));
+            return Err(Error::bad_request(format!(
+                "Wrong input: vector `{name}` is given twice for one point"
+            )));
         }
         dimensions(params.size, vector)?;
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use lodestone_manifest::{
-    Applied, CatalogError, OpOutcome, Refused, ShardId, SliceHeader, SliceRequest, Slot, SystemOp,
+    Applied, CatalogError, Epoch, OpOutcome, Refused, ShardId, SliceHeader, SliceRequest, Slot, SystemOp,
 };
 use lodestone_meta::{Job, MetaError, Result, SystemLog};
 use lodestone_types::Error;
@@ -51,6 +51,9 @@ pub struct Write {
     pub slices: Vec<ShardWrite>,
     /// Changes of the catalog or of segments.
     pub system: Vec<SystemOp>,
+    /// For what was computed from a read: the shards that were read, and up to which slot. Refused if another node has
+    /// written to one of them since.
+    pub read: Vec<(ShardId, Slot)>,
 }
 
 /// The encoded operations of a write on one shard.
@@ -62,8 +65,6 @@ pub struct ShardWrite {
     pub rows: u64,
     /// See `lodestone_wal::encode_slice`.
     pub slice: Bytes,
-    /// For what was computed from a read: refuse if another node has written to the shard after this slot.
-    pub unless_reserved_since: Option<Slot>,
 }
 
 /// What became of a [`Write`].
@@ -88,7 +89,14 @@ struct Queued {
 #[derive(Default)]
 struct Sides {
     headers: Vec<Option<SliceHeader>>,
-    _job: Option<Job>,
+    job: Option<Job>,
+}
+
+impl Sides {
+    /// The leader's epoch under which they are safe from collection.
+    fn epoch(&self) -> Option<Epoch> {
+        self.job.as_ref().map(|job| job.epoch)
+    }
 }
 
 /// Gathers writes into windows.
@@ -164,14 +172,14 @@ impl Ingest {
                 rows: slice.rows,
             }));
         }
-        Ok(Sides { headers, _job: Some(job) })
+        Ok(Sides { headers, job: Some(job) })
     }
 }
 
 #[async_trait]
 impl SystemLog for Ingest {
     async fn propose(&self, system: Vec<SystemOp>) -> Result<Vec<Result<OpOutcome, CatalogError>>> {
-        Ok(self.write(Write { slices: Vec::new(), system }).await?.system)
+        Ok(self.write(Write { system, ..Write::default() }).await?.system)
     }
 }
 
@@ -216,13 +224,19 @@ fn inline_bytes(queued: &Queued) -> usize {
 
 async fn flush(writer: &LogWriter, mut window: Vec<Queued>) {
     while !window.is_empty() {
-        let requests: Vec<SliceRequest> = window
-            .iter()
-            .flat_map(|q| &q.write.slices)
-            .map(|s| SliceRequest { shard: s.shard, unless_reserved_since: s.unless_reserved_since })
-            .collect();
-        match writer.write(&requests, |builder| window.iter().for_each(|q| fill(builder, q))).await {
+        let requests: Vec<SliceRequest> = window.iter().flat_map(requests).collect();
+        let parts = window.iter().find_map(|q| q.sides.epoch());
+        match writer.write(&requests, parts, |builder| window.iter().for_each(|q| fill(builder, q))).await {
             Ok((slot, applied)) => return answer(window, slot, applied),
+            Err(MetaError::Deposed(now)) if parts.is_some() => {
+                let other = |q: &Queued| q.sides.epoch().is_some_and(|epoch| epoch != now);
+                let (stale, rest): (Vec<_>, Vec<_>) = window.into_iter().partition(other);
+                if stale.is_empty() {
+                    return fail(rest, &MetaError::Deposed(now));
+                }
+                fail(stale, &MetaError::Deposed(now));
+                window = rest;
+            }
             Err(MetaError::Refused(Refused::Contended(shard))) => {
                 let (contended, rest): (Vec<_>, Vec<_>) =
                     window.into_iter().partition(|q| depends_on(q, shard));
@@ -235,7 +249,13 @@ async fn flush(writer: &LogWriter, mut window: Vec<Queued>) {
 }
 
 fn depends_on(queued: &Queued, shard: ShardId) -> bool {
-    queued.write.slices.iter().any(|s| s.shard == shard && s.unless_reserved_since.is_some())
+    queued.write.read.iter().any(|(read, _)| *read == shard)
+}
+
+fn requests(queued: &Queued) -> impl Iterator<Item = SliceRequest> {
+    let read = queued.write.read.iter().map(|(shard, slot)| (*shard, Some(*slot)));
+    let written = queued.write.slices.iter().map(|slice| (slice.shard, None));
+    read.chain(written).map(|(shard, since)| SliceRequest { shard, unless_reserved_since: since })
 }
 
 fn fill(builder: &mut ObjectBuilder, queued: &Queued) {
