@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lodestone_manifest::State;
 use lodestone_meta::bucket;
 use lodestone_meta::recover::recover;
 use lodestone_meta::{Consistency, Meta};
@@ -95,13 +94,15 @@ async fn clean(world: &Arc<World>, node: &Node) -> Result<(), String> {
         return Err("the bucket says something else than its leader".into());
     }
     let roots = list_all(world.bucket.as_ref(), keys::CHECKPOINTS).await.map_err(|e| e.to_string())?;
-    let mut needed: BTreeSet<String> = needs(&live);
+    // Marks stay, but what happens if they do not has to show by itself.
+    let marks: BTreeSet<String> = live.kept.iter().map(|slot| keys::wal(*slot)).collect();
+    let mut needed: BTreeSet<String> = named_objects(&live);
     let mut oldest = 0;
     for root in roots.iter().take(2) {
         let slot = keys::parse_checkpoint(&root.key).ok_or("a root of no slot")?;
         let (parsed, state) =
             bucket::read_checkpoint(world.bucket.as_ref(), slot).await.map_err(|e| e.to_string())?;
-        needed.extend(needs(&state));
+        needed.extend(named_objects(&state));
         needed.extend(parsed.pages.iter().flatten().map(|page| page.object.clone()));
         needed.insert(root.key.clone());
         oldest = slot.0;
@@ -110,7 +111,7 @@ async fn clean(world: &Arc<World>, node: &Node) -> Result<(), String> {
     let there: BTreeSet<&str> = listed.iter().map(|o| o.key.as_str()).collect();
     for key in &there {
         let ahead = keys::parse_wal(key).is_some_and(|slot| slot.0 > oldest);
-        if !ahead && !key.starts_with(keys::CLAIMS) && !needed.contains(*key) {
+        if !ahead && !key.starts_with(keys::CLAIMS) && !marks.contains(*key) && !needed.contains(*key) {
             return Err(format!("`{key}` is left over"));
         }
     }
@@ -118,9 +119,4 @@ async fn clean(world: &Arc<World>, node: &Node) -> Result<(), String> {
         Some(missing) => Err(format!("`{missing}` is needed and missing")),
         None => Ok(()),
     }
-}
-
-fn needs(state: &State) -> BTreeSet<String> {
-    let marks = state.kept.iter().map(|slot| keys::wal(*slot));
-    named_objects(state).into_iter().chain(marks).collect()
 }

@@ -204,13 +204,19 @@ impl Profile {
                 self.weights = Acts { pause: 1, kill: 5, take_over: 3, stop: 0 };
             }
             "void_proof" => {
+                // A slot is closed while its bytes are on their way; who closed it does not hear so and stands still,
+                // until another has collected the slot and the bytes have arrived after all.
                 self.traps = vec![
-                    trap(Class::Batch, Before, Late(6_000..12_000), 0.05),
-                    trap(Class::Void, After, LoseReply, 0.9),
-                    trap(Class::Void, After, Pause(11_000..18_000), 0.9),
+                    trap(Class::Batch, Before, Late(7_000..10_500), 0.03),
+                    trap(Class::Void, Before, LoseReply, 1.0),
+                    trap(Class::Void, After, Pause(8_000..11_500), 1.0),
                 ];
-                self.acts = 500..1_500;
-                self.weights = Acts { pause: 1, kill: 0, take_over: 1, stop: 0 };
+                self.timeout = ms(2_500);
+                self.leader.patience = ms(400);
+                self.leader.gc_grace = ms(2_000);
+                self.acts = 8_000..14_000;
+                self.mix.read = 4;
+                self.weights = Acts { pause: 0, kill: 0, take_over: 1, stop: 0 };
             }
             "recover_from_bucket" | "relist_at_end" => {
                 self.traps = vec![
@@ -247,7 +253,11 @@ impl Profile {
                 self.weights = Acts { pause: 1, kill: 1, take_over: 1, stop: 0 };
             }
             "keep_marks" => {
-                self.traps = vec![trap(Class::Batch, Before, Pause(9_000..16_000), 0.03)];
+                // The slot that a leader reserved last before it stood still is where the next one leaves its mark.
+                self.traps = vec![trap(Class::Batch, Before, Pause(8_000..12_000), 0.02)];
+                self.leader.patience = ms(20_000);
+                self.leader.gc_grace = ms(2_000);
+                self.mix.read = 5;
                 self.acts = 500..1_500;
                 self.weights = Acts { pause: 0, kill: 0, take_over: 2, stop: 0 };
             }
