@@ -49,8 +49,10 @@ pub struct Root {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Page {
     version: u16,
-    collections: Vec<(Arc<Collection>, Vec<(ShardId, Arc<Shard>)>)>,
+    collections: Vec<(Arc<Collection>, Shards)>,
 }
+
+type Shards = Vec<(ShardId, Arc<Shard>)>;
 
 /// Why bytes are no checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
