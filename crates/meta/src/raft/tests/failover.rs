@@ -61,8 +61,11 @@ async fn a_leader_that_was_cut_off_follows_again() {
 
     let others: Vec<_> = (0..3).filter(|n| *n != old).map(|n| voters[n].clone()).collect();
     let new = elected(&others).await;
-    // Of several pages, and followed by more entries than a log keeps.
-    let state = sample(3000);
+    // A state of several pages, then one that is followed by more entries than a log keeps.
+    let large = sample(3000);
+    others[new].install(large.clone()).await.unwrap();
+    reaches(&others[1 - new], |state| *state == large).await;
+    let state = sample(5);
     others[new].install(state.clone()).await.unwrap();
     for n in 1..=2000 {
         others[new].apply(Slot(state.slot.0 + n), vec![Record::Void]).await.unwrap();
