@@ -26,14 +26,17 @@ enum Effect {
     AppendIfThere(Vec<u64>, Token),
 }
 
+type Slices = HashMap<(String, u64), (Bytes, Arc<Vec<Effect>>)>;
+type Shards = HashMap<usize, (Arc<Shard>, Arc<Rows>)>;
+
 /// Decodes objects straight from the bucket, and remembers what it has decoded.
 #[derive(Default)]
 pub struct Contents {
     bucket: Option<Arc<dyn Store>>,
-    slices: Mutex<HashMap<(String, u64), (Bytes, Arc<Vec<Effect>>)>>,
+    slices: Mutex<Slices>,
     parts: Mutex<HashMap<String, Arc<Rows>>>,
     // By the address of the shard, which the entry keeps alive.
-    shards: Mutex<HashMap<usize, (Arc<Shard>, Arc<Rows>)>>,
+    shards: Mutex<Shards>,
 }
 
 impl Contents {

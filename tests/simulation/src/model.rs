@@ -154,9 +154,10 @@ impl Model {
     fn look_for_acked(&mut self, collection: usize) -> Result<(), String> {
         let truth = &mut self.truths[collection];
         let upto = truth.upto;
-        let (due, later) = truth.acked.iter().partition(|(_, slot)| *slot <= upto);
+        let (due, later): (Vec<(Token, Slot)>, Vec<_>) =
+            truth.acked.iter().partition(|(_, slot)| *slot <= upto);
         truth.acked = later;
-        for (token, slot) in Vec::<(Token, Slot)>::from(due) {
+        for (token, slot) in due {
             let seen = self.writes[token as usize].seen;
             if seen != Some(slot) {
                 return Err(format!(

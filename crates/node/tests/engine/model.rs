@@ -22,6 +22,7 @@ pub struct Held {
     pub points: BTreeMap<PointId, Point>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "steps are few, and read better unboxed")]
 #[derive(Debug, Clone)]
 pub enum Step {
     Create { name: String, config: CollectionConfig },

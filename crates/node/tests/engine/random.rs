@@ -174,7 +174,8 @@ fn point(rng: &mut StdRng, vectors: &BTreeMap<String, VectorParams>) -> Point {
 
 fn named(rng: &mut StdRng, vectors: &BTreeMap<String, VectorParams>) -> NamedVectors {
     let some = vectors.iter().filter_map(|(name, params)| {
-        rng.random_ratio(4, 5).then(|| (name.clone(), vector(rng, params.size as usize)))
+        let given = rng.random_ratio(4, 5);
+        if given { Some((name.clone(), vector(rng, params.size as usize))) } else { None }
     });
     NamedVectors(some.collect())
 }
