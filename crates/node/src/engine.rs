@@ -18,11 +18,12 @@ use lodestone_types::{
     FieldIndex, Filter, JsonPath, PointId, QueryRequest, ReadOptions, Record, Result, RetrieveRequest,
     ScoredPoint, ScrollPage, ScrollRequest, UpdateOp, UpdateResult, UpdateStatus, WriteOptions,
 };
+use tokio::time::Instant;
 
 pub(crate) struct NodeEngine {
     pub meta: Arc<dyn Meta>,
     pub ingest: Arc<Ingest>,
-    pub updater: Arc<Updater>,
+    pub updater: Updater,
     pub query: Arc<Query>,
     pub compactor: Arc<Compactor>,
     pub metrics: Arc<Metrics>,
@@ -59,22 +60,18 @@ impl NodeEngine {
     /// Puts one change of the catalog into the log.
     async fn change(&self, op: SystemOp, timeout: Option<Duration>) -> Result<Result<Slot, CatalogError>> {
         let write = self.ingest.write(Write { system: vec![op], ..Write::default() });
-        let written = in_time(timeout, write).await??;
+        let written = match timeout {
+            None => write.await?,
+            Some(limit) => tokio::time::timeout(limit, write).await.map_err(|_| {
+                Error::outcome_unknown(
+                    "the change was not decided in time; look whether it took effect, or send it again",
+                )
+            })??,
+        };
         let outcome = written.system.into_iter().next();
         let outcome = outcome.ok_or_else(|| Error::internal("a change of the catalog was not answered"))?;
         Ok(outcome.map(|_| written.slot))
     }
-}
-
-/// Waits for a write. When the time is up it goes on all the same.
-async fn in_time<T>(limit: Option<Duration>, write: impl Future<Output = T>) -> Result<T> {
-    let Some(limit) = limit else { return Ok(write.await) };
-    tokio::time::timeout(limit, write).await.map_err(|_| {
-        Error::outcome_unknown(format!(
-            "the write was not decided within {} s; it may still be applied: read, or send the same write again",
-            limit.as_secs_f32()
-        ))
-    })
 }
 
 fn refused(error: CatalogError, name: &str) -> Error {
@@ -205,21 +202,13 @@ impl Engine for NodeEngine {
         operations: Vec<UpdateOp>,
         options: WriteOptions,
     ) -> Result<Vec<UpdateResult>> {
-        let (updater, name) = (self.updater.clone(), name.to_owned());
-        let unbounded = WriteOptions { timeout: None, ..options };
-        // A task of its own: a client that goes away, or the time-out, must not break off a write that holds back
-        // others until it is decided.
-        let work = tokio::spawn(async move {
-            let mut results = Vec::with_capacity(operations.len());
-            for operation in operations {
-                results.push(updater.apply(&name, operation, unbounded).await?);
-            }
-            Ok(results)
-        });
-        match in_time(options.timeout, work).await? {
-            Ok(results) => results,
-            Err(broken) => Err(Error::outcome_unknown(format!("the write was broken off: {broken}"))),
+        let deadline = options.timeout.map(|limit| Instant::now() + limit);
+        let mut results = Vec::with_capacity(operations.len());
+        for operation in operations {
+            let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            results.push(self.updater.apply(name, operation, WriteOptions { timeout, ..options }).await?);
         }
+        Ok(results)
     }
 
     async fn query(

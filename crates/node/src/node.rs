@@ -124,7 +124,7 @@ impl Node {
         let ingest_options = IngestOptions { window: options.wal_window(), ..IngestOptions::default() };
         let ingest = Ingest::start(writer, ingest_options);
         let reader = Arc::new(crate::engine::QueryReader(query.clone()));
-        let updater = Arc::new(Updater::new(ingest.clone(), reader, options.wal.tail_limit));
+        let updater = Updater::new(ingest.clone(), reader, options.wal.tail_limit);
         let compact = lodestone_compact::CompactOptions {
             fold_rows: options.compact.fold_rows,
             fold_bytes: options.compact.fold_bytes,

@@ -25,6 +25,8 @@ pub enum Weather {
     Fair,
     /// Every answer takes its time.
     Slow,
+    /// Every answer takes much time, and some take much more than others.
+    Sluggish,
     /// One request in twenty goes wrong.
     Faulty,
     /// A crash loses what was not synced.
@@ -68,6 +70,8 @@ impl World {
         let ms = Duration::from_millis;
         let quick = Quantiles { p50: ms(1), p99: ms(3), p999: ms(8) };
         let latency = Latency { get: quick, put: quick, connect: ms(1), ..Latency::s3() };
+        let put = Quantiles { p50: ms(15), p99: ms(80), p999: ms(150) };
+        let sluggish = Latency { put, ..latency.clone() };
         let network = runtime(1);
         let memory = || Arc::new(MemoryStore::new());
         let mut forgetful = None;
@@ -75,6 +79,7 @@ impl World {
         let store: Arc<dyn Store> = match weather {
             Weather::Fair => memory(),
             Weather::Slow => Arc::new(Simulated::new(memory(), latency, Faults::none(), seed)),
+            Weather::Sluggish => Arc::new(Simulated::new(memory(), sluggish, Faults::none(), seed)),
             Weather::Faulty => {
                 let store = Arc::new(Simulated::new(memory(), latency, Faults::none(), seed));
                 faulty = Some(store.clone());
