@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 
-use lodestone_types::{Condition, FieldCondition, Filter, JsonPath, PointId, Predicate, Result};
+use lodestone_types::{Condition, FieldCondition, Filter, JsonPath, PathSegment, PointId, Predicate, Result};
 use roaring::RoaringBitmap;
 
 use crate::filter::{Evaluator, RowView, deciding};
@@ -197,6 +197,15 @@ impl Clauses {
     }
 }
 
+/// Whether a predicate holds if one of several values fits, which the index, that knows them together, cannot tell.
+fn asks_each_value(predicate: &Predicate) -> bool {
+    matches!(predicate, Predicate::IsEmpty(true) | Predicate::IsNull(false))
+}
+
+fn reaches_several(path: &JsonPath) -> bool {
+    path.0.contains(&PathSegment::Wildcard)
+}
+
 impl Step {
     fn new(condition: &Condition, schema: &IndexSchema) -> Self {
         let index = |path: &JsonPath, predicates: Vec<Predicate>| match schema.field(path) {
@@ -206,6 +215,9 @@ impl Step {
         match condition {
             Condition::Field(field) => {
                 let predicates = match deciding(&field.predicates) {
+                    Some(predicate) if asks_each_value(predicate) && reaches_several(&field.key) => {
+                        return Step::Payload { necessary: Vec::new() };
+                    }
                     Some(predicate) => vec![predicate.clone()],
                     None => field.predicates.clone(),
                 };

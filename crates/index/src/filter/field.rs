@@ -23,8 +23,14 @@ pub(super) struct FieldTest {
 #[derive(Debug, Clone)]
 enum Test {
     Count(ValuesCount),
+    /// Everything reached is empty, or (`false`) not everything is.
     Empty(bool),
-    Null(bool),
+    /// Something reached is null.
+    Null,
+    /// Something reached is empty, or nothing is reached.
+    SomeEmpty,
+    /// Something reached is not null, or nothing is reached.
+    SomeNotNull,
     AnyOf(Vec<ValueTest>),
 }
 
@@ -58,7 +64,7 @@ impl FieldTest {
     }
 
     pub(super) fn is_null(path: &JsonPath) -> Self {
-        Self { path: path.clone(), test: Test::Null(true) }
+        Self { path: path.clone(), test: Test::Null }
     }
 
     pub(super) fn matches(&self, payload: &Map<String, Value>) -> bool {
@@ -66,7 +72,9 @@ impl FieldTest {
         match &self.test {
             Test::Count(range) => counts(&reached).into_iter().any(|n| range.contains(n)),
             Test::Empty(wanted) => is_empty(&reached) == *wanted,
-            Test::Null(wanted) => is_null(&reached) == *wanted,
+            Test::Null => is_null(&reached),
+            Test::SomeEmpty => reached.is_empty() || reached.iter().any(|v| is_empty(&[v])),
+            Test::SomeNotNull => reached.is_empty() || !reached.iter().all(|v| is_null(&[v])),
             Test::AnyOf(tests) => tests.iter().any(|t| t.matches(&reached)),
         }
     }
@@ -85,8 +93,12 @@ pub(crate) fn deciding(predicates: &[Predicate]) -> Option<&Predicate> {
 fn counting_test(predicates: &[Predicate]) -> Option<Test> {
     match deciding(predicates)? {
         Predicate::ValuesCount(range) => Some(Test::Count(*range)),
-        Predicate::IsEmpty(wanted) => Some(Test::Empty(*wanted)),
-        Predicate::IsNull(wanted) => Some(Test::Null(*wanted)),
+        // As predicates of a field these ask each value, and one is enough; the conditions of the same names ask
+        // all values at once. The difference shows only on paths that reach several.
+        Predicate::IsEmpty(true) => Some(Test::SomeEmpty),
+        Predicate::IsEmpty(false) => Some(Test::Empty(false)),
+        Predicate::IsNull(true) => Some(Test::Null),
+        Predicate::IsNull(false) => Some(Test::SomeNotNull),
         _ => None,
     }
 }

@@ -87,8 +87,14 @@ fn condition(
                     }
                     counts.into_iter().any(|n| in_range(range, n))
                 }
-                Some((_, Predicate::IsEmpty(wanted))) => empty(&reached) == *wanted,
-                Some((_, Predicate::IsNull(wanted))) => null(&reached) == *wanted,
+                Some((_, Predicate::IsEmpty(true))) => {
+                    reached.is_empty() || reached.iter().any(|v| empty(std::slice::from_ref(v)))
+                }
+                Some((_, Predicate::IsEmpty(false))) => !empty(&reached),
+                Some((_, Predicate::IsNull(true))) => null(&reached),
+                Some((_, Predicate::IsNull(false))) => {
+                    reached.is_empty() || reached.iter().any(|v| !null(std::slice::from_ref(v)))
+                }
                 _ => field.predicates.iter().any(|p| predicate(p, &flat(&reached), &index)),
             }
         }
