@@ -7,7 +7,7 @@ use lodestone_api::Engine;
 use lodestone_compact::Compactor;
 use lodestone_ingest::{Ingest, IngestOptions, LogWriter, Updater};
 use lodestone_manifest::{InstanceId, NodeId, State};
-use lodestone_meta::{BootClock, Leader, LeaderOptions, LocalReplica, Meta, Rules, bucket};
+use lodestone_meta::{BootClock, Leader, LeaderOptions, Meta, RaftReplica, Rules, bucket};
 use lodestone_query::Query;
 use lodestone_shard::{KeepOptions, Views};
 use lodestone_store::{
@@ -25,6 +25,8 @@ use crate::{NodeOptions, StoreLocation, instance};
 
 /// Bytes of slot objects kept in memory, so that the tail need not be read back.
 const SLOT_CACHE_BYTES: usize = 64 << 20;
+/// The id of the one voter.
+const VOTER: u64 = 1;
 /// How long what is under way may take to be decided at a stop.
 const STOP_LIMIT: Duration = Duration::from_secs(15);
 
@@ -101,7 +103,7 @@ impl Node {
         let leader = Leader::start(
             store.clone(),
             Arc::new(BootClock),
-            Arc::new(LocalReplica::default()),
+            Arc::new(RaftReplica::single(VOTER).await?),
             instance,
             &options.address,
             leader_options,

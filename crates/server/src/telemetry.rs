@@ -42,10 +42,12 @@ pub fn fatal(error: &Error) {
     }
 }
 
-/// A bare level is meant for our own code: at `debug` and `trace` other crates say too much to be of use.
+/// A bare level is meant for our own code: at `debug` and `trace` other crates say too much to be of use, and Raft
+/// does at `info`.
 fn directives(level: &str) -> String {
     match level.trim().to_ascii_lowercase().as_str() {
-        chatty @ ("debug" | "trace") => format!("info,lodestone={chatty}"),
+        "info" => "info,openraft=warn".to_owned(),
+        chatty @ ("debug" | "trace") => format!("info,openraft=warn,lodestone={chatty}"),
         other => other.to_owned(),
     }
 }
@@ -56,7 +58,7 @@ mod tests {
 
     #[test]
     fn a_chatty_level_is_for_our_own_crates() {
-        assert_eq!(directives("DEBUG"), "info,lodestone=debug");
+        assert_eq!(directives("DEBUG"), "info,openraft=warn,lodestone=debug");
         assert_eq!(directives("warn"), "warn");
         assert_eq!(directives("info,lodestone_meta=trace"), "info,lodestone_meta=trace");
     }
