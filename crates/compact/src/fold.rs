@@ -1,40 +1,32 @@
-//! Folding: what the tail holds becomes a segment, and the rows it replaces are marked deleted in theirs.
+//! Folding: what the tail holds becomes segments, and the rows it replaces are marked deleted in theirs.
 
-use lodestone_manifest::{Rewrite, SegmentId, Shard, ShardId, Slot};
+use lodestone_manifest::{Rewrite, SegmentEntry, SegmentId, Shard, ShardId, Slot};
 use lodestone_meta::Job;
 use lodestone_segment::{ObjectWriter, Row, SegmentWriter};
 use lodestone_shard::{Cancel, FoldedRow, ShardView};
 use lodestone_types::Result;
 use lodestone_wal::keys;
 
-use crate::Output;
+use crate::Objects;
 
-/// Folds the tail of `view`, which shows `manifest` as it was at slot `to` and is loaded for it. Takes a processor for
-/// a while.
+/// Folds the tail of `view`, which shows `manifest` as it was at slot `to` and is loaded for it, into segments of about
+/// `segment_bytes` at most. Takes a processor for a while.
 pub fn fold(
     view: &ShardView,
     manifest: &Shard,
     to: Slot,
     shard: ShardId,
     job: &Job,
+    segment_bytes: usize,
     cancel: &Cancel,
-) -> Result<Output> {
-    let folded = view.fold(cancel)?;
-    let mut objects = Vec::new();
-    let mut put = Vec::new();
+    objects: &Objects,
+) -> Result<Rewrite> {
+    let mut put = write_rows(view, job, segment_bytes, cancel, objects)?;
     let mut remove = Vec::new();
-    if !folded.rows.is_empty() {
-        let key = keys::part(job.epoch, job.id, "seg", 0);
-        let mut writer = SegmentWriter::new(view.schema().segment())?;
-        folded.rows.iter().try_for_each(|row| push(&mut writer, row))?;
-        let (bytes, meta) = writer.finish(&key, SegmentId::new(job.epoch, job.id, 0))?;
-        objects.push((key, bytes));
-        put.push(meta.to_entry(0)?);
-    }
     let key = keys::part(job.epoch, job.id, "del", 0);
     let mut bitmaps = ObjectWriter::new(&key);
     let mut marked = false;
-    for (id, deleted) in folded.deletes {
+    for (id, deleted) in view.folded_deletes()? {
         let Some((reader, entry)) = view.segments().zip(&manifest.segments).find(|(_, entry)| entry.id == id)
         else {
             continue;
@@ -47,20 +39,49 @@ pub fn fold(
         put.push(reader.meta().with_part(bitmaps.add_deletes(&deleted)?).to_entry(entry.revision + 1)?);
     }
     if marked {
-        objects.push((key, bitmaps.finish()));
+        objects.put(key, bitmaps.finish())?;
     }
-    let rewrite = Rewrite {
+    Ok(Rewrite {
         epoch: job.epoch,
         shard,
         read: manifest.segments.iter().map(|entry| (entry.id, entry.revision)).collect(),
         remove,
         put,
         fold: Some((manifest.folded, to)),
-    };
-    Ok(Output { objects, rewrite })
+    })
 }
 
-fn push(writer: &mut SegmentWriter, row: &FoldedRow) -> Result<()> {
+/// Writes the rows of the tail as segments.
+fn write_rows(
+    view: &ShardView,
+    job: &Job,
+    segment_bytes: usize,
+    cancel: &Cancel,
+    objects: &Objects,
+) -> Result<Vec<SegmentEntry>> {
+    let mut entries = Vec::new();
+    let mut rows = view.folded_rows(cancel)?.peekable();
+    while rows.peek().is_some() {
+        let number = entries.len() as u8;
+        let mut writer = SegmentWriter::new(view.schema().segment())?;
+        let mut bytes = 0;
+        // The numbers of a job's segments end: the last one takes all that is left.
+        while (bytes < segment_bytes || number == u8::MAX)
+            && let Some(row) = rows.next()
+        {
+            bytes += push(&mut writer, &row?)?;
+        }
+        let key = keys::part(job.epoch, job.id, "seg", u32::from(number));
+        let (object, meta) = writer.finish(&key, SegmentId::new(job.epoch, job.id, number))?;
+        objects.put(key, object)?;
+        entries.push(meta.to_entry(0)?);
+    }
+    Ok(entries)
+}
+
+/// Adds a row and says how large it is.
+fn push(writer: &mut SegmentWriter, row: &FoldedRow) -> Result<usize> {
     let vectors: Vec<(&str, &[u8])> = row.vectors.iter().map(|(name, bytes)| (&**name, &bytes[..])).collect();
-    writer.push(Row { id: row.id, lsn: row.lsn, vectors: &vectors, payload_json: &row.payload })
+    writer.push(Row { id: row.id, lsn: row.lsn, vectors: &vectors, payload_json: &row.payload })?;
+    Ok(row.payload.len() + vectors.iter().map(|(_, bytes)| bytes.len()).sum::<usize>())
 }

@@ -1,7 +1,7 @@
 //! Turns what was written into what is read: folds the tail into segments, merges segments, builds payload indexes.
 //!
 //! - [`plan`]: what is due for a shard, decided from its manifest alone
-//! - [`fold`], [`merge`], [`reindex`]: the jobs, from loaded views to the objects and the rewrite of an [`Output`]
+//! - [`fold`], [`merge`], [`reindex`]: the jobs, from loaded views to objects ([`Objects`]) and the rewrite that names them
 //! - [`Compactor`]: watches the state and runs what is due
 //!
 //! A job never changes an object. It writes new parts under its own name and proposes a rewrite, which the state
@@ -14,6 +14,6 @@ pub mod plan;
 pub mod reindex;
 mod worker;
 
-pub use output::Output;
+pub use output::Objects;
 pub use plan::{CompactOptions, Task};
 pub use worker::{Compactor, Counters};

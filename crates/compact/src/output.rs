@@ -1,19 +1,51 @@
 use bytes::Bytes;
-use lodestone_manifest::{CatalogError, Rewrite};
+use lodestone_manifest::{CatalogError, Rewrite, SystemOp};
 use lodestone_meta::{SystemLog, bucket};
 use lodestone_store::Store;
 use lodestone_types::{Error, Result};
+use tokio::sync::mpsc;
 
-/// What a job made: objects to be written first, and the rewrite that names them.
+/// Takes the objects that a job makes. One waits while another is written, so a job of any size needs memory for few.
 #[derive(Debug)]
-pub struct Output {
-    /// Keys and contents.
-    pub objects: Vec<(String, Bytes)>,
-    /// The change of the manifest.
-    pub rewrite: Rewrite,
+pub struct Objects(mpsc::Sender<(String, Bytes)>);
+
+impl Objects {
+    /// Hands over one object. Blocks while others are written.
+    pub fn put(&self, key: String, bytes: Bytes) -> Result<()> {
+        self.0.blocking_send((key, bytes)).map_err(|_| Error::unavailable("an object could not be written"))
+    }
 }
 
-/// What became of an [`Output`].
+/// Runs `work` away from the threads that wait for I/O, and writes what it hands over. When this returns, every object
+/// that the rewrite names is in the store.
+pub(crate) async fn write(
+    store: &dyn Store,
+    work: impl FnOnce(&Objects) -> Result<Rewrite> + Send + 'static,
+) -> Result<Rewrite> {
+    let (objects, mut made) = mpsc::channel::<(String, Bytes)>(1);
+    let writing = async move {
+        while let Some((key, bytes)) = made.recv().await {
+            if let bucket::Created::Taken(_) = bucket::create(store, &key, &bytes).await? {
+                return Err(Error::internal(format!("`{key}` was written by somebody else")));
+            }
+        }
+        Ok(())
+    };
+    let (written, rewrite) = tokio::join!(writing, in_background(move || work(&Objects(objects))));
+    written?;
+    rewrite
+}
+
+/// Runs something that takes a processor for a while.
+pub(crate) async fn in_background<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| Error::internal(format!("a job was broken off: {e}")))?
+}
+
+/// What became of a rewrite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Landed {
     /// The manifest names the new parts.
@@ -22,19 +54,13 @@ pub(crate) enum Landed {
     Stale,
 }
 
-impl Output {
-    pub(crate) async fn land(self, store: &dyn Store, log: &dyn SystemLog) -> Result<Landed> {
-        for (key, bytes) in &self.objects {
-            if let bucket::Created::Taken(_) = bucket::create(store, key, bytes).await? {
-                return Err(Error::internal(format!("`{key}` was written by somebody else")));
-            }
-        }
-        let mut outcomes = log.propose(vec![lodestone_manifest::SystemOp::Rewrite(self.rewrite)]).await?;
-        match outcomes.pop() {
-            Some(Ok(_)) => Ok(Landed::Yes),
-            Some(Err(CatalogError::Stale(_) | CatalogError::NoCollection)) => Ok(Landed::Stale),
-            Some(Err(e)) => Err(Error::internal(format!("a rewrite was refused: {e}"))),
-            None => Err(Error::internal("a rewrite was not answered")),
-        }
+/// Proposes a rewrite whose objects are written.
+pub(crate) async fn land(rewrite: Rewrite, log: &dyn SystemLog) -> Result<Landed> {
+    let mut outcomes = log.propose(vec![SystemOp::Rewrite(rewrite)]).await?;
+    match outcomes.pop() {
+        Some(Ok(_)) => Ok(Landed::Yes),
+        Some(Err(CatalogError::Stale(_) | CatalogError::NoCollection)) => Ok(Landed::Stale),
+        Some(Err(e)) => Err(Error::internal(format!("a rewrite was refused: {e}"))),
+        None => Err(Error::internal("a rewrite was not answered")),
     }
 }

@@ -6,8 +6,8 @@ use lodestone_manifest::{Collection, SegmentEntry, SegmentId, Shard, Slot};
 use lodestone_segment::{PartKind, SegmentMeta};
 use lodestone_types::{FieldIndex, JsonPath, Result};
 
-/// When work is due.
-#[derive(Debug, Clone, Copy)]
+/// When work is due, and how much is done at once.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CompactOptions {
     /// Rows in the tail that make folding due.
     pub fold_rows: u64,
@@ -17,6 +17,8 @@ pub struct CompactOptions {
     pub fold_slices: usize,
     /// Bytes of the tail that are folded at once; more are folded piece by piece.
     pub fold_at_once: u64,
+    /// Bytes of rows after which a fold begins another segment: a small tail may change many large rows.
+    pub fold_segment_bytes: usize,
     /// Segments of about one size that are merged into one; at least 2.
     pub merge_fan_in: usize,
     /// Share of deleted rows that makes a segment due for rewriting.
@@ -34,6 +36,7 @@ impl Default for CompactOptions {
             fold_bytes: 16 << 20,
             fold_slices: 256,
             fold_at_once: 64 << 20,
+            fold_segment_bytes: 128 << 20,
             merge_fan_in: 8,
             deleted_share: 0.2,
             vacuum_min_rows: 1000,

@@ -8,7 +8,7 @@ use lodestone_segment::{ObjectWriter, PartKind, SegmentMeta, SegmentReader};
 use lodestone_types::{FieldIndex, JsonPath, Result};
 use lodestone_wal::keys;
 
-use crate::Output;
+use crate::Objects;
 
 /// Brings a segment's payload indexes in line with the collection's. The payloads of `reader` are loaded. Takes a
 /// processor for a while.
@@ -19,23 +19,25 @@ pub fn reindex(
     drop: &[JsonPath],
     shard: ShardId,
     job: &Job,
-) -> Result<Output> {
+    objects: &Objects,
+) -> Result<Rewrite> {
     let mut meta = without_indexes(reader.meta(), drop);
     let key = keys::part(job.epoch, job.id, "idx", 0);
     let mut object = ObjectWriter::new(&key);
     for (path, index) in build {
         meta = meta.with_part(object.add_field_index(reader, path, index)?);
     }
-    let rewrite = Rewrite {
+    if !build.is_empty() {
+        objects.put(key, object.finish())?;
+    }
+    Ok(Rewrite {
         epoch: job.epoch,
         shard,
         read: vec![(entry.id, entry.revision)],
         remove: Vec::new(),
         put: vec![meta.to_entry(entry.revision + 1)?],
         fold: None,
-    };
-    let objects = if build.is_empty() { Vec::new() } else { vec![(key, object.finish())] };
-    Ok(Output { objects, rewrite })
+    })
 }
 
 fn without_indexes(meta: &SegmentMeta, drop: &[JsonPath]) -> SegmentMeta {

@@ -6,15 +6,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use imbl::ordmap::DiffItem;
-use lodestone_manifest::{Shard, ShardId, State};
+use lodestone_manifest::{Rewrite, Shard, ShardId, State};
 use lodestone_meta::{Consistency, Job, Meta, SystemLog};
+use lodestone_segment::PartKind;
 use lodestone_shard::{Cancel, Snapshot, Views};
 use lodestone_store::Store;
 use lodestone_types::{Error, Result};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::output::{Landed, Output};
+use crate::output::{self, Landed, in_background};
 use crate::plan::{self, CompactOptions, Task};
 use crate::{fold, merge, reindex};
 
@@ -212,9 +213,8 @@ impl Compactor {
         let state = self.meta.read(Consistency::Eventual).await?;
         let Some(task) = self.due(&state, shard)? else { return Ok(()) };
         let snapshot = self.views.snapshot(&state, shard).await?;
-        let output = self.output(snapshot, &task, shard, job.clone()).await?;
-        let Some(output) = output else { return Ok(()) };
-        let landed = output.land(self.store.as_ref(), self.log.as_ref()).await?;
+        let Some(rewrite) = self.rewrite(snapshot, &task, shard, job.clone()).await? else { return Ok(()) };
+        let landed = output::land(rewrite, self.log.as_ref()).await?;
         let counter = match (landed, &task) {
             (Landed::Stale, _) => &self.counters.stale,
             (Landed::Yes, Task::Fold { .. }) => &self.counters.folds,
@@ -227,26 +227,30 @@ impl Compactor {
         Ok(())
     }
 
-    /// Loads what the task reads, and does it away from the threads that wait for I/O. `None` if the view has moved on
-    /// so that the task makes no sense any more.
-    async fn output(
+    /// Loads what the task reads, does it, and writes what it makes. `None` if the view has moved on so that the task
+    /// makes no sense any more.
+    async fn rewrite(
         &self,
         snapshot: Snapshot,
         task: &Task,
         shard: ShardId,
         job: Arc<Job>,
-    ) -> Result<Option<Output>> {
-        let cancel = self.stopping.clone();
-        let Snapshot { ref manifest, ref view, .. } = snapshot;
-        match task {
+    ) -> Result<Option<Rewrite>> {
+        let store = self.store.as_ref();
+        let Snapshot { manifest, view, .. } = &snapshot;
+        let rewrite = match task {
             Task::Fold { to } => {
-                let (to, manifest) = (*to, manifest.clone());
+                let (to, manifest, cancel) = (*to, manifest.clone(), self.stopping.clone());
+                let segment_bytes = self.options.fold_segment_bytes;
                 if to <= manifest.folded || to > manifest.lsn {
                     return Ok(None);
                 }
                 let view = in_background(move || snapshot.view_at(to)).await?;
                 view.load_for_fold().await?;
-                in_background(move || fold::fold(&view, &manifest, to, shard, &job, &cancel)).await.map(Some)
+                output::write(store, move |objects| {
+                    fold::fold(&view, &manifest, to, shard, &job, segment_bytes, &cancel, objects)
+                })
+                .await?
             }
             Task::Merge { segments } => {
                 let mut inputs = Vec::new();
@@ -259,28 +263,26 @@ impl Compactor {
                 if inputs.len() != segments.len() {
                     return Ok(None);
                 }
-                let view = view.clone();
-                in_background(move || merge::merge(&inputs, view.schema().segment(), shard, &job))
-                    .await
-                    .map(Some)
+                let schema = view.schema().clone();
+                output::write(store, move |objects| {
+                    merge::merge(&inputs, schema.segment(), shard, &job, objects)
+                })
+                .await?
             }
             Task::Reindex { segment, build, drop } => {
                 let found = view.segments().zip(&manifest.segments).find(|(_, entry)| entry.id == *segment);
                 let Some((reader, entry)) = found else { return Ok(None) };
-                reader.load(&[lodestone_segment::PartKind::Payload]).await?;
+                reader.load(&[PartKind::Payload]).await?;
                 let (reader, entry) = (reader.clone(), entry.clone());
                 let (build, drop) = (build.clone(), drop.clone());
-                let work = move || reindex::reindex(&reader, &entry, &build, &drop, shard, &job);
-                in_background(work).await.map(Some)
+                output::write(store, move |objects| {
+                    reindex::reindex(&reader, &entry, &build, &drop, shard, &job, objects)
+                })
+                .await?
             }
-        }
+        };
+        Ok(Some(rewrite))
     }
-}
-
-async fn in_background<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|e| Error::internal(format!("a job was broken off: {e}")))?
 }
 
 /// What of a shard is not as it was.

@@ -131,7 +131,7 @@ impl Node {
             fold_rows: options.compact.fold_rows,
             fold_bytes: options.compact.fold_bytes,
             merge_fan_in: options.compact.merge_fan_in as usize,
-            ..lodestone_compact::CompactOptions::default()
+            ..options.jobs
         };
         let compactor =
             Compactor::new(meta.clone(), ingest.clone(), store, views.clone(), compact, compaction_jobs());

@@ -29,8 +29,10 @@ pub struct NodeOptions {
     pub compact: CompactOptions,
     /// When objects that nothing needs are removed.
     pub gc: GcOptions,
-    /// When the state is written down. Not a setting: it is right as it is, but tests want more of it.
+    /// When the state is written down. Not a setting, as the next: right as they are, but tests want more of it.
     pub checkpoint: CheckpointOptions,
+    /// How jobs go about it; what [`NodeOptions::compact`] has counts.
+    pub jobs: lodestone_compact::CompactOptions,
     /// What is kept near.
     pub cache: CacheOptions,
 }
@@ -48,6 +50,7 @@ impl NodeOptions {
             compact: CompactOptions::default(),
             gc: GcOptions::default(),
             checkpoint: CheckpointOptions::default(),
+            jobs: lodestone_compact::CompactOptions::default(),
             cache: CacheOptions::default(),
         }
     }

@@ -46,16 +46,28 @@ impl ShardView {
     ///
     /// [`Memtable::after_fold`]: crate::Memtable::after_fold
     pub fn fold(&self, cancel: &Cancel) -> Result<Fold> {
+        let rows = self.folded_rows(cancel)?.collect::<Result<_>>()?;
+        Ok(Fold { lsn: self.lsn(), rows, deletes: self.folded_deletes()? })
+    }
+
+    /// The rows of a fold by id, each made when it is asked for: a small tail may change many large rows.
+    pub fn folded_rows<'a>(
+        &'a self,
+        cancel: &'a Cancel,
+    ) -> Result<impl Iterator<Item = Result<FoldedRow>> + 'a> {
         let mut overlaid = self.overlaid()?;
         overlaid.sort_unstable_by_key(|found| found.id);
         let mut reader = RowReader::new(self);
-        let mut rows = Vec::with_capacity(overlaid.len());
-        for (at, found) in overlaid.into_iter().enumerate() {
+        Ok(overlaid.into_iter().enumerate().map(move |(at, found)| {
             if at % CHECK_EVERY == 0 {
                 cancel.check()?;
             }
-            rows.push(self.folded_row(&mut reader, found)?);
-        }
+            self.folded_row(&mut reader, found)
+        }))
+    }
+
+    /// For each segment that loses rows by a fold, all its deleted rows.
+    pub fn folded_deletes(&self) -> Result<Vec<(SegmentId, RoaringBitmap)>> {
         let mut deletes = Vec::new();
         for segment in 0..self.segment_count() {
             let segment_reader = self.reader(segment);
@@ -64,7 +76,7 @@ impl ShardView {
                 deletes.push((segment_reader.meta().id, superseded | segment_reader.deletes()?));
             }
         }
-        Ok(Fold { lsn: self.lsn(), rows, deletes })
+        Ok(deletes)
     }
 
     fn folded_row(&self, reader: &mut RowReader, found: Found) -> Result<FoldedRow> {

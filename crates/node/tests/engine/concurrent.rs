@@ -268,6 +268,11 @@ fn p3_you_read_what_you_wrote_on_a_slow_store_and_several_shards() {
     read_your_writes(Weather::Slow, 3);
 }
 
+#[test]
+fn p3_you_read_what_you_wrote_on_a_store_that_fails() {
+    read_your_writes(Weather::Faulty, 2);
+}
+
 /// Insert-only writes read whether the point exists. Were one let go of others before it is decided, two could win.
 #[test]
 fn a_client_that_goes_away_breaks_no_write_that_depends_on_a_read() {

@@ -60,6 +60,10 @@ fn options(local: &TempDir) -> NodeOptions {
     options.wal.lease = ms(20);
     options.compact.fold_rows = 6;
     options.compact.merge_fan_in = 2;
+    options.jobs.fold_slices = 5;
+    options.jobs.fold_at_once = 600;
+    options.jobs.fold_segment_bytes = 500;
+    options.jobs.vacuum_min_rows = 4;
     options.gc.grace = ms(100);
     options.checkpoint = CheckpointOptions { slots: 8, idle: ms(50) };
     options
