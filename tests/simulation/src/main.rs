@@ -54,7 +54,7 @@ fn main() -> ExitCode {
             None => return unknown_rule(name),
         },
     };
-    let one = |seed: u64| {
+    let one = |seed: u64| -> Verdict {
         let profile = aim.map_or_else(|| Profile::of(seed), |rule| Profile::against(rule, seed));
         run(seed, profile, rules, arguments.trace)
     };

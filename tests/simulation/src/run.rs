@@ -28,6 +28,8 @@ pub struct Verdict {
     pub violation: Option<String>,
     /// What happened, in numbers.
     pub counts: String,
+    /// Of everything that changed the bucket, with its time: runs of one seed have the same.
+    pub digest: u64,
 }
 
 /// Runs `seed`. With `tracing`, every step is printed.
@@ -38,15 +40,16 @@ pub fn run(seed: u64, profile: Profile, rules: Rules, tracing: bool) -> Verdict 
         .start_paused(true)
         .build()
         .unwrap_or_else(|e| panic!("no runtime: {e}"));
-    let (violation, counts) = runtime.block_on(async {
+    let (violation, counts, digest) = runtime.block_on(async {
         let world = World::new(seed, profile, rules, tracing);
         act(&world).await;
         let violation = world.violation();
         let counts = summary(&world);
+        let digest = world.digest();
         world.dissolve();
-        (violation, counts)
+        (violation, counts, digest)
     });
-    Verdict { seed, profile: name, violation, counts }
+    Verdict { seed, profile: name, violation, counts, digest }
 }
 
 async fn act(world: &Arc<World>) {

@@ -28,6 +28,12 @@ impl Watched {
         Self { inner, world, root: Mutex::default() }
     }
 
+    fn note(&self, key: &str, bytes: usize) {
+        if let Some(world) = self.world.upgrade() {
+            world.note(key, bytes);
+        }
+    }
+
     /// Memory answers at once.
     fn now<T>(request: impl Future<Output = T>) -> Option<T> {
         request.now_or_never()
@@ -57,10 +63,12 @@ pub fn named_objects(state: &State) -> BTreeSet<String> {
 #[async_trait]
 impl Store for Watched {
     async fn put_new(&self, key: &str, bytes: Bytes) -> Result<()> {
+        self.note(key, bytes.len());
         self.inner.put_new(key, bytes).await
     }
 
     async fn put(&self, key: &str, bytes: Bytes) -> Result<()> {
+        self.note(key, bytes.len());
         self.inner.put(key, bytes).await
     }
 
@@ -83,6 +91,7 @@ impl Store for Watched {
     async fn delete(&self, key: &str) -> Result<()> {
         if let Some(world) = self.world.upgrade() {
             say!(world, "deleted {key}");
+            world.note(key, usize::MAX);
             Counts::add(&world.counts.deletes);
             if let Some(root) = self.named_by_newest_root(key) {
                 world.violated(format!("`{key}` was removed; the newest root, of slot {root}, names it"));

@@ -47,6 +47,8 @@ pub struct World {
     calm: AtomicBool,
     over: AtomicBool,
     seeds: Mutex<SmallRng>,
+    // Everything that ever changed the bucket, as one number.
+    digest: Mutex<u64>,
     pub counts: Counts,
 }
 
@@ -96,6 +98,7 @@ impl World {
             calm: AtomicBool::new(false),
             over: AtomicBool::new(false),
             seeds: Mutex::new(SmallRng::seed_from_u64(seed)),
+            digest: Mutex::new(0xcbf2_9ce4_8422_2325),
             counts: Counts::default(),
             directory,
             profile,
@@ -172,6 +175,18 @@ impl World {
             }
             None => drop(history.insert(state.slot, state.clone())),
         }
+    }
+
+    /// The bucket changes: what, and when.
+    pub fn note(&self, key: &str, bytes: usize) {
+        let mut digest = self.digest.lock();
+        let now = self.start.elapsed().as_nanos() as u64;
+        let words = [now, bytes as u64].into_iter().chain(key.bytes().map(u64::from));
+        *digest = words.fold(*digest, |hash, word| (hash ^ word).wrapping_mul(0x0100_0000_01b3));
+    }
+
+    pub fn digest(&self) -> u64 {
+        *self.digest.lock()
     }
 
     /// The newest state that anybody has computed.
