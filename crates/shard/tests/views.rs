@@ -1,0 +1,213 @@
+//! Views follow the manifest, and go when nobody asks for them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use lodestone_manifest::{
+    Batch, Claim, Epoch, InstanceId, JobId, Nonce, Record, Rewrite, SegmentId, ShardId, Slot, State, SystemOp,
+};
+use lodestone_segment::{Row as SegmentRow, SegmentWriter};
+use lodestone_shard::{KeepOptions, Views};
+use lodestone_store::{MemoryStore, Metered, Metrics, PartCache, Store};
+use lodestone_types::{CollectionConfig, CollectionParams, PointId};
+use lodestone_wal::{ObjectBuilder, Op, Row, SlotCache, encode_slice, keys};
+
+const EPOCH: Epoch = Epoch(1);
+
+/// A log and its state, and the views of it.
+struct Log {
+    store: Arc<dyn Store>,
+    requests: Arc<Metrics>,
+    slots: Arc<SlotCache>,
+    state: State,
+    views: Views,
+}
+
+impl Log {
+    async fn new() -> Self {
+        let requests = Arc::new(Metrics::default());
+        let store: Arc<dyn Store> = Arc::new(Metered::new(Arc::new(MemoryStore::new()), requests.clone()));
+        let slots = Arc::new(SlotCache::new(1 << 20));
+        let views = Views::new(store.clone(), Arc::new(PartCache::open(None, 1 << 20)), slots.clone());
+        let mut log = Self { store, requests, slots, state: State::default(), views };
+        let claim = Claim { epoch: EPOCH, instance: InstanceId(1), address: String::new() };
+        log.state.apply(&Record::Claim(claim));
+        log
+    }
+
+    async fn write(&mut self, fill: impl FnOnce(&mut ObjectBuilder)) {
+        let mut builder = ObjectBuilder::default();
+        fill(&mut builder);
+        let (bytes, batch): (Bytes, Batch) = builder.finish(EPOCH, Nonce(1));
+        self.store.put_new(&keys::wal(self.state.slot.next()), bytes).await.unwrap();
+        self.state.apply(&Record::Batch(batch));
+    }
+
+    async fn create(&mut self, name: &str) -> ShardId {
+        let params = CollectionParams {
+            vectors: BTreeMap::new(),
+            shard_number: 1,
+            replication_factor: 1,
+            write_consistency_factor: 1,
+            on_disk_payload: true,
+        };
+        let config = CollectionConfig {
+            params,
+            hnsw: Default::default(),
+            optimizers: Default::default(),
+            quantization: None,
+            metadata: None,
+            strict_mode: None,
+        };
+        let op = SystemOp::CreateCollection { name: name.to_owned(), config };
+        self.write(|builder| builder.push_system(op)).await;
+        ShardId::new(self.state.collection(name).unwrap().id, 0)
+    }
+
+    async fn put(&mut self, shard: ShardId, id: u64) {
+        let row = Row { id: PointId::Num(id), vectors: Vec::new(), payload: Bytes::new() };
+        let slice = encode_slice(&[Op::Put(vec![row])]);
+        self.write(|builder| builder.push_slice(shard, 1, &slice)).await;
+    }
+
+    /// Everything up to now becomes a segment with these rows.
+    async fn fold(&mut self, shard: ShardId, ids: std::ops::Range<u64>, job: u64) {
+        let snapshot = self.views.snapshot(&self.state, shard).await.unwrap();
+        let mut writer = SegmentWriter::new(snapshot.view.schema().segment()).unwrap();
+        for id in ids {
+            let row = SegmentRow { id: PointId::Num(id), lsn: 1, vectors: &[], payload_json: b"{}" };
+            writer.push(row).unwrap();
+        }
+        let key = keys::part(EPOCH, JobId(job), "seg", 0);
+        let (bytes, meta) = writer.finish(&key, SegmentId::new(EPOCH, JobId(job), 0)).unwrap();
+        self.store.put_new(&key, bytes).await.unwrap();
+        let rewrite = Rewrite {
+            epoch: EPOCH,
+            shard,
+            read: Vec::new(),
+            remove: Vec::new(),
+            put: vec![meta.to_entry(0).unwrap()],
+            fold: Some((snapshot.manifest.folded, snapshot.manifest.lsn)),
+        };
+        self.write(|builder| builder.push_system(SystemOp::Rewrite(rewrite))).await;
+    }
+
+    async fn has(&self, shard: ShardId, ids: &[u64]) {
+        let view = self.views.snapshot(&self.state, shard).await.unwrap().view;
+        view.load_masks().await.unwrap();
+        for id in 0..50 {
+            let found = view.find(PointId::Num(id)).unwrap().is_some();
+            assert_eq!(found, ids.contains(&id), "{id}");
+        }
+    }
+
+    fn gets(&self) -> u64 {
+        self.requests.snapshot().gets
+    }
+}
+
+#[tokio::test]
+async fn a_view_reads_each_slot_once_and_keeps_what_it_has() {
+    let mut log = Log::new().await;
+    let shard = log.create("c").await;
+    for id in 0..5 {
+        log.put(shard, id).await;
+    }
+    log.has(shard, &[0, 1, 2, 3, 4]).await;
+    assert_eq!(log.gets(), 5);
+    log.put(shard, 5).await;
+    log.has(shard, &[0, 1, 2, 3, 4, 5]).await;
+    log.has(shard, &[0, 1, 2, 3, 4, 5]).await;
+    assert_eq!(log.gets(), 6);
+    log.fold(shard, 0..6, 1).await;
+    log.put(shard, 9).await;
+    log.has(shard, &[0, 1, 2, 3, 4, 5, 9]).await;
+    assert!(log.gets() > 7, "the slot, and parts of the segment");
+    let before = log.gets();
+    let other = log.create("d").await;
+    log.put(other, 1).await;
+    log.has(shard, &[0, 1, 2, 3, 4, 5, 9]).await;
+    assert_eq!(log.gets(), before, "nothing of this shard has changed");
+}
+
+#[tokio::test]
+async fn a_view_can_be_had_as_it_was() {
+    let mut log = Log::new().await;
+    let shard = log.create("c").await;
+    log.put(shard, 0).await;
+    log.fold(shard, 0..1, 1).await;
+    log.put(shard, 1).await;
+    let then = log.state.slot;
+    log.put(shard, 2).await;
+    let snapshot = log.views.snapshot(&log.state, shard).await.unwrap();
+    for (slot, points) in [(then, 2), (log.state.slot, 3), (Slot(then.0 - 1), 1)] {
+        let view = snapshot.view_at(slot).unwrap();
+        view.load_masks().await.unwrap();
+        let found = (0..3).filter(|id| view.find(PointId::Num(*id)).unwrap().is_some()).count();
+        assert_eq!(found, points, "{slot}");
+    }
+}
+
+#[tokio::test]
+async fn idle_views_go_and_come_back() {
+    let keep = KeepOptions { idle_rounds: 3, loaded_bytes: 0 };
+    let mut log = Log::new().await;
+    let (used, idle) = (log.create("used").await, log.create("idle").await);
+    for shard in [used, idle] {
+        log.put(shard, 1).await;
+        log.fold(shard, 1..2, shard.0).await;
+        log.put(shard, 2).await;
+        log.has(shard, &[1, 2]).await;
+    }
+    let (views, both) = log.views.size();
+    assert!(views == 2 && both > 0);
+    log.views.sweep(&log.state, keep);
+    assert_eq!(log.views.size(), (2, both), "what was used in the last round stays as it is");
+    log.has(used, &[1, 2]).await;
+    log.views.sweep(&log.state, keep);
+    assert_eq!(log.views.size(), (2, both / 2), "parts of the other are let go");
+    log.has(idle, &[1, 2]).await;
+    assert_eq!(log.views.size(), (2, both));
+    for _ in 0..4 {
+        log.has(used, &[1, 2]).await;
+        log.views.sweep(&log.state, keep);
+    }
+    assert_eq!(log.views.size(), (1, both / 2), "the other is forgotten");
+    log.has(idle, &[1, 2]).await;
+    assert_eq!(log.views.size(), (2, both));
+}
+
+#[tokio::test]
+async fn views_of_deleted_collections_go() {
+    let keep = KeepOptions { idle_rounds: 1000, loaded_bytes: u64::MAX };
+    let mut log = Log::new().await;
+    let shard = log.create("c").await;
+    log.put(shard, 1).await;
+    log.has(shard, &[1]).await;
+    let before = log.state.clone();
+    let collection = shard.collection();
+    log.write(|builder| builder.push_system(SystemOp::DeleteCollection { collection })).await;
+    assert!(log.views.snapshot(&log.state, shard).await.is_err());
+    // One that still reads an older state brings it back for as long as a round.
+    assert!(log.views.snapshot(&before, shard).await.is_ok());
+    assert_eq!(log.views.size().0, 1);
+    log.views.sweep(&log.state, keep);
+    assert_eq!(log.views.size().0, 0);
+}
+
+#[tokio::test]
+async fn a_small_slice_of_a_remembered_object_does_not_hold_all_of_it() {
+    let mut log = Log::new().await;
+    let shard = log.create("c").await;
+    log.put(shard, 1).await;
+    let slot = log.state.slot;
+    let mut object = log.store.get(&keys::wal(slot)).await.unwrap().to_vec();
+    // As if other collections had written much in the same window.
+    object.resize(1 << 16, 0);
+    let object = Bytes::from(object);
+    log.slots.insert(slot, object.clone());
+    log.has(shard, &[1]).await;
+    log.slots.forget_before(Slot(slot.0 + 1));
+    assert!(object.is_unique(), "the tail holds on to the object");
+}
