@@ -11,6 +11,10 @@ use crate::Objects;
 
 /// Folds the tail of `view`, which shows `manifest` as it was at slot `to` and is loaded for it, into segments of about
 /// `segment_bytes` at most. Takes a processor for a while.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is one thing a job is given; a struct would only rename them"
+)]
 pub fn fold(
     view: &ShardView,
     manifest: &Shard,
