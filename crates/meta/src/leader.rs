@@ -21,6 +21,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use crate::bucket::{self, Created};
 use crate::checkpoint::Draft;
 use crate::garbage::Sweeper;
+use crate::job::Jobs;
 use crate::proof::Proofs;
 use crate::recover::{Base, Outcomes};
 use crate::{Clock, Consistency, Job, Meta, MetaError, Replica, Result, Rules, claim};
@@ -112,7 +113,7 @@ pub struct Leader {
     decided: Notify,
     standing: watch::Sender<Standing>,
     next_job: AtomicU64,
-    live_jobs: Arc<Mutex<BTreeSet<JobId>>>,
+    jobs: Arc<Mutex<Jobs>>,
     roots: Mutex<Roots>,
     sweeper: Mutex<Sweeper>,
     // The checkpoint that is begun and not surely written.
@@ -160,7 +161,7 @@ impl Leader {
             decided: Notify::new(),
             standing: watch::Sender::new(Standing::Leading),
             next_job: AtomicU64::new(1),
-            live_jobs: Arc::default(),
+            jobs: Arc::default(),
             roots: Mutex::new(Roots { newest: recovered.base, previous: None }),
             sweeper: Mutex::default(),
             draft: tokio::sync::Mutex::new(None),
@@ -267,7 +268,7 @@ impl Leader {
 
     fn job(&self) -> Job {
         let id = JobId(self.next_job.fetch_add(1, Ordering::Relaxed));
-        Job::new(self.epoch, id, self.live_jobs.clone())
+        Job::new(self.epoch, id, self.jobs.clone())
     }
 
     /// Registers for what becomes of `slot`, or says it at once.

@@ -2,12 +2,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use lodestone_manifest::{
-    Applied, Batch, CatalogError, Epoch, JobId, Nonce, OpOutcome, Reservation, ReserveRequest, Slot, State,
-    SystemOp,
+    Applied, Batch, CatalogError, Epoch, Nonce, OpOutcome, Reservation, ReserveRequest, Slot, State, SystemOp,
 };
 use tokio::sync::watch;
 
-use crate::Result;
+use crate::{Job, Result};
 
 /// How fresh a state must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,8 +36,8 @@ pub trait Meta: Send + Sync + std::fmt::Debug {
     /// The state as it is applied here.
     fn watch(&self) -> watch::Receiver<Arc<State>>;
 
-    /// Starts a job that writes parts. They are safe from garbage collection until the job is dropped, which must
-    /// not happen before its slot is decided.
+    /// Starts a job that writes parts. They are safe from garbage collection until the job is dropped and every slot that
+    /// was reserved by then is decided.
     async fn begin_job(&self) -> Result<Job>;
 }
 
@@ -47,31 +46,4 @@ pub trait Meta: Send + Sync + std::fmt::Debug {
 pub trait SystemLog: Send + Sync {
     /// Proposes the changes as one and says what each of them did.
     async fn propose(&self, ops: Vec<SystemOp>) -> Result<Vec<Result<OpOutcome, CatalogError>>>;
-}
-
-/// A job that writes parts.
-#[derive(Debug)]
-pub struct Job {
-    /// Its epoch; what it proposes is refused under any other.
-    pub epoch: Epoch,
-    /// Its number, part of the names of what it writes.
-    pub id: JobId,
-    live: Arc<parking_lot::Mutex<std::collections::BTreeSet<JobId>>>,
-}
-
-impl Job {
-    pub(crate) fn new(
-        epoch: Epoch,
-        id: JobId,
-        live: Arc<parking_lot::Mutex<std::collections::BTreeSet<JobId>>>,
-    ) -> Self {
-        live.lock().insert(id);
-        Self { epoch, id, live }
-    }
-}
-
-impl Drop for Job {
-    fn drop(&mut self) {
-        self.live.lock().remove(&self.id);
-    }
 }

@@ -95,7 +95,8 @@ impl Client {
         let padding = if self.rng.random_bool(self.world.profile.large) { 400 } else { 0 };
         let op = operation(kind, &ids, token, padding);
         let impatient = !self.world.is_calm() && self.rng.random_bool(self.world.profile.impatient);
-        let timeout = impatient.then(|| Duration::from_millis(self.rng.random_range(10..400)));
+        let patience = if impatient { self.rng.random_range(10..400) } else { 5_000 };
+        let timeout = (impatient || self.world.is_calm()).then(|| Duration::from_millis(patience));
         let options = WriteOptions { wait: true, timeout, ..WriteOptions::default() };
         say!(
             self.world,

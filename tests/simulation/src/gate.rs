@@ -87,6 +87,15 @@ pub enum Action {
     LoseReply,
     /// A create-only PUT takes effect, and its answer says that the object exists.
     OwnExists,
+    /// A PUT is refused for good: no space.
+    Refuse,
+}
+
+impl Action {
+    /// Whether it changes what becomes of the request, and not only when.
+    fn is_twist(&self) -> bool {
+        !matches!(self, Action::Hold(_) | Action::Pause(_) | Action::Kill)
+    }
 }
 
 /// A misfortune that waits for a class of requests.
@@ -126,15 +135,16 @@ impl Trap {
         ];
         let class = CLASSES[rng.random_range(0..CLASSES.len())];
         let long = rng.random_range(500..15_000);
-        let mut action = match rng.random_range(0..6) {
+        let mut action = match rng.random_range(0..7) {
             0 => Action::Hold(long / 4..long),
             1 => Action::Pause(long / 4..long),
             2 => Action::Kill,
             3 => Action::Late(long / 4..long),
             4 => Action::LoseReply,
-            _ => Action::OwnExists,
+            5 => Action::OwnExists,
+            _ => Action::Refuse,
         };
-        if !class.is_put() && matches!(action, Action::Late(_) | Action::OwnExists) {
+        if !class.is_put() && action.is_twist() && action != Action::LoseReply {
             action = Action::Hold(long / 4..long);
         }
         let phase = if rng.random() { Phase::Before } else { Phase::After };
@@ -216,6 +226,7 @@ enum Twist {
     Late(Duration),
     LoseReply,
     OwnExists,
+    Refuse,
 }
 
 impl Gate {
@@ -285,24 +296,19 @@ impl Gate {
             return twist;
         }
         for trap in &self.world.profile.traps {
-            let now = trap.phase == phase
-                || matches!(trap.action, Action::Late(_) | Action::LoseReply | Action::OwnExists);
+            let now = if trap.action.is_twist() { phase == Phase::Before } else { trap.phase == phase };
             if trap.class != class || !now || !self.rng.lock().random_bool(trap.chance) {
                 continue;
             }
-            if phase == Phase::Before
-                || !matches!(trap.action, Action::Late(_) | Action::LoseReply | Action::OwnExists)
-            {
-                say!(self.world, "{} trap {:?} {:?} on {class:?} {key}", self.name, phase, trap.action);
-            }
+            say!(self.world, "{} trap {phase:?} {:?} on {class:?} {key}", self.name, trap.action);
             match &trap.action {
                 Action::Hold(range) => sleep(self.draw(range)).await,
                 Action::Pause(range) => self.pause(self.draw(range)),
                 Action::Kill => self.kill(),
-                Action::Late(range) if phase == Phase::Before => twist = Twist::Late(self.draw(range)),
-                Action::LoseReply if phase == Phase::Before => twist = Twist::LoseReply,
-                Action::OwnExists if phase == Phase::Before => twist = Twist::OwnExists,
-                Action::Late(_) | Action::LoseReply | Action::OwnExists => {}
+                Action::Late(range) => twist = Twist::Late(self.draw(range)),
+                Action::LoseReply => twist = Twist::LoseReply,
+                Action::OwnExists => twist = Twist::OwnExists,
+                Action::Refuse => twist = Twist::Refuse,
             }
         }
         twist
@@ -341,6 +347,7 @@ impl Gate {
                 let _ = request.await;
                 Err(lost("trapped: the answer was lost"))
             }
+            (Twist::Refuse, _) => Err(StoreError::new(op, StoreErrorKind::Full, key, "trapped: no space")),
             (Twist::OwnExists, Some((true, _))) => match request.await {
                 Ok(_) => Err(StoreError::new(op, StoreErrorKind::AlreadyExists, key, "trapped: its own")),
                 other => other,

@@ -180,7 +180,7 @@ impl Profile {
 
     /// Turns a base profile against one rule.
     fn aim(&mut self, rule: &str) {
-        use Action::{Hold, Kill, Late, LoseReply, Pause};
+        use Action::{Hold, Kill, Late, LoseReply, Pause, Refuse};
         use Phase::{After, Before};
         match rule {
             "contended" => {
@@ -243,8 +243,13 @@ impl Profile {
                 self.think = 0..40;
             }
             "parts_first" => {
-                self.traps = vec![trap(Class::Root, After, Kill, 0.2)];
-                self.weights = Acts { pause: 0, kill: 3, take_over: 2, stop: 1 };
+                self.traps = vec![
+                    trap(Class::Root, After, Kill, 0.1),
+                    // A root may land long after its writer was refused to try again.
+                    trap(Class::Root, Before, Late(500..6_000), 0.3),
+                    trap(Class::Root, Before, Refuse, 0.3),
+                ];
+                self.weights = Acts { pause: 0, kill: 2, take_over: 1, stop: 1 };
             }
             "two_roots" => {
                 self.leader.checkpoint_slots = 60;

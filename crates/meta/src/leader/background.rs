@@ -213,7 +213,11 @@ impl Leader {
             listed.extend(list_all(self.store.as_ref(), prefix).await?.into_iter().map(|o| o.key));
         }
         // After the list and in this order: a job that ended before it was looked for is in the state.
-        let live = self.live_jobs.lock().clone();
+        let live = {
+            let inner = self.inner.lock();
+            let reserved = Slot(inner.sequencer.next_slot().0 - 1);
+            self.jobs.lock().safe(reserved, inner.applied)
+        };
         let state = self.replica.watch().borrow().clone();
         let mut due = {
             let roots = self.roots.lock();
