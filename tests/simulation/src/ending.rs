@@ -29,7 +29,7 @@ pub async fn end(world: &Arc<World>) -> Result<(), String> {
     let nodes = world.nodes.lock().clone();
     // In some runs the processes that have come through all of it have to go on. Not where jobs are given out to other
     // processes: those that died keep theirs for as long as the leader lives.
-    let anew = world.profile.roaming || world.seed() % 2 == 0;
+    let anew = world.profile.roaming || world.seed().is_multiple_of(2);
     for node in &nodes {
         node.calm_down();
         if anew || node.life().is_some_and(|life| life.gate.is_dead()) {
