@@ -59,7 +59,7 @@ class Result:
     hello: dict[str, Any] = field(default_factory=dict)
     build: dict[str, Any] = field(default_factory=dict)
     resident: int = 0
-    """Growth of resident memory from before the build to after the last search."""
+    """Growth of resident memory from before the build to after a pass over all queries with one thread."""
     timed: list[Timed] = field(default_factory=list)
     failure: str | None = None
 
@@ -111,6 +111,9 @@ class Run:
         result.hello = process.ask(op="hello")
         before = process.resident()
         result.build = process.ask(op="build")
+        # One search thread: a peer may need a process for each further one.
+        ladder = result.engine.ladders[0]
+        process.search(ladder[len(ladder) // 2], K, 0, self._queries, 1)
         result.resident = process.resident() - before
         fresh = "" if result.build.get("fresh", True) else " when it was built"
         self._say(

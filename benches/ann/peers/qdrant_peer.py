@@ -1,8 +1,11 @@
-"""Qdrant's own engine in this process: one indexed segment, codes in RAM, rescoring on."""
+"""Qdrant's own engine: one indexed segment, codes in RAM, rescoring on."""
 
+import os
+import shutil
 import time
-from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -20,70 +23,83 @@ class Qdrant(Peer):
 
     Build time is what its optimizer takes once the points are stored; storing them, which makes Python objects of every
     number, is `upload_seconds`.
+
+    The library holds Python's lock while it searches, so each search thread beyond the first is a process with the same
+    files mapped. Its own pool for searching has one thread, which is 1.4x as fast here as what it chooses by itself.
     """
 
     engine = f"qdrant-edge {version('qdrant-edge-py')}"
     defaults = {"m": 16, "ef_construct": 100, "codec": "f32"}
 
     def build(self, vectors: np.ndarray, metric: str, threads: int, folder: Path) -> None:
-        distance = edge.Distance.Cosine if metric == "cosine" else edge.Distance.Euclid
-        # The threshold is a size in kB under which it scans instead: the smallest that it takes.
-        graph = edge.HnswIndexConfig(self.settings["m"], self.settings["ef_construct"], 10, threads)
-        config = edge.EdgeConfig(
-            vectors=edge.EdgeVectorParams(
-                size=vectors.shape[1], distance=distance, quantization_config=self._quantization(), hnsw_config=graph
-            ),
-            optimizers=edge.EdgeOptimizersConfig(default_segment_number=1, indexing_threshold=100),
-            max_search_threads=threads,
-        )
         path = folder / "shard"
         path.mkdir()
-        self._shard = edge.EdgeShard.create(str(path), config)
+        shard = edge.EdgeShard.create(str(path), self._config(vectors.shape[1], metric, threads))
         begun = time.perf_counter()
         for start in range(0, len(vectors), BATCH):
             rows = np.asarray(vectors[start : start + BATCH], dtype=np.float32)
             points = [edge.Point(start + i, row.tolist()) for i, row in enumerate(rows)]
-            self._shard.update(edge.UpdateOperation.upsert_points(points))
+            shard.update(edge.UpdateOperation.upsert_points(points))
         uploaded = time.perf_counter()
-        self._shard.optimize()
+        shard.optimize()
         self.build_detail = {"seconds": time.perf_counter() - uploaded, "upload_seconds": uploaded - begun}
-        if self._shard.info().indexed_vectors_count != len(vectors):
-            raise RuntimeError(f"not all is indexed: {self._shard.info()}")
+        if shard.info().indexed_vectors_count != len(vectors):
+            raise RuntimeError(f"not all is indexed: {shard.info()}")
+        shard.flush()
+        shard.close()
+        self._open(path, vectors.shape[1], metric, threads)
 
     def save(self, folder: Path) -> None:
-        self._shard.flush()
+        pass  # It works in that folder.
 
     def load(self, folder: Path, data: Folder, threads: int) -> None:
-        self._shard = edge.EdgeShard.load(str(folder / "shard"))
-
-    def set(self, effort: dict[str, Any], k: int, threads: int) -> None:
-        quantization = None
-        if "oversampling" in effort:
-            quantization = edge.QuantizationSearchParams(rescore=True, oversampling=effort["oversampling"])
-        self._params = edge.SearchParams(hnsw_ef=effort["ef"], quantization=quantization)
+        self._open(folder / "shard", data.about["dim"], data.metric, threads)
 
     def as_queries(self, queries: np.ndarray) -> np.ndarray:
-        # Lists of floats are made beforehand, outside of the measured time.
-        made = np.empty(len(queries), dtype=object)
-        made[:] = [edge.Query.Nearest(query.astype(np.float32).tolist()) for query in queries]
-        return made
+        # Searching is told numbers: each process makes Qdrant's objects of the queries once, outside of the measured time.
+        self._queries = queries
+        return np.arange(len(queries))
+
+    def set(self, effort: dict[str, Any], k: int, threads: int) -> None:
+        while len(self._helpers) + 1 < threads:
+            self._helpers.append(self._helper(len(self._helpers)))
+        self._effort = effort
 
     def search(self, queries: np.ndarray, k: int, threads: int) -> np.ndarray:
-        ids = np.full((len(queries), k), -1, dtype=np.int64)
+        parts = np.array_split(queries, threads)
+        helpers = self._helpers[: threads - 1]
+        for helper, part in zip(helpers, parts[1:], strict=True):
+            helper.send((part, k, self._effort))
+        own = self._searcher.search(parts[0], k, self._effort)
+        return np.vstack([own, *(helper.recv() for helper in helpers)])
 
-        def work(part: range) -> None:
-            for i in part:
-                asked = edge.QueryRequest(limit=k, query=queries[i], params=self._params)
-                hits = self._shard.query(asked)
-                ids[i, : len(hits)] = [hit.id for hit in hits]
+    def _open(self, path: Path, dim: int, metric: str, threads: int) -> None:
+        self._path = path
+        self._opened = (dim, metric, threads)
+        self._helpers: list[Connection] = []
+        self._searcher = _Searcher(path, self._config(dim, metric, threads), self._queries)
 
-        parts = [range(t, len(queries), threads) for t in range(threads)]
-        if threads == 1:
-            work(parts[0])
-        else:
-            with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(work, parts))
-        return ids
+    def _helper(self, number: int) -> Connection:
+        copy = self._path.with_name(f"shard.{number + 1}")
+        _linked_copy(self._path, copy)
+        here, there = get_context("spawn").Pipe()
+        # The configuration does not travel; the helper makes it again.
+        arguments = (there, copy, self.settings, self._opened, self._queries)
+        get_context("spawn").Process(target=_help, args=arguments, daemon=True).start()
+        there.close()
+        return here
+
+    def _config(self, dim: int, metric: str, threads: int) -> edge.EdgeConfig:
+        distance = edge.Distance.Cosine if metric == "cosine" else edge.Distance.Euclid
+        # The threshold is a size in kB under which it scans instead: the smallest that it takes.
+        graph = edge.HnswIndexConfig(self.settings["m"], self.settings["ef_construct"], 10, threads)
+        return edge.EdgeConfig(
+            vectors=edge.EdgeVectorParams(
+                size=dim, distance=distance, quantization_config=self._quantization(), hnsw_config=graph
+            ),
+            optimizers=edge.EdgeOptimizersConfig(default_segment_number=1, indexing_threshold=100),
+            max_search_threads=1,
+        )
 
     def _quantization(self) -> Any:
         codec = self.settings["codec"]
@@ -93,3 +109,46 @@ class Qdrant(Peer):
             return edge.ScalarQuantizationConfig(edge.ScalarType.Int8, always_ram=True)
         bits = getattr(edge.TurboQuantBitSize, f"Bits{codec.removeprefix('turbo')}")
         return edge.TurboQuantQuantizationConfig(always_ram=True, bits=bits)
+
+
+class _Searcher:
+    def __init__(self, path: Path, config: edge.EdgeConfig, queries: np.ndarray) -> None:
+        self._shard = edge.EdgeShard.load(str(path), config)
+        self._queries = [edge.Query.Nearest(query.astype(np.float32).tolist()) for query in queries]
+
+    def search(self, numbers: np.ndarray, k: int, effort: dict[str, Any]) -> np.ndarray:
+        quantization = None
+        if "oversampling" in effort:
+            quantization = edge.QuantizationSearchParams(rescore=True, oversampling=effort["oversampling"])
+        params = edge.SearchParams(hnsw_ef=effort["ef"], quantization=quantization)
+        ids = np.full((len(numbers), k), -1, dtype=np.int64)
+        for place, number in enumerate(numbers):
+            asked = edge.QueryRequest(limit=k, query=self._queries[number], params=params)
+            hits = self._shard.query(asked)
+            ids[place, : len(hits)] = [hit.id for hit in hits]
+        return ids
+
+
+def _help(
+    asked: Connection, path: Path, settings: dict[str, Any], opened: tuple[int, str, int], queries: np.ndarray
+) -> None:
+    peer = Qdrant({name: str(value) for name, value in settings.items()})
+    searcher = _Searcher(path, peer._config(*opened), queries)
+    try:
+        while True:
+            asked.send(searcher.search(*asked.recv()))
+    except EOFError:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _linked_copy(source: Path, target: Path) -> None:
+    """Files that searching only maps are shared, so that they are in memory once; logs and settings are copied."""
+    shutil.rmtree(target, ignore_errors=True)
+
+    def link(file: str, copy: str) -> None:
+        if Path(file).relative_to(source).parts[0] == "segments":
+            os.link(file, copy)
+        else:
+            shutil.copy2(file, copy)
+
+    shutil.copytree(source, target, copy_function=link)
