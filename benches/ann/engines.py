@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .sets.prepare import ROOT
+from .sets.prepare import TARGET
 
 BEAMS = [10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024]
 """Beam widths, from least effort to most."""
@@ -43,8 +43,7 @@ def _oversampled(steps: list[int], factors: list[float]) -> list[list[Effort]]:
 
 def lodestone_binary() -> Path:
     """`LODESTONE_ANN_BIN`, or where a release build leaves it."""
-    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    return Path(os.environ.get("LODESTONE_ANN_BIN", target / "release" / "examples" / "ann"))
+    return Path(os.environ.get("LODESTONE_ANN_BIN", TARGET / "release" / "examples" / "ann"))
 
 
 def _peer(name: str) -> list[str]:

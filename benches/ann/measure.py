@@ -3,7 +3,9 @@
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,6 +70,26 @@ class Result:
         return [(each.recall, each.speed(threads)) for each in self.timed if threads in each.runs]
 
 
+def grouped(results: list[Result], vector_bytes: int, memory: int) -> list[list[Result]]:
+    """In order, as many at a time as memory holds; one that is too large for it stands alone."""
+    groups: list[list[Result]] = []
+    left = 0.0
+    for result in results:
+        needed = result.engine.own_memory * vector_bytes
+        if not groups or needed > left:
+            groups.append([])
+            left = float(memory)
+        groups[-1].append(result)
+        left -= needed
+    return groups
+
+
+def available_memory() -> int:
+    """Bytes that are free or can be had, less a fifth for the data set and everything else."""
+    line = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable"))
+    return int(line.split()[1]) * 1024 * 4 // 5
+
+
 class Run:
     """All engines on one data set."""
 
@@ -79,22 +101,34 @@ class Run:
         self._neighbors = folder.neighbors()
 
     def measure(self, engines: list[Engine]) -> list[Result]:
-        """Figures of all engines; one that fails has the reason instead."""
+        """Figures of all engines; one that fails has the reason instead.
+
+        Peers come in as many groups as memory asks for; Lodestone's engines stay and take turns with each group.
+        """
         results = [Result(engine) for engine in engines]
-        started: list[tuple[Result, Process]] = []
-        try:
-            for result in results:
-                process = self._guard(result, lambda result=result: self._started(result, started))
-                if process:
-                    self._guard(result, lambda result=result, process=process: self._climb(result, process))
-            for number in range(self._plan.rounds):
-                for threads in self._plan.threads:
-                    for result, process in started:
-                        self._guard(result, lambda r=result, p=process: self._turn(r, p, number, threads))
-        finally:
-            for _, process in started:
-                process.close()
+        ours = [result for result in results if result.engine.ours]
+        with ExitStack() as stay:
+            staying = self._start(ours, stay)
+            peers = [result for result in results if not result.engine.ours]
+            for group in grouped(peers, self._folder.f32_bytes, available_memory()) or [[]]:
+                with ExitStack() as leave:
+                    self._rounds(staying + self._start(group, leave))
         return results
+
+    def _start(self, results: list[Result], stack: ExitStack) -> list[tuple[Result, Process]]:
+        started = []
+        for result in results:
+            process = self._guard(result, lambda result=result: self._started(result, stack))
+            if process:
+                self._guard(result, lambda result=result, process=process: self._climb(result, process))
+                started.append((result, process))
+        return started
+
+    def _rounds(self, started: list[tuple[Result, Process]]) -> None:
+        for number in range(self._plan.rounds):
+            for threads in self._plan.threads:
+                for result, process in started:
+                    self._guard(result, lambda r=result, p=process: self._turn(r, p, number, threads))
 
     def _guard(self, result: Result, act: Callable[[], Any]) -> Any:
         if result.failure is None:
@@ -105,9 +139,9 @@ class Run:
                 self._say(f"{result.engine.name}: {failure}")
         return None
 
-    def _started(self, result: Result, started: list[tuple[Result, Process]]) -> Process:
+    def _started(self, result: Result, stack: ExitStack) -> Process:
         process = Process(result.engine, self._folder.path, max(self._plan.threads), self._plan.rebuild)
-        started.append((result, process))
+        stack.callback(process.close)
         result.hello = process.ask(op="hello")
         before = process.resident()
         result.build = process.ask(op="build")

@@ -21,7 +21,7 @@ class Process:
         line = [*engine.command, "--data", str(data), "--threads", str(threads)]
         for name, value in engine.settings.items():
             line += ["--set", f"{name}={value}"]
-        if rebuild and not engine.command[0].endswith("/ann"):
+        if rebuild and not engine.ours:
             line.append("--rebuild")
         self._data = data.resolve()
         try:

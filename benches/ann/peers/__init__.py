@@ -35,7 +35,7 @@ class Peer(ABC):
         self.build_detail: dict[str, Any] = {}
         """Further figures of the last build; `seconds` among them replaces what the worker measured."""
         self.search_detail: dict[str, Any] = {}
-        """Further keys of the reply to the last search."""
+        """Further keys of the reply to the last search; `seconds` among them replaces what the worker measured."""
 
     def as_queries(self, queries: np.ndarray) -> np.ndarray:
         """Queries in the type that the library wants."""
@@ -45,6 +45,21 @@ class Peer(ABC):
     def build(self, vectors: np.ndarray, metric: str, threads: int, folder: Path) -> None:
         """Indexes all vectors under their row numbers. `folder` is for libraries that work in one."""
 
+    def close(self) -> None:
+        """Ends what it started."""
+
+    @abstractmethod
+    def set(self, effort: dict[str, Any], k: int, threads: int) -> None:
+        """Sets the effort of the searches that follow, and starts what they need."""
+
+    @abstractmethod
+    def search(self, queries: np.ndarray, k: int, threads: int) -> np.ndarray:
+        """Row numbers `[queries, k]`, nearest first, -1 where there are fewer. Each query on its own."""
+
+
+class KeptPeer(Peer):
+    """A library whose built index may be kept for later runs. What is being developed is built every time."""
+
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Keeps the index for `load`."""
@@ -52,11 +67,3 @@ class Peer(ABC):
     @abstractmethod
     def load(self, folder: Path, data: Folder, threads: int) -> None:
         """Reads what `save` kept."""
-
-    @abstractmethod
-    def set(self, effort: dict[str, Any], k: int, threads: int) -> None:
-        """Sets the effort of the searches that follow."""
-
-    @abstractmethod
-    def search(self, queries: np.ndarray, k: int, threads: int) -> np.ndarray:
-        """Row numbers `[queries, k]`, nearest first, -1 where there are fewer. Each query on its own."""

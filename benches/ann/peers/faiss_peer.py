@@ -8,12 +8,12 @@ import faiss
 import numpy as np
 
 from ..sets.folder import Folder
-from . import Peer
+from . import KeptPeer
 
 BLOCK = 65_536
 
 
-class _Faiss(Peer):
+class _Faiss(KeptPeer):
     engine = f"faiss {faiss.__version__}"
 
     def _create(self, vectors: np.ndarray, kind: int) -> Any:

@@ -8,12 +8,12 @@ import hnswlib
 import numpy as np
 
 from ..sets.folder import Folder
-from . import Peer
+from . import KeptPeer
 
 BLOCK = 65_536
 
 
-class Hnswlib(Peer):
+class Hnswlib(KeptPeer):
     """The graph over full vectors; on unit vectors the inner product is the cosine."""
 
     engine = f"hnswlib {version('hnswlib')}"

@@ -4,8 +4,6 @@ import os
 import shutil
 import time
 from importlib.metadata import version
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +11,13 @@ import numpy as np
 import qdrant_edge as edge
 
 from ..sets.folder import Folder
-from . import Peer
+from . import KeptPeer
+from .processes import Searchers
 
 BATCH = 1000
 
 
-class Qdrant(Peer):
+class Qdrant(KeptPeer):
     """`codec` is `f32` (no quantization), `int8`, or `turbo1`, `turbo2`, `turbo4`, `turbo8` for that many bits.
 
     Build time is what its optimizer takes once the points are stored; storing them, which makes Python objects of every
@@ -34,7 +33,7 @@ class Qdrant(Peer):
     def build(self, vectors: np.ndarray, metric: str, threads: int, folder: Path) -> None:
         path = folder / "shard"
         path.mkdir()
-        shard = edge.EdgeShard.create(str(path), self._config(vectors.shape[1], metric, threads))
+        shard = edge.EdgeShard.create(str(path), _config(self.settings, vectors.shape[1], metric, threads))
         begun = time.perf_counter()
         for start in range(0, len(vectors), BATCH):
             rows = np.asarray(vectors[start : start + BATCH], dtype=np.float32)
@@ -61,59 +60,28 @@ class Qdrant(Peer):
         return np.arange(len(queries))
 
     def set(self, effort: dict[str, Any], k: int, threads: int) -> None:
-        while len(self._helpers) + 1 < threads:
-            self._helpers.append(self._helper(len(self._helpers)))
         self._effort = effort
+        self._searchers.ready(threads)
 
     def search(self, queries: np.ndarray, k: int, threads: int) -> np.ndarray:
-        parts = np.array_split(queries, threads)
-        helpers = self._helpers[: threads - 1]
-        for helper, part in zip(helpers, parts[1:], strict=True):
-            helper.send((part, k, self._effort))
-        own = self._searcher.search(parts[0], k, self._effort)
-        return np.vstack([own, *(helper.recv() for helper in helpers)])
+        return np.vstack(self._searchers.search(queries, k, self._effort, threads))
 
     def _open(self, path: Path, dim: int, metric: str, threads: int) -> None:
-        self._path = path
-        self._opened = (dim, metric, threads)
-        self._helpers: list[Connection] = []
-        self._searcher = _Searcher(path, self._config(dim, metric, threads), self._queries)
+        for left in path.parent.glob("shard.*"):
+            shutil.rmtree(left)
 
-    def _helper(self, number: int) -> Connection:
-        copy = self._path.with_name(f"shard.{number + 1}")
-        _linked_copy(self._path, copy)
-        here, there = get_context("spawn").Pipe()
-        # The configuration does not travel; the helper makes it again.
-        arguments = (there, copy, self.settings, self._opened, self._queries)
-        get_context("spawn").Process(target=_help, args=arguments, daemon=True).start()
-        there.close()
-        return here
+        def arguments(number: int) -> tuple[Any, ...]:
+            own = path if number == 0 else _linked_copy(path, number)
+            return own, self.settings, dim, metric, threads, self._queries
 
-    def _config(self, dim: int, metric: str, threads: int) -> edge.EdgeConfig:
-        distance = edge.Distance.Cosine if metric == "cosine" else edge.Distance.Euclid
-        # The threshold is a size in kB under which it scans instead: the smallest that it takes.
-        graph = edge.HnswIndexConfig(self.settings["m"], self.settings["ef_construct"], 10, threads)
-        return edge.EdgeConfig(
-            vectors=edge.EdgeVectorParams(
-                size=dim, distance=distance, quantization_config=self._quantization(), hnsw_config=graph
-            ),
-            optimizers=edge.EdgeOptimizersConfig(default_segment_number=1, indexing_threshold=100),
-            max_search_threads=1,
-        )
-
-    def _quantization(self) -> Any:
-        codec = self.settings["codec"]
-        if codec == "f32":
-            return None
-        if codec == "int8":
-            return edge.ScalarQuantizationConfig(edge.ScalarType.Int8, always_ram=True)
-        bits = getattr(edge.TurboQuantBitSize, f"Bits{codec.removeprefix('turbo')}")
-        return edge.TurboQuantQuantizationConfig(always_ram=True, bits=bits)
+        self._searchers = Searchers(_Searcher, arguments)
 
 
 class _Searcher:
-    def __init__(self, path: Path, config: edge.EdgeConfig, queries: np.ndarray) -> None:
-        self._shard = edge.EdgeShard.load(str(path), config)
+    def __init__(
+        self, path: Path, settings: dict[str, Any], dim: int, metric: str, threads: int, queries: np.ndarray
+    ) -> None:
+        self._shard = edge.EdgeShard.load(str(path), _config(settings, dim, metric, threads))
         self._queries = [edge.Query.Nearest(query.astype(np.float32).tolist()) for query in queries]
 
     def search(self, numbers: np.ndarray, k: int, effort: dict[str, Any]) -> np.ndarray:
@@ -129,21 +97,31 @@ class _Searcher:
         return ids
 
 
-def _help(
-    asked: Connection, path: Path, settings: dict[str, Any], opened: tuple[int, str, int], queries: np.ndarray
-) -> None:
-    peer = Qdrant({name: str(value) for name, value in settings.items()})
-    searcher = _Searcher(path, peer._config(*opened), queries)
-    try:
-        while True:
-            asked.send(searcher.search(*asked.recv()))
-    except EOFError:
-        shutil.rmtree(path, ignore_errors=True)
+def _config(settings: dict[str, Any], dim: int, metric: str, threads: int) -> edge.EdgeConfig:
+    distance = edge.Distance.Cosine if metric == "cosine" else edge.Distance.Euclid
+    # The threshold is a size in kB under which it scans instead: the smallest that it takes.
+    graph = edge.HnswIndexConfig(settings["m"], settings["ef_construct"], 10, threads)
+    return edge.EdgeConfig(
+        vectors=edge.EdgeVectorParams(
+            size=dim, distance=distance, quantization_config=_quantization(settings["codec"]), hnsw_config=graph
+        ),
+        optimizers=edge.EdgeOptimizersConfig(default_segment_number=1, indexing_threshold=100),
+        max_search_threads=1,
+    )
 
 
-def _linked_copy(source: Path, target: Path) -> None:
+def _quantization(codec: str) -> Any:
+    if codec == "f32":
+        return None
+    if codec == "int8":
+        return edge.ScalarQuantizationConfig(edge.ScalarType.Int8, always_ram=True)
+    bits = getattr(edge.TurboQuantBitSize, f"Bits{codec.removeprefix('turbo')}")
+    return edge.TurboQuantQuantizationConfig(always_ram=True, bits=bits)
+
+
+def _linked_copy(source: Path, number: int) -> Path:
     """Files that searching only maps are shared, so that they are in memory once; logs and settings are copied."""
-    shutil.rmtree(target, ignore_errors=True)
+    target = source.with_name(f"{source.name}.{number}")
 
     def link(file: str, copy: str) -> None:
         if Path(file).relative_to(source).parts[0] == "segments":
@@ -152,3 +130,4 @@ def _linked_copy(source: Path, target: Path) -> None:
             shutil.copy2(file, copy)
 
     shutil.copytree(source, target, copy_function=link)
+    return target

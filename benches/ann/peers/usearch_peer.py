@@ -11,12 +11,12 @@ import usearch
 from usearch.index import Index
 
 from ..sets.folder import Folder
-from . import Peer
+from . import KeptPeer
 
 BLOCK = 65_536
 
 
-class Usearch(Peer):
+class Usearch(KeptPeer):
     """The graph over vectors in `dtype`, `f32` or `i8`."""
 
     engine = f"usearch {usearch.__version__}"

@@ -11,7 +11,8 @@ from .folder import NEIGHBORS, Draft, Folder
 from .truth import nearest
 
 ROOT = Path(__file__).resolve().parents[3]
-CACHE = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "ann"
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+CACHE = TARGET / "ann"
 """Where prepared sets, downloads and the peers' environment are kept."""
 
 NAMES = ["wordnet-minilm", "wink-100d", "mnist-784", "synthetic-768"]
