@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from . import plot, report
-from .engines import Engine, every
+from .engines import Engine, every, in_process
 from .measure import Plan, Run
 from .sets.prepare import CACHE, NAMES, prepared
 
@@ -22,6 +22,13 @@ def options() -> argparse.Namespace:
     made.add_argument("--short", action="store_true", help="fewer engines, efforts and rounds; 200,000 synthetic rows")
     made.add_argument("--sets", nargs="+", choices=NAMES, default=NAMES, help="data sets")
     made.add_argument("--engines", nargs="+", metavar="NAME", help="engines whose names contain one of these")
+    made.add_argument(
+        "--variant",
+        action="append",
+        default=[],
+        metavar="NAME:KEY=VALUE,...",
+        help="Lodestone in process with these settings, in place of its usual two; repeats",
+    )
     made.add_argument("--points", type=int, help="rows of the synthetic set")
     made.add_argument("--threads", nargs="+", type=int, default=[1, 2], help="search threads; building has the most of them")
     made.add_argument("--rounds", type=int, help="turns of each engine")
@@ -31,11 +38,18 @@ def options() -> argparse.Namespace:
     return made.parse_args()
 
 
-def chosen(names: list[str] | None, short: bool) -> list[Engine]:
+def chosen(names: list[str] | None, short: bool, variants: list[Engine]) -> list[Engine]:
     """Engines by parts of their names, or those of the mode."""
+    known = every(variants)
     if names is None:
-        return [engine for engine in every() if engine.short or not short]
-    return [engine for engine in every() if any(name.lower() in engine.name.lower() for name in names)]
+        return [engine for engine in known if engine.short or not short]
+    return [engine for engine in known if any(name.lower() in engine.name.lower() for name in names)]
+
+
+def variant(text: str) -> Engine:
+    """`NAME:KEY=VALUE,...` as an engine."""
+    name, _, settings = text.partition(":")
+    return in_process(name, dict(pair.split("=", 1) for pair in settings.split(",") if pair))
 
 
 def main() -> None:
@@ -50,7 +64,7 @@ def main() -> None:
         stride=2 if short else 1,
     )
     points = given.points or (200_000 if short else 1_000_000)
-    engines = chosen(given.engines, short)
+    engines = chosen(given.engines, short, [variant(text) for text in given.variant])
     given.out.mkdir(parents=True, exist_ok=True)
     for name in given.sets:
         folder = prepared(name, points, say)

@@ -10,6 +10,8 @@ from .sets.prepare import TARGET
 
 BEAMS = [10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024]
 """Beam widths, from least effort to most."""
+OUR_BEAMS = [2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 160, 192, 256, 320, 384, 512, 768]
+"""The same in Lodestone's own measure of effort, with finer steps."""
 PROBES = [4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384]
 """Inverted lists to look into."""
 
@@ -50,12 +52,15 @@ def _peer(name: str) -> list[str]:
     return [sys.executable, "-m", "ann.worker", name]
 
 
-def every() -> list[Engine]:
-    """All engines, Lodestone's first."""
-    ours = [str(lodestone_binary())]
+def in_process(name: str, settings: dict[str, str]) -> Engine:
+    """Lodestone as a library."""
+    return Engine(f"lodestone {name}", [str(lodestone_binary())], settings, _ladder(OUR_BEAMS), ours=True, own_memory=1.3)
+
+
+def every(variants: list[Engine]) -> list[Engine]:
+    """All engines, Lodestone's first: its two settings, or these variants in their place."""
     return [
-        Engine("lodestone fast", ours, {"setting": "fast"}, ours=True, own_memory=1.3),
-        Engine("lodestone default", ours, {"setting": "default"}, ours=True, own_memory=0.2),
+        *(variants or [in_process(setting, {"setting": setting}) for setting in ("fast", "default")]),
         Engine("lodestone gRPC", _peer("lodestone-server"), short=False, ours=True, own_memory=1.5),
         Engine("hnswlib", _peer("hnswlib")),
         Engine("faiss HNSW flat", _peer("faiss-hnsw")),

@@ -59,7 +59,8 @@ def table(found: dict[str, Any]) -> str:
             continue
         speeds = [engine["speed"][t][str(recall)] for t in threads for recall in RECALLS]
         built = f"{engine['build']['seconds']:.1f}" + ("" if engine["build"].get("fresh", True) else "*")
-        memory = f"{engine['resident_bytes'] / 1e6:.0f}"
+        # An engine that says more than it grew by mapped something, or read it before it was asked to build.
+        memory = f"{max(engine['resident_bytes'], engine['build']['bytes'] or 0) / 1e6:.0f}"
         disk = engine["build"].get("disk_bytes")
         stored = f"{disk / 1e6:.0f}" if disk else "-"
         cells = "".join(f"{'-' if speed is None else f'{speed:.0f}':>10}" for speed in speeds)
