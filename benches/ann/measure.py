@@ -52,6 +52,10 @@ class Timed:
         """Median over the rounds of queries per second."""
         return statistics.median(run["count"] / run["seconds"] for run in self.runs[threads])
 
+    def speed_by_processor(self) -> float:
+        """The same for one thread, by the processor time that it spent: other work on the machine hardly changes it."""
+        return statistics.median(run["count"] / run["cpu_seconds"] for run in self.runs[1])
+
 
 @dataclass
 class Result:
@@ -68,6 +72,10 @@ class Result:
     def points(self, threads: int) -> list[tuple[float, float]]:
         """Recall and speed of each effort."""
         return [(each.recall, each.speed(threads)) for each in self.timed if threads in each.runs]
+
+    def points_by_processor(self) -> list[tuple[float, float]]:
+        """The same by processor time, of one thread."""
+        return [(each.recall, each.speed_by_processor()) for each in self.timed if 1 in each.runs]
 
 
 def grouped(results: list[Result], vector_bytes: int, memory: int) -> list[list[Result]]:
@@ -144,7 +152,7 @@ class Run:
         stack.callback(process.close)
         result.hello = process.ask(op="hello")
         before = process.resident()
-        result.build = process.ask(op="build")
+        result.build = process.build()
         # One search thread: a peer may need a process for each further one.
         ladder = result.engine.ladders[0]
         process.search(ladder[len(ladder) // 2], K, 0, self._queries, 1)

@@ -10,6 +10,8 @@ from .measure import Result
 from .sets.folder import Folder
 
 RECALLS = [0.95, 0.99]
+BY_PROCESSOR = "cpu"
+"""One thread, queries per second of processor time: the columns to read where other work disturbed the run."""
 
 
 def summary(folder: Folder, results: list[Result], threads: list[int]) -> dict[str, Any]:
@@ -20,16 +22,17 @@ def summary(folder: Folder, results: list[Result], threads: list[int]) -> dict[s
 def _engine(result: Result, threads: list[int]) -> dict[str, Any]:
     if result.failure is not None:
         return {"name": result.engine.name, "failure": result.failure}
+    curves = {str(t): result.points(t) for t in threads}
+    if 1 in threads:
+        curves[BY_PROCESSOR] = result.points_by_processor()
     return {
         "name": result.engine.name,
         "ours": result.engine.ours,
         **result.hello,
         "build": result.build,
         "resident_bytes": result.resident,
-        "speed": {
-            str(t): {str(recall): speed_at(result.points(t), recall) for recall in RECALLS} for t in threads
-        },
-        "frontier": {str(t): frontier(result.points(t)) for t in threads},
+        "speed": {name: {str(recall): speed_at(points, recall) for recall in RECALLS} for name, points in curves.items()},
+        "frontier": {name: frontier(points) for name, points in curves.items() if name != BY_PROCESSOR},
         "efforts": [
             {
                 "effort": each.effort,
@@ -51,20 +54,22 @@ def table(found: dict[str, Any]) -> str:
         f"  {what}: local dimension {figures['local_dimension']}, contrast {figures['contrast']}"
         for what, figures in about["shape"].items()
     ]
-    heads = [f"{recall} x{t}" for t in threads for recall in RECALLS]
-    lines.append(f"  {'engine':24}" + "".join(f"{head:>10}" for head in heads) + f"{'build s':>10}{'RAM MB':>9}{'disk MB':>9}")
+    heads = [f"{recall} {t if t == BY_PROCESSOR else 'x' + t}" for t in threads for recall in RECALLS]
+    lines.append(f"  {'engine':24}" + "".join(f"{head:>10}" for head in heads) + f"{'build s':>10}{'cpu s':>8}{'RAM MB':>9}{'disk MB':>9}")
     for engine in found["engines"]:
         if "failure" in engine:
             lines.append(f"  {engine['name']:24}  {engine['failure']}")
             continue
         speeds = [engine["speed"][t][str(recall)] for t in threads for recall in RECALLS]
         built = f"{engine['build']['seconds']:.1f}" + ("" if engine["build"].get("fresh", True) else "*")
+        spent = engine["build"].get("cpu_seconds")
+        spent = "-" if spent is None else f"{spent:.1f}"
         # An engine that says more than it grew by mapped something, or read it before it was asked to build.
         memory = f"{max(engine['resident_bytes'], engine['build']['bytes'] or 0) / 1e6:.0f}"
         disk = engine["build"].get("disk_bytes")
         stored = f"{disk / 1e6:.0f}" if disk else "-"
         cells = "".join(f"{'-' if speed is None else f'{speed:.0f}':>10}" for speed in speeds)
-        lines.append(f"  {engine['name']:24}{cells}{built:>10}{memory:>9}{stored:>9}")
+        lines.append(f"  {engine['name']:24}{cells}{built:>10}{spent:>8}{memory:>9}{stored:>9}")
     return "\n".join(lines + _ratios(found, threads) + ["  * built in an earlier run"])
 
 

@@ -59,9 +59,10 @@ class Worker:
             shutil.rmtree(kept, ignore_errors=True)
             kept.mkdir(parents=True)
             self._vectors.max()  # read from disk before the clock starts
-            begun = time.perf_counter()
+            begun, spent = time.perf_counter(), time.process_time()
             self._peer.build(self._vectors, self._folder.metric, self._threads, kept)
-            took = {"seconds": time.perf_counter() - begun} | self._peer.build_detail
+            took = {"seconds": time.perf_counter() - begun, "cpu_seconds": time.process_time() - spent}
+            took |= self._peer.build_detail
             if can_keep:
                 self._peer.save(kept)
                 (kept / "build.json").write_text(json.dumps(took))

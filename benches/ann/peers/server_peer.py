@@ -60,6 +60,7 @@ class LodestoneServer(Peer):
             time.sleep(0.05)
         self.build_detail = {
             "seconds": time.perf_counter() - begun,
+            "cpu_seconds": self._processor_seconds(),
             "upload_seconds": uploaded,
             "bytes": self._server.resident_bytes() - empty,
         }
