@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,16 @@ from harness import wordnet  # noqa: E402
 from harness.paths import server_binary  # noqa: E402
 from harness.server import Server  # noqa: E402
 from harness.stores import LocalStore, Store  # noqa: E402
+
+
+STAGE = re.compile(r'lodestone_write_seconds_total\{stage="(\w+)"\}')
+"""The time that writes spent in a stage."""
+
+ANSWERED = (
+    'grpc_responses_duration_seconds_total{endpoint="/qdrant.Points/Upsert"',
+    'rest_responses_duration_seconds_sum{method="PUT",endpoint="/collections/{name}/points"',
+)
+"""The time to answer upserts."""
 
 
 def parser(text: str) -> argparse.ArgumentParser:
@@ -74,10 +85,18 @@ def metrics(server: Server) -> dict[str, float]:
     return {name: float(value) for name, value in rows}
 
 
-def stages(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
-    """Seconds that each stage took between two looks at the metrics."""
-    sums = {name: round(after[name] - before.get(name, 0.0), 3) for name in after if "seconds_sum" in name}
-    return {name: value for name, value in sorted(sums.items(), key=lambda item: -item[1]) if value > 0}
+def stages(before: dict[str, float], after: dict[str, float]) -> dict[str, dict[str, float]]:
+    """Seconds and share of each stage of the upserts answered between two looks at the metrics, greatest first.
+
+    `interface` is what the stages leave of the time to answer: receiving, decoding and encoding messages.
+    """
+    spent = {name: value - before.get(name, 0.0) for name, value in after.items()}
+    seconds = {match[1]: value for name, value in spent.items() if (match := STAGE.fullmatch(name))}
+    whole = sum(value for name, value in spent.items() if name.startswith(ANSWERED))
+    seconds["interface"] = max(whole - sum(seconds.values()), 0.0)
+    whole = sum(seconds.values())
+    ordered = sorted(seconds.items(), key=lambda item: -item[1])
+    return {name: {"s": round(value, 3), "share": round(value / whole, 3)} for name, value in ordered if value > 0}
 
 
 def report(name: str, **figures: Any) -> None:

@@ -9,7 +9,7 @@ import random
 import time
 
 import numpy as np
-from _bench import data, parser, report, serving, wordnet
+from _bench import data, metrics, parser, report, serving, stages, wordnet
 from harness.minio import Minio
 from harness.proxy import Proxy
 from harness.stores import MinioStore
@@ -49,6 +49,7 @@ def main() -> None:
                     models.PointStruct(id=i, vector=rows[i].tolist(), payload=payload)
                     for i, payload in enumerate(points.payload)
                 )
+                before = metrics(server)
                 begun = time.perf_counter()
                 client.upload_points(wordnet.COLLECTION, structs)
                 took = time.perf_counter() - begun
@@ -59,6 +60,7 @@ def main() -> None:
                     points=len(points.payload),
                     seconds=round(took, 2),
                     points_per_second=round(len(points.payload) / took),
+                    stages=stages(before, metrics(server)),
                 )
     finally:
         store.close()

@@ -10,16 +10,20 @@
 //! - [`validate`]: is the write right for this collection?
 //! - [`encode`]: points to rows in their storage types, and their shards
 //! - [`updater`]: one user operation from start to end
-//! - [`window`]: many writes, one object
+//! - [`window`]: many writes, one object; `pace`: how often
 //! - [`log_writer`]: one object into one slot, whatever the bucket answers
+//! - [`stages`]: where the time goes
 
 pub mod encode;
 mod gate;
 pub mod log_writer;
+mod pace;
+pub mod stages;
 pub mod updater;
 pub mod validate;
 mod window;
 
 pub use log_writer::LogWriter;
+pub use stages::{Stage, Stages};
 pub use updater::{Reader, Updater};
 pub use window::{Ingest, IngestOptions, ShardWrite, Write, Written};

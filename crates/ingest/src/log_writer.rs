@@ -8,13 +8,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lodestone_manifest::{
-    Applied, Batch, Epoch, NodeId, Nonce, Refused, Reservation, ReserveRequest, SliceRequest, Slot, State,
+    Applied, Epoch, NodeId, Nonce, Refused, Reservation, ReserveRequest, SliceRequest, Slot, State,
 };
 use lodestone_meta::{Consistency, Meta, MetaError, Result, Rules};
 use lodestone_store::Store;
 use lodestone_wal::{ObjectBuilder, SlotCache, keys, object};
 use parking_lot::Mutex;
 use rand::RngCore;
+
+use crate::{Stage, Stages};
 
 /// Puts objects into slots.
 pub struct LogWriter {
@@ -26,6 +28,7 @@ pub struct LogWriter {
     cache: Arc<SlotCache>,
     random: Mutex<Box<dyn RngCore + Send>>,
     rules: Rules,
+    stages: Stages,
 }
 
 impl std::fmt::Debug for LogWriter {
@@ -57,7 +60,15 @@ impl LogWriter {
         random: Box<dyn RngCore + Send>,
         rules: Rules,
     ) -> Arc<Self> {
-        Arc::new(Self { meta, store, node: Mutex::new(node), cache, random: Mutex::new(random), rules })
+        Arc::new(Self {
+            meta,
+            store,
+            node: Mutex::new(node),
+            cache,
+            random: Mutex::new(random),
+            rules,
+            stages: Stages::default(),
+        })
     }
 
     /// The meta group it writes through.
@@ -70,6 +81,11 @@ impl LogWriter {
         &self.store
     }
 
+    /// Where the time of its writes went.
+    pub fn stages(&self) -> &Stages {
+        &self.stages
+    }
+
     fn nonce(&self) -> Nonce {
         let mut random = self.random.lock();
         Nonce(u128::from(random.next_u64()) << 64 | u128::from(random.next_u64()))
@@ -77,24 +93,27 @@ impl LogWriter {
 
     /// Writes what `fill` puts into a builder, in one slot, and returns the slot and what became of it. A void slot is
     /// tried again in another. `parts` is the epoch under which the objects were written that the slices name, if they
-    /// name any: under another leader they are not safe from collection, and nothing is written.
+    /// name any: under another leader they are not safe from collection, and nothing is written. `writes` are in it.
     pub async fn write(
         &self,
         slices: &[SliceRequest],
         parts: Option<Epoch>,
+        writes: u64,
         fill: impl Fn(&mut ObjectBuilder) + Send + Sync,
     ) -> Result<(Slot, Applied)> {
         let mut last = MetaError::Refused(Refused::Full);
         for _ in 0..SLOT_ATTEMPTS {
-            let (reservation, nonce) = self.reserve(slices).await?;
+            let (reservation, nonce) = self.reserve(slices, writes).await?;
             if parts.is_some_and(|epoch| epoch != reservation.epoch) {
                 self.give_up(reservation, nonce);
                 return Err(MetaError::Deposed(reservation.epoch));
             }
-            let mut builder = ObjectBuilder::default();
-            fill(&mut builder);
-            let (bytes, batch) = builder.finish(reservation.epoch, nonce);
-            match self.put_and_commit(reservation.slot, nonce, bytes, batch).await {
+            let build = || {
+                let mut builder = ObjectBuilder::default();
+                fill(&mut builder);
+                builder
+            };
+            match self.put_and_commit(reservation, nonce, writes, build).await {
                 Ok(Applied::Void) => {}
                 Ok(applied) => return Ok((reservation.slot, applied)),
                 Err(e @ MetaError::Unknown(_)) if !self.rules.resend_only_void() => last = e,
@@ -112,21 +131,24 @@ impl LogWriter {
         R: Future<Output = lodestone_types::Result<ObjectBuilder>> + Send,
     {
         for _ in 0..SLOT_ATTEMPTS {
-            let (reservation, nonce) = self.reserve(slices).await?;
+            let (reservation, nonce) = self.reserve(slices, 1).await?;
             // A slot that nothing is written to must not hold up the others.
-            let Some(state) = self.state_before(reservation).await else {
+            let resolving = async {
+                let state = self.state_before(reservation).await?;
+                Some(resolve(state).await)
+            };
+            let Some(resolved) = self.stages.wait(Stage::Resolve, 1, resolving).await else {
                 self.give_up(reservation, nonce);
                 continue;
             };
-            let builder = match resolve(state).await {
+            let builder = match resolved {
                 Ok(builder) => builder,
                 Err(e) => {
                     self.give_up(reservation, nonce);
                     return Err(MetaError::Resolve(e));
                 }
             };
-            let (bytes, batch) = builder.finish(reservation.epoch, nonce);
-            match self.put_and_commit(reservation.slot, nonce, bytes, batch).await? {
+            match self.put_and_commit(reservation, nonce, 1, || builder).await? {
                 Applied::Void => {}
                 applied => return Ok((reservation.slot, applied)),
             }
@@ -160,7 +182,11 @@ impl LogWriter {
         tokio::spawn(async move { meta.contest(reservation.slot, reservation.epoch, nonce).await });
     }
 
-    async fn reserve(&self, slices: &[SliceRequest]) -> Result<(Reservation, Nonce)> {
+    async fn reserve(&self, slices: &[SliceRequest], writes: u64) -> Result<(Reservation, Nonce)> {
+        self.stages.wait(Stage::Reserve, writes, self.slot_for(slices)).await
+    }
+
+    async fn slot_for(&self, slices: &[SliceRequest]) -> Result<(Reservation, Nonce)> {
         const PATIENCE: u32 = 200;
         let mut tries = 0;
         loop {
@@ -178,16 +204,28 @@ impl LogWriter {
         }
     }
 
-    async fn put_and_commit(&self, slot: Slot, nonce: Nonce, bytes: Bytes, batch: Batch) -> Result<Applied> {
-        let epoch = batch.epoch;
-        let answer = match self.put(slot, nonce, &bytes).await {
-            Put::Done => self.meta.commit(slot, batch).await,
-            Put::Unclear => self.meta.contest(slot, epoch, nonce).await,
+    async fn put_and_commit(
+        &self,
+        reservation: Reservation,
+        nonce: Nonce,
+        writes: u64,
+        build: impl FnOnce() -> ObjectBuilder + Send,
+    ) -> Result<Applied> {
+        let Reservation { slot, epoch } = reservation;
+        let putting = async {
+            let (bytes, batch) = build().finish(epoch, nonce);
+            (self.put(slot, nonce, &bytes).await, bytes, batch)
+        };
+        let (put, bytes, batch) = self.stages.wait(Stage::Put, writes, putting).await;
+        let decided = match put {
+            Put::Done => self.meta.commit(slot, batch),
+            Put::Unclear => self.meta.contest(slot, epoch, nonce),
             Put::Refused(e) => {
-                self.give_up(Reservation { slot, epoch }, nonce);
+                self.give_up(reservation, nonce);
                 return Err(e);
             }
         };
+        let answer = self.stages.wait(Stage::Commit, writes, decided).await;
         let applied = answer.map_err(|error| {
             // The bytes are on their way: why the leader did not answer says nothing about what becomes of them.
             tracing::warn!(%error, %slot, "a write's outcome is not known");

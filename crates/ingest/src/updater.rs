@@ -19,7 +19,7 @@ use lodestone_wal::{Delta, ObjectBuilder, Op, encode_slice};
 
 use crate::encode::{self, Encoder};
 use crate::gate::Gates;
-use crate::{Ingest, ShardWrite, Write, validate};
+use crate::{Ingest, ShardWrite, Stage, Write, validate};
 
 /// What resolving an operation needs to read, at a given state.
 #[async_trait]
@@ -84,17 +84,24 @@ impl Updater {
 
 impl Inner {
     async fn apply(&self, name: &str, op: UpdateOp) -> Result<UpdateResult> {
-        let (state, collection) = self.find(name).await?;
-        validate::operation(&collection, &op)?;
-        self.check_tail(&state, &collection)?;
+        let stages = self.ingest.writer().stages();
+        let (state, collection) = stages.wait(Stage::Check, 1, self.check(name, &op)).await?;
         let slot = if is_blind(&op) {
-            let ops = blind(&collection, op)?;
-            self.write_blind(name, ops).await?
+            let slices = stages.run(Stage::Encode, || blind(&collection, op).map(slices))?;
+            self.write_blind(name, slices).await?
         } else {
             self.write_resolved(name, &collection, op).await?
         };
         let slot = slot.unwrap_or(state.slot);
         Ok(UpdateResult { operation_id: slot.0, status: UpdateStatus::Completed })
+    }
+
+    /// The collection called `name`, if `op` is right for it and it can take writes now.
+    async fn check(&self, name: &str, op: &UpdateOp) -> Result<(Arc<State>, Arc<Collection>)> {
+        let (state, collection) = self.find(name).await?;
+        validate::operation(&collection, op)?;
+        self.check_tail(&state, &collection)?;
+        Ok((state, collection))
     }
 
     async fn find(&self, name: &str) -> Result<(Arc<State>, Arc<Collection>)> {
@@ -124,13 +131,13 @@ impl Inner {
         Ok(())
     }
 
-    async fn write_blind(&self, name: &str, ops: Ops) -> Result<Option<Slot>> {
-        if ops.is_empty() {
+    async fn write_blind(&self, name: &str, slices: Vec<ShardWrite>) -> Result<Option<Slot>> {
+        if slices.is_empty() {
             return Ok(None);
         }
-        let shards: Vec<ShardId> = ops.keys().copied().collect();
-        let write = Write { slices: slices(ops), ..Write::default() };
-        let _passing = self.gates.pass(&shards).await;
+        let shards: Vec<ShardId> = slices.iter().map(|slice| slice.shard).collect();
+        let write = Write { slices, ..Write::default() };
+        let _passing = self.ingest.writer().stages().wait(Stage::Gate, 1, self.gates.pass(&shards)).await;
         let written = self.ingest.write(write).await?;
         if written.slices.contains(&false) {
             return Err(Error::no_collection(name));
@@ -146,15 +153,20 @@ impl Inner {
     ) -> Result<Option<Slot>> {
         const REFUSALS: usize = 2;
         let shards = shards_read(collection, &op);
-        let _alone = self.gates.alone(&shards).await;
+        let stages = self.ingest.writer().stages();
+        let _alone = stages.wait(Stage::Gate, 1, self.gates.alone(&shards)).await;
         for _ in 0..REFUSALS {
-            let state = self.meta.read(Consistency::Strong).await?;
-            let ops = self.resolve(&state, collection, &op).await?;
-            if ops.is_empty() {
+            let resolving = async {
+                let state = self.meta.read(Consistency::Strong).await?;
+                let ops = self.resolve(&state, collection, &op).await?;
+                Ok::<_, Error>((state.slot, slices(ops)))
+            };
+            let (slot, slices) = stages.wait(Stage::Resolve, 1, resolving).await?;
+            if slices.is_empty() {
                 return Ok(None);
             }
-            let read = shards.iter().map(|shard| (*shard, state.slot)).collect();
-            let write = Write { slices: slices(ops), system: Vec::new(), read };
+            let read = shards.iter().map(|shard| (*shard, slot)).collect();
+            let write = Write { slices, system: Vec::new(), read };
             match self.ingest.write(write).await {
                 Err(MetaError::Refused(Refused::Contended(_))) => {}
                 Err(e) => return Err(e.into()),

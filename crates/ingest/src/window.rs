@@ -1,4 +1,4 @@
-//! Many writes, one object: the gap between the starts of two PUTs is bounded below, so that requests to the bucket
+//! Many writes, one object: the mean gap between the starts of PUTs is bounded below, so that requests to the bucket
 //! do not grow with the number of clients or collections. An idle ingest writes at once; windows overlap.
 
 use std::sync::Arc;
@@ -15,12 +15,13 @@ use lodestone_wal::{ObjectBuilder, keys};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::LogWriter;
+use crate::pace::Pace;
+use crate::{LogWriter, Stage};
 
 /// How ingest gathers writes.
 #[derive(Debug, Clone, Copy)]
 pub struct IngestOptions {
-    /// The least gap between the starts of two PUTs.
+    /// The least mean gap between the starts of PUTs; after a pause, a few need not keep it.
     pub window: Duration,
     /// Bytes of slices in one slot object; a larger slice goes to a side object.
     pub max_object: usize,
@@ -81,6 +82,7 @@ pub struct Written {
 struct Queued {
     write: Write,
     sides: Sides,
+    since: Instant,
     reply: oneshot::Sender<Result<Written>>,
     _room: OwnedSemaphorePermit,
 }
@@ -127,10 +129,10 @@ impl Ingest {
 
     /// Writes in the next window and waits until it is decided.
     pub async fn write(&self, write: Write) -> Result<Written> {
-        let room = self.reserve_room(&write).await?;
+        let room = self.writer.stages().wait(Stage::Room, 1, self.reserve_room(&write)).await?;
         let sides = self.write_sides(&write).await?;
         let (reply, answer) = oneshot::channel();
-        let queued = Queued { write, sides, reply, _room: room };
+        let queued = Queued { write, sides, since: Instant::now(), reply, _room: room };
         self.queue.send(queued).await.map_err(|_| MetaError::Stopping)?;
         answer.await.map_err(|_| MetaError::Stopping)?
     }
@@ -154,6 +156,10 @@ impl Ingest {
         if write.slices.iter().all(|s| s.slice.len() <= self.options.max_object) {
             return Ok(Sides::default());
         }
+        self.writer.stages().wait(Stage::Put, 1, self.put_sides(write)).await
+    }
+
+    async fn put_sides(&self, write: &Write) -> Result<Sides> {
         let job = self.writer.meta().begin_job().await?;
         let mut headers = Vec::with_capacity(write.slices.len());
         for (i, slice) in write.slices.iter().enumerate() {
@@ -185,7 +191,7 @@ impl SystemLog for Ingest {
 
 async fn gather(mut receiver: mpsc::Receiver<Queued>, writer: Arc<LogWriter>, options: IngestOptions) {
     let in_flight = Arc::new(Semaphore::new(options.max_in_flight));
-    let mut next_start = Instant::now();
+    let mut pace = Pace::new(options.window);
     let mut held: Option<Queued> = None;
     loop {
         let first = match held.take() {
@@ -195,7 +201,10 @@ async fn gather(mut receiver: mpsc::Receiver<Queued>, writer: Arc<LogWriter>, op
                 None => return,
             },
         };
-        tokio::time::sleep_until(next_start).await;
+        let wait = pace.wait(Instant::now());
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
         let Ok(permit) = in_flight.clone().acquire_owned().await else { return };
         let mut bytes = inline_bytes(&first);
         let mut window = vec![first];
@@ -207,7 +216,11 @@ async fn gather(mut receiver: mpsc::Receiver<Queued>, writer: Arc<LogWriter>, op
             }
             window.push(next);
         }
-        next_start = Instant::now() + options.window;
+        let now = Instant::now();
+        pace.started(now);
+        for queued in &window {
+            writer.stages().add(Stage::Window, 1, now - queued.since);
+        }
         let writer = writer.clone();
         tokio::spawn(async move {
             flush(&writer, window).await;
@@ -226,7 +239,8 @@ async fn flush(writer: &LogWriter, mut window: Vec<Queued>) {
     while !window.is_empty() {
         let requests: Vec<SliceRequest> = window.iter().flat_map(requests).collect();
         let parts = window.iter().find_map(|q| q.sides.epoch());
-        match writer.write(&requests, parts, |builder| window.iter().for_each(|q| fill(builder, q))).await {
+        let fill = |builder: &mut ObjectBuilder| window.iter().for_each(|queued| fill(builder, queued));
+        match writer.write(&requests, parts, window.len() as u64, fill).await {
             Ok((slot, applied)) => return answer(window, slot, applied),
             Err(MetaError::Deposed(now)) if parts.is_some() => {
                 let other = |q: &Queued| q.sides.epoch().is_some_and(|epoch| epoch != now);

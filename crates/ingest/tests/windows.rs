@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use common::{create, ingest, lead};
-use lodestone_ingest::{Ingest, IngestOptions, ShardWrite, Write};
+use lodestone_ingest::{Ingest, IngestOptions, ShardWrite, Stage, Write};
 use lodestone_manifest::{ShardId, Slot};
 use lodestone_meta::{Leader, Meta, MetaError};
-use lodestone_store::{Faults, Latency, MemoryStore, Metered, Metrics, Simulated, Store, list_all};
+use lodestone_store::{
+    Faults, Latency, MemoryStore, Metered, Metrics, Quantiles, Simulated, Store, list_all,
+};
 use lodestone_wal::{Op, encode_slice, keys};
 use tokio::task::JoinSet;
 
@@ -53,14 +55,42 @@ async fn writes_of_one_window_share_an_object() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_ingest_writes_at_once_and_a_busy_one_keeps_the_gap() {
-    let (_, _, _, ingest, shard) = start(100).await;
+async fn an_idle_ingest_writes_at_once_and_a_busy_one_keeps_the_mean_gap() {
+    let (_, metrics, _, ingest, shard) = start(100).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let began = tokio::time::Instant::now();
     ingest.write(write(shard, 4)).await.unwrap();
-    assert!(began.elapsed() < Duration::from_millis(10));
     ingest.write(write(shard, 4)).await.unwrap();
-    assert!(began.elapsed() >= Duration::from_millis(100));
+    assert!(began.elapsed() < Duration::from_millis(10));
+    let before = metrics.snapshot().creates;
+    while began.elapsed() < Duration::from_secs(10) {
+        ingest.write(write(shard, 4)).await.unwrap();
+    }
+    let puts = metrics.snapshot().creates - before;
+    assert!((98..=103).contains(&puts), "{puts} in ten seconds");
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_stage_of_a_write_is_counted() {
+    let took = Duration::from_millis(80);
+    let latency = Latency { put: Quantiles { p50: took, p99: took, p999: took }, ..Latency::none() };
+    let memory = Arc::new(MemoryStore::new());
+    let slow: Arc<dyn Store> = Arc::new(Simulated::new(memory, latency, Faults::none(), 1));
+    let leader = lead(&slow).await;
+    let ingest = ingest(&leader, &slow, 1, options(100));
+    create(&ingest).await;
+    let shard = leader.watch().borrow().collection("c").unwrap().shards().next().unwrap();
+    let stages = ingest.writer().stages();
+    let before = stages.spent(Stage::Put);
+    let (a, b) = tokio::join!(ingest.write(write(shard, 4)), ingest.write(write(shard, 4)));
+    assert!(a.is_ok() && b.is_ok());
+    let after = stages.spent(Stage::Put);
+    assert_eq!(after.0 - before.0, 2);
+    let both = (after.1 - before.1).as_secs_f64();
+    assert!((0.16..0.17).contains(&both), "{both}");
+    for stage in [Stage::Room, Stage::Window, Stage::Reserve, Stage::Commit] {
+        assert_eq!(stages.spent(stage).0, after.0, "{stage:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,9 @@
 //! The node's metrics in Prometheus' text format.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 use std::sync::atomic::Ordering::Relaxed;
+
+use lodestone_ingest::{Stage, Stages};
 
 use crate::engine::NodeEngine;
 
@@ -41,6 +43,7 @@ pub(crate) fn render(engine: &NodeEngine) -> String {
         "Requests to the bucket that failed.",
         store.errors,
     );
+    write_stages(&mut out, engine.ingest.writer().stages());
     let parts = engine.parts.stats();
     single(&mut out, "lodestone_cache_bytes", "gauge", "Bytes of parts kept near.", parts.bytes);
     single(&mut out, "lodestone_cache_hits_total", "counter", "Parts that were near.", parts.hits);
@@ -79,12 +82,25 @@ pub(crate) fn render(engine: &NodeEngine) -> String {
     out
 }
 
+fn write_stages(out: &mut String, stages: &Stages) {
+    const WRITES: &str = "lodestone_write_stages_total";
+    const SECONDS: &str = "lodestone_write_seconds_total";
+    header(out, WRITES, "counter", "Writes that went through a stage.");
+    for stage in Stage::ALL {
+        line(out, &format!("{WRITES}{{stage=\"{}\"}}", stage.name()), stages.spent(stage).0);
+    }
+    header(out, SECONDS, "counter", "Time that writes spent in a stage.");
+    for stage in Stage::ALL {
+        line(out, &format!("{SECONDS}{{stage=\"{}\"}}", stage.name()), stages.spent(stage).1.as_secs_f64());
+    }
+}
+
 fn header(out: &mut String, name: &str, kind: &str, help: &str) {
     // Writing to a string cannot fail.
     let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
 
-fn line(out: &mut String, name: &str, value: u64) {
+fn line(out: &mut String, name: &str, value: impl Display) {
     let _ = writeln!(out, "{name} {value}");
 }
 
