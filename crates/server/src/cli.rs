@@ -85,9 +85,9 @@ pub struct ServeArgs {
     /// Key that may only read [env: LODESTONE_READ_ONLY_API_KEY]
     #[arg(long, value_name = "KEY")]
     pub read_only_api_key: Option<String>,
-    /// host:port where other processes reach our REST, if that is not where we listen
+    /// Where other processes reach our REST, if that is not where we listen; the port is that of REST unless given
     /// [env: LODESTONE_ADVERTISE]
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST[:PORT]")]
     pub advertise: Option<String>,
     /// Where what is disposable goes [env: LODESTONE_LOCAL] [default: <store>.local beside a directory,
     /// else the user's cache directory]

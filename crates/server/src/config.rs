@@ -29,7 +29,7 @@ pub struct Config {
     pub api_key: Option<Secret>,
     /// Key that may only read.
     pub read_only_api_key: Option<Secret>,
-    /// Where other processes reach our REST.
+    /// `host` or `host:port` where other processes reach our REST.
     pub advertise: Option<String>,
     /// The bucket.
     pub store: StoreLocation,
@@ -114,6 +114,7 @@ const SETTINGS: &[(&str, Kind)] = &[
     ("s3.region", Kind::Text),
     ("wal.window", Kind::Text),
     ("wal.lease", Kind::Text),
+    ("wal.patience", Kind::Text),
     ("wal.tail_limit", Kind::Text),
     ("compact.fold_rows", Kind::Number),
     ("compact.fold_bytes", Kind::Text),
@@ -321,13 +322,14 @@ impl Config {
         Ok(())
     }
 
-    /// What the node needs. `address` is where others reach our REST, `cache_root` the user's cache directory.
+    /// What the node needs. `address` is where others reach our REST, see [`crate::ports::advertised`]; `cache_root` the
+    /// user's cache directory.
     pub fn node_options(&self, address: String, cache_root: &Path) -> NodeOptions {
         let local = self.local.clone();
         let local =
             local.unwrap_or_else(|| self.store.default_local(self.s3.endpoint.as_deref(), cache_root));
         NodeOptions {
-            address: self.advertise.clone().unwrap_or(address),
+            address,
             take_over: self.take_over,
             s3: self.s3.clone(),
             wal: self.wal.clone(),

@@ -140,11 +140,9 @@ fn what_is_disposable_goes_beside_the_store_or_into_the_cache() {
     let options = Config::default().node_options("127.0.0.1:6333".to_owned(), root);
     assert_eq!(options.local, Path::new("./lodestone-data.local"));
     assert_eq!(options.address, "127.0.0.1:6333");
-    let s3 =
-        Config { store: "s3://b/p".parse().unwrap(), advertise: Some("a:1".into()), ..Config::default() };
+    let s3 = Config { store: "s3://b/p".parse().unwrap(), ..Config::default() };
     let options = s3.node_options(String::new(), root);
     assert!(options.local.starts_with(root));
-    assert_eq!(options.address, "a:1");
     assert_eq!(cache_root(&env(&[("HOME", "/home/u")])), root);
     assert_eq!(cache_root(&env(&[("XDG_CACHE_HOME", "/c"), ("HOME", "/home/u")])), Path::new("/c/lodestone"));
 }

@@ -52,6 +52,47 @@ async fn bind(host: &str, port: u16, flag: &str) -> Result<TcpListener> {
     })
 }
 
+/// The address that other processes are told: what the user says, else where REST listens.
+pub fn advertised(config: &Config, http: SocketAddr) -> Result<String> {
+    if let Some(text) = &config.advertise {
+        return with_port(text, http.port());
+    }
+    let address = reachable(http).to_string();
+    if http.ip().is_unspecified() {
+        tracing::warn!(
+            "listening on every address; other processes are told that we answer at {address}, which is right on this \
+             machine alone: name it to others with --advertise"
+        );
+    }
+    Ok(address)
+}
+
+/// `text` is a host, or a host and a port; a bare IPv6 address has no port.
+fn with_port(text: &str, port: u16) -> Result<String> {
+    let wrong = || {
+        Error::bad_request(format!(
+            "advertise `{text}`: write HOST or HOST:PORT, an IPv6 address as [::1]:6333"
+        ))
+    };
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        return Ok(SocketAddr::new(ip, port).to_string());
+    }
+    let is_host = |host: &str| {
+        let brackets = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        brackets.map_or_else(
+            || !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)),
+            |ip| ip.parse::<Ipv6Addr>().is_ok(),
+        )
+    };
+    match text.rsplit_once(':') {
+        _ if is_host(text) => Ok(format!("{text}:{port}")),
+        Some((host, port)) if is_host(host) && port.parse::<u16>().is_ok_and(|port| port > 0) => {
+            Ok(text.to_owned())
+        }
+        _ => Err(wrong()),
+    }
+}
+
 /// An address to be dialled on this machine: one that stands for all of them is loopback from here.
 pub fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
@@ -83,6 +124,29 @@ mod tests {
         assert!(message.contains("203.0.113.1"), "{message}");
         let config = Config { host: "no such host".into(), ..config };
         assert!(Ports::bind(&config).await.is_err());
+    }
+
+    #[test]
+    fn what_is_advertised_has_a_port() {
+        let said = |text: &str| with_port(text, 6333);
+        for (text, address) in [
+            ("node-1", "node-1:6333"),
+            ("node-1.example:80", "node-1.example:80"),
+            ("10.0.0.1", "10.0.0.1:6333"),
+            ("10.0.0.1:80", "10.0.0.1:80"),
+            ("fd00::1", "[fd00::1]:6333"),
+            ("[fd00::1]", "[fd00::1]:6333"),
+            ("[fd00::1]:80", "[fd00::1]:80"),
+        ] {
+            assert_eq!(said(text).unwrap(), address);
+        }
+        for wrong in ["", ":80", "node-1:", "node-1:many", "node-1:0", "http://node-1", "a b", "[node]:80"] {
+            assert!(said(wrong).unwrap_err().to_string().contains("HOST:PORT"), "{wrong}");
+        }
+        let config = Config { advertise: Some("node-1".into()), ..Config::default() };
+        let http = "0.0.0.0:77".parse().unwrap();
+        assert_eq!(advertised(&config, http).unwrap(), "node-1:77");
+        assert_eq!(advertised(&Config::default(), http).unwrap(), "127.0.0.1:77");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use axum::routing::get;
 use axum::serve::ListenerExt;
 use lodestone_api::Engine;
 use lodestone_api::auth::{ApiKey, ApiKeys};
-use lodestone_api::grpc::{self, GrpcOptions};
+use lodestone_api::grpc::{self, GrpcMetrics, GrpcOptions};
 use lodestone_api::rest::{self, RestOptions};
 use lodestone_node::{Node, instance};
 use lodestone_types::{Error, Result};
@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{timeout, timeout_at};
 
 use crate::config::{self, Config};
-use crate::ports::{Ports, reachable};
+use crate::ports::{Ports, advertised, reachable};
 use crate::secret::Secret;
 use crate::signals::Signals;
 use crate::starting::Starting;
@@ -55,7 +55,8 @@ impl Server {
         warn_if_open(&config, http);
         let starting = Starting::serve(&ports.http)?;
         let cache_root = config::cache_root(&crate::environment());
-        let options = config.node_options(reachable(http).to_string(), &cache_root);
+        let address = advertised(&config, http)?;
+        let options = config.node_options(address, &cache_root);
         tracing::debug!(?options, "starting");
         let node = tokio::select! {
             node = Node::start(options) => node?,
@@ -78,7 +79,10 @@ impl Server {
                 .map_err(|e| Error::internal(format!("a listening socket cannot be used: {e}")))
         };
         let (for_rest, for_grpc) = (listener(ports.http)?, listener(ports.grpc)?);
-        let rest = rest::router(node.engine(), RestOptions { keys: keys(config), ..RestOptions::default() });
+        let calls = Arc::new(GrpcMetrics::default());
+        let options =
+            RestOptions { keys: keys(config), grpc_metrics: calls.clone(), ..RestOptions::default() };
+        let rest = rest::router(node.engine(), options);
         // Needs no key: the number tells only that this process runs, and whoever asks has no key of ours.
         let instance = node.instance();
         let rest = Router::new().route(instance::PATH, get(|| async { instance })).merge(rest);
@@ -86,7 +90,7 @@ impl Server {
             axum::serve(for_rest.tap_io(without_delay), rest).with_graceful_shutdown(told(stopping.clone()));
         let rest =
             async move { rest.await.map_err(|e| Error::internal(format!("the REST server stopped: {e}"))) };
-        let options = GrpcOptions { keys: keys(config), ..GrpcOptions::default() };
+        let options = GrpcOptions { keys: keys(config), metrics: calls, ..GrpcOptions::default() };
         let grpc = grpc::serve(for_grpc, node.engine(), options, told(stopping));
         Ok(Self { node, stop, rest: tokio::spawn(rest), grpc: tokio::spawn(grpc), http })
     }

@@ -1,6 +1,7 @@
 //! The official Rust client against the started binary: create, write, filter, search, and again after a restart.
 
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,7 @@ const FIR: &str = "550e8400-e29b-41d4-a716-446655440000";
 /// A started server; killed when dropped.
 struct Server {
     process: Child,
+    http_port: u16,
     grpc_port: u16,
 }
 
@@ -34,7 +36,7 @@ impl Server {
             .stdin(Stdio::null())
             .spawn()
             .expect("the binary starts");
-        Self { process, grpc_port }
+        Self { process, http_port, grpc_port }
     }
 
     async fn client(&mut self) -> Qdrant {
@@ -53,6 +55,23 @@ impl Server {
         }
         client
     }
+}
+
+impl Server {
+    fn metrics(&self) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.http_port)).expect("connects");
+        stream.write_all(b"GET /metrics HTTP/1.0\r\nhost: x\r\n\r\n").expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("answered");
+        answer
+    }
+}
+
+/// What writes spent in a stage.
+fn seconds(metrics: &str, stage: &str) -> f64 {
+    let name = format!("lodestone_write_seconds_total{{stage=\"{stage}\"}} ");
+    let line = metrics.lines().find_map(|line| line.strip_prefix(&name)).expect("a stage");
+    line.parse().expect("a number")
 }
 
 impl Drop for Server {
@@ -139,6 +158,15 @@ async fn create_write_filter_search() {
         .delete_points(DeletePointsBuilder::new(COLLECTION).points(evergreen).wait(true))
         .await
         .expect("deleted");
+
+    let metrics = server.metrics();
+    for line in [
+        "grpc_responses_total{endpoint=\"/qdrant.Points/Upsert\",status=\"0\"} 1\n",
+        "lodestone_write_stages_total{stage=\"encode\"} 2\n",
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+    assert!(seconds(&metrics, "put") > 0.0 && seconds(&metrics, "commit") > 0.0, "{metrics}");
 
     // Dropping kills it with no warning: what was acknowledged is in the store all the same.
     drop(server);

@@ -98,6 +98,35 @@ fn it_answers_stops_on_a_signal_and_starts_again() {
     assert!(dir.path().join("store.local").exists() || store.exists());
 }
 
+/// Whether a file below `directory` holds `text`.
+fn holds(directory: &Path, text: &str) -> bool {
+    let files =
+        std::fs::read_dir(directory).expect("a directory").map(|entry| entry.expect("an entry").path());
+    let mut bytes = files.map(|path| std::fs::read(path).expect("a file"));
+    bytes.any(|bytes| bytes.windows(text.len()).any(|part| part == text.as_bytes()))
+}
+
+#[test]
+fn the_claim_names_what_is_advertised_and_the_log_says_what_is_assumed() {
+    for (advertise, address) in [(Some("node-1"), "node-1"), (None, "127.0.0.1")] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = dir.path().join("store");
+        let mut serve = command("serve", &store);
+        serve.args(["--host", "0.0.0.0"]).args(advertise.iter().flat_map(|host| ["--advertise", host]));
+        let mut child = serve.spawn().expect("the binary runs");
+        let mut log = BufReader::new(child.stderr.take().expect("piped"));
+        let mut lines = Vec::new();
+        while !lines.last().is_some_and(|line: &String| line.contains("\"ready\"")) {
+            let mut line = String::new();
+            assert_ne!(log.read_line(&mut line).expect("UTF-8"), 0, "ended: {lines:?}");
+            lines.push(line);
+        }
+        child.kill().and_then(|()| child.wait()).expect("ends");
+        assert!(holds(&store.join("claims"), &format!("{address}:")), "{address}");
+        assert_eq!(lines.iter().any(|line| line.contains("--advertise")), advertise.is_none(), "{lines:?}");
+    }
+}
+
 #[test]
 fn an_idle_connection_does_not_delay_the_stop() {
     let dir = tempfile::tempdir().expect("a directory");

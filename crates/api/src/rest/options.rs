@@ -7,6 +7,7 @@ use lodestone_types::limits::MAX_BODY_BYTES;
 
 use super::metrics::RequestMetrics;
 use crate::auth::ApiKeys;
+use crate::grpc::GrpcMetrics;
 
 /// Settings of the REST interface; each has a default.
 #[derive(Debug, Clone)]
@@ -31,6 +32,8 @@ pub struct RestOptions {
     pub open_metrics: bool,
     /// Where requests are counted. Share it to add the counts to metrics elsewhere.
     pub metrics: Arc<RequestMetrics>,
+    /// Where gRPC calls are counted, which `/metrics` shows beside the requests.
+    pub grpc_metrics: Arc<GrpcMetrics>,
 }
 
 impl Default for RestOptions {
@@ -46,6 +49,7 @@ impl Default for RestOptions {
             request_timeout: Duration::from_secs(60),
             open_metrics: false,
             metrics: Arc::default(),
+            grpc_metrics: Arc::default(),
         }
     }
 }
