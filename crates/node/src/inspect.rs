@@ -139,7 +139,8 @@ async fn orphans(
         kept.extend(self::needed(&old));
         kept.extend(root.pages.iter().flatten().map(|page| page.object.clone()));
     }
-    let oldest = roots.last().copied().unwrap_or_default();
+    // Until there are two roots nothing is collected, and so nothing before the one is left over.
+    let oldest = roots.get(1).copied().unwrap_or_default();
     let is_orphan = |key: &&&str| {
         if kept.contains(**key) || keys::parse_claim(key).is_some() {
             return false;

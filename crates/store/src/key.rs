@@ -3,6 +3,9 @@ use crate::error::{Op, Result, StoreError, StoreErrorKind};
 /// Where [`LocalStore`](crate::LocalStore) prepares files; no key may start with it, in any store.
 pub(crate) const STAGING: &str = ".staging";
 
+/// What [`probe`](crate::probe) puts its objects under; nobody else does.
+pub(crate) const PROBE: &str = "probe";
+
 const MAX_KEY_BYTES: usize = 900;
 const MAX_SEGMENT_BYTES: usize = 255;
 

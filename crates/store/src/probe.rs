@@ -10,6 +10,7 @@ use futures::future::join_all;
 use lodestone_types::{Error, ErrorKind};
 
 use crate::error::{StoreError, StoreErrorKind};
+use crate::key::PROBE;
 use crate::port::{Clock, Store, list_all};
 
 /// How many create the same object at once.
@@ -87,7 +88,7 @@ impl From<ProbeError> for Error {
 
 /// Tries `store` under `probe/<nonce>/` and removes what it put there. `nonce` must be random.
 pub async fn probe(store: &dyn Store, clock: &Clock, nonce: u64) -> Result<ProbeReport, ProbeError> {
-    let probe = Probe { store, base: format!("probe/{nonce:016x}/") };
+    let probe = Probe { store, base: format!("{PROBE}/{nonce:016x}/") };
     let report = probe.run(clock).await;
     let cleaned = probe.clean_up().await;
     let report = report?;

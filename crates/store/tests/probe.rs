@@ -101,6 +101,8 @@ async fn good_stores_pass_and_nothing_is_left() {
         assert!(report.clock_ahead_ms.abs() < 10_000, "{report:?}");
         assert!(list_all(store.as_ref(), "").await.unwrap().is_empty());
     }
+    let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, [".staging"]);
 }
 
 #[tokio::test]

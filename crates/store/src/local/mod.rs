@@ -26,7 +26,7 @@ use bytes::Bytes;
 
 use self::directory::Directory;
 use crate::error::{Op, Result, StoreError, StoreErrorKind};
-use crate::key::validate_key;
+use crate::key::{PROBE, validate_key};
 use crate::port::{ObjectInfo, ObjectMeta, Store, beyond_the_end, exact_length, range_is_empty, unix_ms};
 
 /// Objects as files under a directory. File work runs on tokio's blocking threads.
@@ -134,12 +134,28 @@ impl Store for LocalStore {
 
     async fn delete(&self, key: &str) -> Result<()> {
         validate_key(Op::Delete, key)?;
-        self.blocking(Op::Delete, key, |directory, key| match fs::remove_file(directory.path(key)) {
-            Ok(()) => Ok(()),
-            Err(e) if is_absent(&e) => Ok(()),
-            Err(e) => Err(io_error(Op::Delete, key, &e)),
+        self.blocking(Op::Delete, key, |directory, key| {
+            let path = directory.path(key);
+            match fs::remove_file(&path) {
+                Ok(()) => {
+                    remove_empty_above(directory.root(), &path);
+                    Ok(())
+                }
+                Err(e) if is_absent(&e) => Ok(()),
+                Err(e) => Err(io_error(Op::Delete, key, &e)),
+            }
         })
         .await
+    }
+}
+
+/// Removes the directories that a probe leaves empty. Others stay: they fill again, and a write that finds its directory
+/// gone has to make it durable anew.
+fn remove_empty_above(root: &Path, path: &Path) {
+    if path.starts_with(root.join(PROBE)) {
+        let mut above = path.ancestors().skip(1).take_while(|directory| *directory != root);
+        // The first that is not empty ends it.
+        let _ = above.try_for_each(fs::remove_dir);
     }
 }
 
