@@ -157,6 +157,31 @@ def test_bucket_that_refuses_for_a_while(
     assert has_batch(client, 2) in (0, 100)
 
 
+@pytest.mark.parametrize("mode", ["forbidden", "down", "hang up", "silent"])
+def test_reads_and_catalog_changes_do_not_wait_long_for_a_bucket_that_is_down(
+    bucket: MinioStore, proxy: Proxy, launch: Callable[..., Server], mode: str
+) -> None:
+    server = launch(bucket).start()
+    client = server.client(timeout=60)
+    create(client)
+    write(client, 1)
+    proxy.mode = mode
+    time.sleep(1.5)  # longer than a proof of leadership serves
+    for ask in (
+        lambda: client.count(NAME, exact=True),
+        client.get_collections,
+        lambda: client.create_collection("more", models.VectorParams(size=2, distance=models.Distance.DOT)),
+    ):
+        begun = time.monotonic()
+        with pytest.raises(UnexpectedResponse) as error:
+            ask()
+        assert error.value.status_code >= 500 and time.monotonic() - begun < 15
+    assert server.is_alive()
+    proxy.mode = "pass"
+    assert has_batch(client, 1) == 100
+    assert not client.collection_exists("more")
+
+
 @pytest.mark.parametrize("mode", ["read-only", "forbidden"])
 def test_start_on_a_bucket_that_refuses(
     bucket: MinioStore, proxy: Proxy, launch: Callable[..., Server], mode: str

@@ -18,7 +18,8 @@ REFUSALS = {
 
 
 class Proxy:
-    """Forwards everything while `mode` is `pass`; see `REFUSALS` for the others, and `hang up` closes connections.
+    """Forwards everything while `mode` is `pass`; see `REFUSALS` for the others, `hang up` closes connections, and
+    `silent` does not answer.
 
     `faults` is the share of requests that fail while passing: refused, dropped before or after they took effect.
     """
@@ -64,7 +65,9 @@ class Proxy:
         if self._delay is not None:
             time.sleep(self._delay(request.command))
         mode = self.mode
-        if mode == "hang up":
+        while mode == "silent" == self.mode:
+            time.sleep(0.05)
+        if mode in ("hang up", "silent"):
             self.refused += 1
             request.close_connection = True
         elif mode != "pass" and (mode in ("forbidden", "down") or request.command in WRITES):

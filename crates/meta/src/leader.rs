@@ -13,7 +13,7 @@ use lodestone_manifest::{
     Applied, Batch, Epoch, InstanceId, JobId, Nonce, Record, Reservation, ReserveRequest, Sequencer, Slot,
     State,
 };
-use lodestone_store::Store;
+use lodestone_store::{Op, Store, StoreError, StoreErrorKind};
 use lodestone_wal::{keys, object};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot, watch};
@@ -33,6 +33,8 @@ pub struct LeaderOptions {
     pub lease: Duration,
     /// Allowance for clocks that run at different rates.
     pub lease_margin: Duration,
+    /// How long a strong read waits for a proof while the bucket does not answer.
+    pub read_patience: Duration,
     /// How long the owner of a slot may be silent.
     pub patience: Duration,
     /// How many slots may be undecided at once.
@@ -52,6 +54,7 @@ impl Default for LeaderOptions {
         Self {
             lease: Duration::from_secs(1),
             lease_margin: Duration::from_millis(100),
+            read_patience: Duration::from_secs(10),
             patience: Duration::from_secs(5),
             max_undecided: 256,
             checkpoint_slots: 256,
@@ -266,6 +269,12 @@ impl Leader {
         result
     }
 
+    fn no_proof(&self) -> MetaError {
+        let why = format!("no answer within {:?}", self.options.read_patience);
+        let key = keys::claim(self.epoch.next());
+        MetaError::Store(StoreError::new(Op::Head, StoreErrorKind::Transient, &key, why))
+    }
+
     fn job(&self) -> Job {
         let id = JobId(self.next_job.fetch_add(1, Ordering::Relaxed));
         Job::new(self.epoch, id, self.jobs.clone())
@@ -356,7 +365,8 @@ impl Meta for Leader {
     async fn read(&self, consistency: Consistency) -> Result<Arc<State>> {
         self.leading()?;
         if consistency == Consistency::Strong && self.options.rules.read_proof() {
-            self.note(self.proofs.fresh_enough_to_read().await)?;
+            let proof = tokio::time::timeout(self.options.read_patience, self.proofs.fresh_enough_to_read());
+            self.note(proof.await.unwrap_or_else(|_| Err(self.no_proof())))?;
             self.leading()?;
         }
         Ok(self.replica.watch().borrow().clone())

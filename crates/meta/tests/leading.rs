@@ -86,6 +86,22 @@ async fn strong_reads_share_one_proof_for_a_lease() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_strong_read_gives_up_on_a_bucket_that_is_silent() {
+    let store = Faulty::over(bucket());
+    let bucket: Arc<dyn Store> = store.clone();
+    let leader = lead(&bucket).await;
+    store.set(|_, _| Some(Fault::Silence));
+    let began = Instant::now();
+    let (a, b) = tokio::join!(leader.read(Consistency::Strong), leader.read(Consistency::Strong));
+    for answer in [a, b] {
+        assert!(matches!(answer, Err(MetaError::Store(e)) if e.is_retryable()));
+    }
+    assert!(began.elapsed() <= options().read_patience, "they wait side by side: {:?}", began.elapsed());
+    store.set(|_, _| None);
+    leader.read(Consistency::Strong).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_new_leader_acknowledges_when_the_leases_before_it_have_ended() {
     let store = bucket();
     let first = lead(&store).await;

@@ -59,6 +59,8 @@ impl NodeEngine {
 
     /// Puts one change of the catalog into the log.
     async fn change(&self, op: SystemOp, timeout: Option<Duration>) -> Result<Result<Slot, CatalogError>> {
+        // A bucket that is down is found out first, while nothing is in doubt.
+        self.meta.read(Consistency::Strong).await?;
         let write = self.ingest.write(Write { system: vec![op], ..Write::default() });
         let written = match timeout {
             None => write.await?,

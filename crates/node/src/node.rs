@@ -95,6 +95,7 @@ impl Node {
         let instance = InstanceId(random.random());
         let leader_options = LeaderOptions {
             lease: options.wal.lease,
+            read_patience: options.wal.patience,
             gc_grace: options.gc.grace,
             checkpoint_slots: options.checkpoint.slots,
             checkpoint_idle: options.checkpoint.idle.min(options.gc.grace),

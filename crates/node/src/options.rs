@@ -55,7 +55,7 @@ impl NodeOptions {
         }
     }
 
-    /// The least gap between the starts of two writes to the bucket.
+    /// The least mean gap between the starts of two writes to the bucket.
     pub fn wal_window(&self) -> Duration {
         self.wal.window.unwrap_or(match self.store {
             StoreLocation::Directory(_) => Duration::from_millis(2),
@@ -79,12 +79,15 @@ pub struct S3Options {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WalOptions {
-    /// The least gap between the starts of two PUTs; 2 ms on a directory and 100 ms on S3 unless given.
+    /// The least mean gap between the starts of two PUTs; 2 ms on a directory and 100 ms on S3 unless given.
     #[serde(deserialize_with = "units::some_duration")]
     pub window: Option<Duration>,
     /// How long one proof of leadership serves strong reads: 1 s.
     #[serde(deserialize_with = "units::duration")]
     pub lease: Duration,
+    /// How long a read or a change of the catalog waits for a bucket that does not answer, before it is an error: 10 s.
+    #[serde(deserialize_with = "units::duration")]
+    pub patience: Duration,
     /// Unfolded bytes of a shard above which writes are asked to come back later: 256 MiB.
     #[serde(deserialize_with = "units::bytes")]
     pub tail_limit: u64,
@@ -92,7 +95,12 @@ pub struct WalOptions {
 
 impl Default for WalOptions {
     fn default() -> Self {
-        Self { window: None, lease: Duration::from_secs(1), tail_limit: 256 << 20 }
+        Self {
+            window: None,
+            lease: Duration::from_secs(1),
+            patience: Duration::from_secs(10),
+            tail_limit: 256 << 20,
+        }
     }
 }
 

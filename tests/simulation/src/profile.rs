@@ -143,6 +143,7 @@ impl Profile {
             leader: LeaderOptions {
                 lease: ms(1_000),
                 lease_margin: ms(100),
+                read_patience: ms(3_000),
                 patience: ms(1_000),
                 max_undecided: 32,
                 checkpoint_slots: 8,
