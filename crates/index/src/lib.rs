@@ -2,6 +2,7 @@
 //!
 //! - [`filter`] decides one point exactly, from its payload.
 //! - [`payload_index`] builds and reads the index of one payload field over the rows of one segment.
+//! - [`dense`] finds the rows that are near to a vector.
 //! - [`plan`] puts the two together: bitmaps of the indexes first, payloads only of the rows still undecided.
 //!
 //! An index never changes an answer, it only finds it faster, with two exceptions that the user asks for by
@@ -9,6 +10,7 @@
 //! evaluator knows both from the [`IndexSchema`], so that rows with and without an index agree.
 
 mod codec;
+pub mod dense;
 pub mod filter;
 mod fold;
 mod geo;

@@ -5,6 +5,10 @@
 //! chosen when the scorer is made, from what the processor can do (see [`Isa`]). All SIMD of the product
 //! and the `unsafe` it needs live in this crate.
 //!
+//! Beside it, for rows that are quantized: [`SignQuery`] scans one bit per component, 32 rows at a time; [`LevelQuery`]
+//! compares codes of 4 or 8 bits; [`Centroids`] is the matrix product of clustering, and [`hadamard`] the core of a
+//! random rotation.
+//!
 //! Layout: `lanes` has the loops, written once over two small traits; `scalar`, `avx2`, `avx512` and `neon`
 //! implement the traits; `scorer` is the safe outside; `encode` turns vectors into rows and back.
 //!
@@ -21,14 +25,24 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod encode;
+mod hadamard;
 mod lanes;
+mod levels;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+mod prefetch;
+mod product;
 mod scalar;
 mod scorer;
+mod signs;
 
 pub use encode::{decode, encode, normalize, prepare};
+pub use hadamard::hadamard;
+pub use levels::{LEVEL_DIM_STEP, LevelBits, LevelQuery, pack_levels};
+pub use prefetch::prefetch;
+pub use product::Centroids;
 pub use scorer::{Isa, MAX_DIM, Scorer};
+pub use signs::{BLOCK_ROWS, Estimate, SIGN_DIM_STEP, SignQuery, block_bytes, empty_block, places, put_row};
 
 /// How near two vectors are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -29,15 +29,20 @@ impl Isa {
     pub fn available() -> Vec<Isa> {
         [Isa::Scalar, Isa::Avx2, Isa::Avx512, Isa::Avx512Vnni, Isa::Neon]
             .into_iter()
-            .filter(|isa| isa.kernels(Metric::Dot, Element::F32).is_some())
+            .filter(|isa| isa.is_available())
             .collect()
+    }
+
+    /// Whether this processor has it.
+    pub fn is_available(self) -> bool {
+        self.kernels(Metric::Dot, Element::F32).is_some()
     }
 
     /// The best of those this processor has.
     pub fn best() -> Isa {
         [Isa::Neon, Isa::Avx512Vnni, Isa::Avx512, Isa::Avx2]
             .into_iter()
-            .find(|isa| isa.kernels(Metric::Dot, Element::F32).is_some())
+            .find(|isa| isa.is_available())
             .unwrap_or(Isa::Scalar)
     }
 

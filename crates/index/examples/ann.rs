@@ -1,0 +1,207 @@
+//! Lodestone's index as one engine of the benchmark `benches/ann`, which describes the protocol spoken here.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use lodestone_index::dense::{
+    BuildOptions, Candidate, Distance, Effort, Model, Searcher, TrainOptions, VectorIndex, build,
+};
+use lodestone_kernels::{Element, LevelBits, Metric, Scorer, prefetch};
+use serde_json::{Value, json};
+
+type Failure = Box<dyn std::error::Error>;
+
+/// Rows of one `.npy` file.
+struct Rows {
+    bytes: Vec<u8>,
+    start: usize,
+    dim: usize,
+    element: Element,
+}
+
+impl Rows {
+    fn read(path: &str, dim: usize, element: Element) -> Result<Self, Failure> {
+        let bytes = std::fs::read(path).map_err(|e| format!("{path}: {e}"))?;
+        let start = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+        Ok(Self { bytes, start, dim, element })
+    }
+
+    fn raw(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
+    fn count(&self) -> usize {
+        self.raw().len() / (self.dim * self.element.bytes())
+    }
+
+    fn row(&self, i: usize) -> &[u8] {
+        let size = self.dim * self.element.bytes();
+        &self.raw()[i * size..(i + 1) * size]
+    }
+
+    fn write(&self, i: usize, out: &mut [f32]) {
+        match self.element {
+            Element::F32 => {
+                for (x, bytes) in out.iter_mut().zip(self.row(i).as_chunks().0) {
+                    *x = f32::from_le_bytes(*bytes);
+                }
+            }
+            _ => out.iter_mut().zip(self.row(i)).for_each(|(x, byte)| *x = f32::from(*byte)),
+        }
+    }
+}
+
+struct Engine {
+    vectors: Rows,
+    queries: Rows,
+    metric: Metric,
+    settings: BTreeMap<String, f64>,
+    built: Option<(Model, VectorIndex)>,
+}
+
+impl Engine {
+    fn setting(&self, name: &str, default: f64) -> f64 {
+        self.settings.get(name).copied().unwrap_or(default)
+    }
+
+    fn build(&mut self) -> Value {
+        let begun = Instant::now();
+        let distance = if self.metric == Metric::Cosine { Distance::Dot } else { Distance::Euclid };
+        let bits = if self.setting("bits", 4.0) == 8.0 { LevelBits::Eight } else { LevelBits::Four };
+        let vectors = &self.vectors;
+        let row = |i: usize, out: &mut [f32]| vectors.write(i, out);
+        let options = TrainOptions {
+            distance,
+            list_rows: self.setting("list_rows", 50.0) as usize,
+            sample_rows: self.setting("sample_rows", 400_000.0) as usize,
+            level_bits: bits,
+            seed: 1,
+        };
+        let model = Model::train(vectors.dim, vectors.count(), &row, options);
+        eprintln!("trained after {:.2} s: {} lists", begun.elapsed().as_secs_f64(), model.lists());
+        let index =
+            build(&model, vectors.count(), &row, BuildOptions { spill: self.setting("spill", 1.0) != 0.0 });
+        let bytes = model.bytes() + index.bytes() + self.vectors.raw().len();
+        eprintln!(
+            "built after {:.2} s: {:.1} bytes a row beside the vectors",
+            begun.elapsed().as_secs_f64(),
+            (model.bytes() + index.bytes()) as f64 / vectors.count() as f64
+        );
+        self.built = Some((model, index));
+        json!({ "seconds": begun.elapsed().as_secs_f64(), "bytes": bytes, "disk_bytes": null })
+    }
+
+    fn search(&self, request: &Value) -> Result<Value, Failure> {
+        let number = |name: &str| request[name].as_u64().map(|n| n as usize);
+        let (first, count) = (number("first").unwrap_or(0), number("count").ok_or("no count")?);
+        let (k, threads) = (number("k").unwrap_or(10), number("threads").unwrap_or(1));
+        let lists = number("ef").ok_or("no ef")?;
+        let keep = number("keep").unwrap_or(self.setting("keep", 0.0) as usize);
+        let candidates = number("candidates").unwrap_or(self.setting("candidates", 0.0) as usize);
+        let effort = Effort {
+            lists,
+            keep: if keep == 0 { 10 * k + 2 * lists } else { keep },
+            candidates: if candidates == 0 { 2 * k + lists / 8 } else { candidates },
+        };
+        let (model, index) = self.built.as_ref().ok_or("not built")?;
+        let next = AtomicUsize::new(0);
+        let results: Vec<std::sync::Mutex<Vec<i64>>> =
+            (0..count).map(|_| std::sync::Mutex::default()).collect();
+        let barrier = std::sync::Barrier::new(threads + 1);
+        let seconds = std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    let mut searcher = Searcher::new(model);
+                    let (mut found, mut query) = (Vec::new(), vec![0.0; self.queries.dim]);
+                    barrier.wait();
+                    loop {
+                        let i = next.fetch_add(1, Ordering::Relaxed);
+                        if i >= count {
+                            break;
+                        }
+                        self.queries.write(first + i, &mut query);
+                        searcher.search(model, index, &query, effort, None, &mut found);
+                        let ids = self.rescored(&query, &found, k);
+                        *results[i].lock().expect("no thread fails") = ids;
+                    }
+                    barrier.wait();
+                });
+            }
+            barrier.wait();
+            let begun = Instant::now();
+            barrier.wait();
+            begun.elapsed().as_secs_f64()
+        });
+        let ids: Vec<i64> =
+            results.into_iter().flat_map(|ids| ids.into_inner().expect("no thread fails")).collect();
+        Ok(json!({ "seconds": seconds, "ids": ids }))
+    }
+
+    fn rescored(&self, query: &[f32], found: &[Candidate], k: usize) -> Vec<i64> {
+        const AHEAD: usize = 2;
+        let scorer = Scorer::new(query, self.metric, self.vectors.element);
+        found.iter().take(AHEAD).for_each(|c| prefetch(self.vectors.row(c.row as usize)));
+        let mut scored = Vec::with_capacity(found.len());
+        for (i, candidate) in found.iter().enumerate() {
+            if let Some(ahead) = found.get(i + AHEAD) {
+                prefetch(self.vectors.row(ahead.row as usize));
+            }
+            let score = scorer.score(self.vectors.row(candidate.row as usize));
+            scored.push((if self.metric == Metric::Cosine { -score } else { score }, candidate.row));
+        }
+        scored.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let mut ids: Vec<i64> = scored.into_iter().take(k).map(|(_, row)| i64::from(row)).collect();
+        ids.resize(k, -1);
+        ids
+    }
+}
+
+fn open() -> Result<Engine, Failure> {
+    let mut arguments = std::env::args().skip(1);
+    let (mut folder, mut settings) = (String::new(), BTreeMap::new());
+    while let Some(name) = arguments.next() {
+        let value = arguments.next().ok_or("an argument lacks its value")?;
+        match name.as_str() {
+            "--data" => folder = value,
+            "--threads" => {
+                rayon::ThreadPoolBuilder::new().num_threads(value.parse()?).build_global()?;
+            }
+            "--set" => {
+                let (name, value) = value.split_once('=').ok_or("--set wants NAME=VALUE")?;
+                settings.insert(name.to_owned(), value.parse()?);
+            }
+            _ => return Err(format!("no argument is called {name}").into()),
+        }
+    }
+    let set: Value = serde_json::from_str(&std::fs::read_to_string(format!("{folder}/set.json"))?)?;
+    let dim = set["dim"].as_u64().ok_or("set.json lacks dim")? as usize;
+    let element = if set["dtype"] == "u8" { Element::U8 } else { Element::F32 };
+    let metric = if set["metric"] == "cosine" { Metric::Cosine } else { Metric::Euclid };
+    Ok(Engine {
+        vectors: Rows::read(&format!("{folder}/vectors.npy"), dim, element)?,
+        queries: Rows::read(&format!("{folder}/queries.npy"), dim, element)?,
+        metric,
+        settings,
+        built: None,
+    })
+}
+
+fn main() -> Result<(), Failure> {
+    let mut engine = open()?;
+    for line in std::io::stdin().lock().lines() {
+        let request: Value = serde_json::from_str(&line?)?;
+        let reply = match request["op"].as_str() {
+            Some("hello") => json!({ "engine": "lodestone", "settings": engine.settings }),
+            Some("build") => engine.build(),
+            Some("search") => engine.search(&request).unwrap_or_else(|e| json!({ "error": e.to_string() })),
+            Some("quit") => return Ok(()),
+            _ => json!({ "error": "no such operation" }),
+        };
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{reply}")?;
+        out.flush()?;
+    }
+    Ok(())
+}

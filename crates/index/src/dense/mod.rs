@@ -1,0 +1,27 @@
+//! Which rows are near a vector? Clustered lists of quantized rows.
+//!
+//! A [`Model`] says how vectors of one shard are seen: their mean, a random rotation, and centroids. Over it a
+//! [`VectorIndex`] holds the rows of one segment: each in the list of its nearest centroid and in that of one more, as
+//! sign codes that are scanned ([`lodestone_kernels::SignQuery`]), and once as a finer code that ranks what the scan
+//! found ([`lodestone_kernels::LevelQuery`]). What comes out is a short list of candidates; the original vectors, which
+//! are not here, decide.
+//!
+//! ```text
+//! query ─ rotate ─▶ nearest lists ─ sign codes ─▶ some hundred rows ─ level codes ─▶ some dozen candidates
+//! ```
+
+mod assign;
+mod build;
+mod code;
+mod kmeans;
+mod model;
+mod order;
+mod rotation;
+mod search;
+mod vector_index;
+
+pub use build::{BuildOptions, build};
+pub use model::{Distance, Model, TrainOptions};
+pub use rotation::Rotation;
+pub use search::{Candidate, Effort, Searcher};
+pub use vector_index::VectorIndex;

@@ -1,0 +1,278 @@
+//! How the vectors of a shard are seen: their mean, a rotation, and the centroids of the lists.
+
+use lodestone_kernels::{
+    BLOCK_ROWS, Element, Estimate, LevelBits, Metric, Scorer, SignQuery, block_bytes, empty_block, put_row,
+};
+use rayon::prelude::*;
+
+use super::code::sign_factors;
+use super::kmeans::cluster;
+use super::order::bisected;
+use super::rotation::{Rotation, split_mix};
+
+/// What is compared; less is nearer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Distance {
+    /// The squared L2 distance.
+    Euclid,
+    /// The negated inner product. Cosine, for vectors of unit length.
+    Dot,
+}
+
+/// What a model is made for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TrainOptions {
+    /// What will be compared.
+    pub distance: Distance,
+    /// Rows of a list, on average.
+    pub list_rows: usize,
+    /// Rows to learn from, at most.
+    pub sample_rows: usize,
+    /// How fine the codes are that rank what a scan found.
+    pub level_bits: LevelBits,
+    /// Decides about everything that is random.
+    pub seed: u64,
+}
+
+/// The mean, the rotation and the centroids. All vectors here are turned and, but for queries of [`Distance::Dot`], taken
+/// from the mean.
+#[derive(Debug)]
+pub struct Model {
+    distance: Distance,
+    level_bits: LevelBits,
+    rotation: Rotation,
+    mean: Vec<f32>,
+    /// Floats of one centroid after another, as bytes that the kernels read.
+    centroids: Vec<u8>,
+    squares: Vec<f32>,
+    /// Sign codes of the centroids, to find the nearest ones of many.
+    blocks: Vec<u8>,
+}
+
+/// A list and how near its centroid is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct NearList {
+    pub list: u32,
+    /// The base of estimates of its rows.
+    pub base: f32,
+}
+
+impl Model {
+    /// Learns from `count` vectors of `dim` components, which `row` writes out by number.
+    pub fn train(
+        dim: usize,
+        count: usize,
+        row: &(dyn Fn(usize, &mut [f32]) + Sync),
+        options: TrainOptions,
+    ) -> Self {
+        let numbers = drawn(count, options.sample_rows, options.seed);
+        let mean = mean(dim, &numbers, row);
+        let rotation = Rotation::new(dim, options.seed);
+        let padded = rotation.padded();
+        let mut turned = vec![0.0; numbers.len() * padded];
+        turned.par_chunks_mut(padded).zip(&numbers).for_each_init(
+            || vec![0.0; dim],
+            |vector, (turned, number)| {
+                row(*number as usize, vector);
+                vector.iter_mut().zip(&mean).for_each(|(x, mean)| *x -= mean);
+                rotation.apply(vector, turned);
+            },
+        );
+        let clusters = cluster(&turned, padded, count.div_ceil(options.list_rows), options.seed);
+        let order = bisected(&clusters.fine, padded);
+        let centroids: Vec<f32> = order
+            .iter()
+            .flat_map(|i| &clusters.fine[*i as usize * padded..(*i as usize + 1) * padded])
+            .copied()
+            .collect();
+        Self::new(options.distance, options.level_bits, rotation, mean, &centroids)
+    }
+
+    fn new(
+        distance: Distance,
+        level_bits: LevelBits,
+        rotation: Rotation,
+        mean: Vec<f32>,
+        centroids: &[f32],
+    ) -> Self {
+        let each = || centroids.chunks_exact(rotation.padded());
+        Self {
+            distance,
+            level_bits,
+            mean,
+            squares: each().map(|c| c.iter().map(|x| x * x).sum()).collect(),
+            blocks: coded(distance, centroids, rotation.padded()),
+            centroids: centroids.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            rotation,
+        }
+    }
+
+    /// What is compared.
+    pub fn distance(&self) -> Distance {
+        self.distance
+    }
+
+    /// How fine the codes are that rank what a scan found.
+    pub fn level_bits(&self) -> LevelBits {
+        self.level_bits
+    }
+
+    /// Components of a vector.
+    pub fn dim(&self) -> usize {
+        self.rotation.dim()
+    }
+
+    /// Components of a turned vector and of a code.
+    pub fn padded(&self) -> usize {
+        self.rotation.padded()
+    }
+
+    /// Lists.
+    pub fn lists(&self) -> usize {
+        self.squares.len()
+    }
+
+    /// Bytes in memory.
+    pub fn bytes(&self) -> usize {
+        self.centroids.len() + self.blocks.len() + 4 * (self.squares.len() + self.mean.len())
+    }
+
+    pub(super) fn centroid(&self, list: usize) -> Vec<f32> {
+        let size = 4 * self.padded();
+        let bytes = self.centroids[list * size..(list + 1) * size].as_chunks().0;
+        bytes.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+    }
+
+    /// Turns a row.
+    pub(super) fn turn_row(&self, row: &mut [f32], turned: &mut [f32]) {
+        row.iter_mut().zip(&self.mean).for_each(|(x, mean)| *x -= mean);
+        self.rotation.apply(row, turned);
+    }
+
+    /// Turns a query.
+    pub(super) fn turn_query(&self, query: &[f32], centred: &mut Vec<f32>, turned: &mut [f32]) {
+        centred.clear();
+        centred.extend_from_slice(query);
+        match self.distance {
+            Distance::Euclid => self.turn_row(centred, turned),
+            Distance::Dot => self.rotation.apply(centred, turned),
+        }
+    }
+
+    /// The sign codes of the centroids for another distance.
+    pub(super) fn blocks_for(&self, distance: Distance) -> Vec<u8> {
+        let floats: Vec<f32> = (0..self.lists()).flat_map(|list| self.centroid(list)).collect();
+        coded(distance, &floats, self.padded())
+    }
+
+    /// Sign codes of the centroids for the model's distance.
+    pub(super) fn blocks(&self) -> &[u8] {
+        &self.blocks
+    }
+}
+
+/// Finds the lists that are nearest to turned vectors; keeps its memory between them.
+#[derive(Debug, Default)]
+pub(super) struct ListFinder {
+    found: Vec<Estimate>,
+    numbers: Vec<u32>,
+    products: Vec<f32>,
+    /// What was found last, nearest first.
+    pub near: Vec<NearList>,
+}
+
+impl ListFinder {
+    /// The `count` lists nearest to the turned vector that `signs` holds too. `blocks` are codes of the centroids for
+    /// `distance`.
+    pub fn find(
+        &mut self,
+        model: &Model,
+        blocks: &[u8],
+        distance: Distance,
+        signs: &SignQuery,
+        turned: &[f32],
+        count: usize,
+    ) {
+        // Signs tell roughly which are near; half as many again are looked at closely.
+        let keep = (count + count / 2 + 8).min(model.lists());
+        let (size, mut limit) = (block_bytes(model.padded()), f32::INFINITY);
+        self.found.clear();
+        for some in blocks.chunks(16 * size) {
+            signs.scan(some, 0.0, limit, &mut self.found);
+            limit = cut(&mut self.found, keep, 2 * keep).unwrap_or(limit);
+        }
+        cut(&mut self.found, keep, keep);
+        self.numbers.clear();
+        self.numbers.extend(self.found.iter().map(|found| found.place));
+        self.products.resize(self.numbers.len(), 0.0);
+        Scorer::new(turned, Metric::Dot, Element::F32).score_numbered(
+            &model.centroids,
+            &self.numbers,
+            &mut self.products,
+        );
+        let square: f32 = turned.iter().map(|x| x * x).sum();
+        let base = |list: u32, product: f32| match distance {
+            Distance::Euclid => square + model.squares[list as usize] - 2.0 * product,
+            Distance::Dot => -product,
+        };
+        self.near.clear();
+        let lists = self.numbers.iter().zip(&self.products);
+        self.near.extend(lists.map(|(list, product)| NearList { list: *list, base: base(*list, *product) }));
+        let nearer = |a: &NearList, b: &NearList| a.base.total_cmp(&b.base);
+        if count < self.near.len() {
+            self.near.select_nth_unstable_by(count, nearer);
+            self.near.truncate(count);
+        }
+        self.near.sort_unstable_by(nearer);
+    }
+}
+
+/// Where there are more than `most`, leaves the `keep` nearest and returns the farthest of their values.
+pub(super) fn cut(found: &mut Vec<Estimate>, keep: usize, most: usize) -> Option<f32> {
+    if found.len() <= most || keep == 0 {
+        return None;
+    }
+    let (_, last, _) = found.select_nth_unstable_by(keep - 1, |a, b| a.value.total_cmp(&b.value));
+    let limit = last.value;
+    found.truncate(keep);
+    Some(limit)
+}
+
+/// Centroids as rows of blocks.
+fn coded(distance: Distance, centroids: &[f32], padded: usize) -> Vec<u8> {
+    let origin = vec![0.0; padded];
+    let mut blocks = Vec::new();
+    for (i, some) in centroids.chunks(BLOCK_ROWS * padded).enumerate() {
+        let mut block = empty_block(padded);
+        for (row, centroid) in some.chunks_exact(padded).enumerate() {
+            let factors = sign_factors(distance, centroid, &origin);
+            put_row(&mut block, row, centroid, factors.add, factors.mul, (i * BLOCK_ROWS + row) as u32);
+        }
+        blocks.extend(block);
+    }
+    blocks
+}
+
+fn mean(dim: usize, numbers: &[u32], row: &(dyn Fn(usize, &mut [f32]) + Sync)) -> Vec<f32> {
+    let (mut sums, mut vector) = (vec![0.0f64; dim], vec![0.0; dim]);
+    for number in numbers {
+        row(*number as usize, &mut vector);
+        sums.iter_mut().zip(&vector).for_each(|(sum, x)| *sum += f64::from(*x));
+    }
+    let scale = 1.0 / numbers.len().max(1) as f64;
+    sums.into_iter().map(|sum| (sum * scale) as f32).collect()
+}
+
+/// At most `count` of the numbers below `n`, in ascending order.
+fn drawn(n: usize, count: usize, seed: u64) -> Vec<u32> {
+    let (mut state, mut left) = (seed ^ 0xd8a3, count.min(n));
+    let mut numbers = Vec::with_capacity(left);
+    for i in 0..n {
+        // Each with the chance that leaves the right number (Knuth, TAOCP 2, 3.4.2 S).
+        if split_mix(&mut state) % ((n - i) as u64) < left as u64 {
+            numbers.push(i as u32);
+            left -= 1;
+        }
+    }
+    numbers
+}

@@ -1,0 +1,61 @@
+//! AVX2: 32 look-ups per instruction, that is 8 components of 16 rows.
+
+use std::arch::x86_64::*;
+
+use super::{Ask, BLOCK_ROWS, SPAN, finish};
+
+/// See [`super::Kernel`]; needs AVX2 and FMA.
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn block(ask: &Ask, block: &[u8], values: &mut [f32; BLOCK_ROWS]) -> u32 {
+    let codes = ask.table.len();
+    debug_assert!(block.len() >= codes);
+    let mut sums = [0.0; BLOCK_ROWS];
+    let mut at = 0;
+    while at < codes {
+        let length = (codes - at).min(4 * SPAN);
+        // SAFETY: `at + length` is within the table, and the block is at least as long.
+        let part = unsafe { self::sums(ask.table.as_ptr().add(at), block.as_ptr().add(at), length / 32) };
+        for (sum, more) in sums.iter_mut().zip(part) {
+            *sum += f32::from(more);
+        }
+        at += length;
+    }
+    finish(ask, &sums, block, values)
+}
+
+/// The 32 sums of `chunks` times 32 bytes of codes, in the order of rows.
+///
+/// # Safety
+/// So many bytes can be read from both pointers.
+#[target_feature(enable = "avx2,fma")]
+unsafe fn sums(table: *const u8, codes: *const u8, chunks: usize) -> [u16; BLOCK_ROWS] {
+    let nibble = _mm256_set1_epi8(15);
+    // As in the version for AVX-512, which explains it.
+    let mut low = [_mm256_setzero_si256(); 2];
+    let mut high = [_mm256_setzero_si256(); 2];
+    for chunk in 0..chunks {
+        // SAFETY: the caller's promise.
+        let (table, codes) = unsafe {
+            (
+                _mm256_loadu_si256(table.add(32 * chunk).cast()),
+                _mm256_loadu_si256(codes.add(32 * chunk).cast()),
+            )
+        };
+        let first = _mm256_shuffle_epi8(table, _mm256_and_si256(codes, nibble));
+        let second = _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(codes, 4), nibble));
+        low[0] = _mm256_add_epi16(low[0], first);
+        high[0] = _mm256_add_epi16(high[0], _mm256_srli_epi16(first, 8));
+        low[1] = _mm256_add_epi16(low[1], second);
+        high[1] = _mm256_add_epi16(high[1], _mm256_srli_epi16(second, 8));
+    }
+    let mut sums = [0; BLOCK_ROWS];
+    for i in 0..2 {
+        let lower = _mm256_sub_epi16(low[i], _mm256_slli_epi16(high[i], 8));
+        for (j, each) in [lower, high[i]].into_iter().enumerate() {
+            let both = _mm_add_epi16(_mm256_castsi256_si128(each), _mm256_extracti128_si256(each, 1));
+            // SAFETY: eight sums of 16 bits from the place `16 * i + 8 * j`, at most 24, on.
+            unsafe { _mm_storeu_si128(sums.as_mut_ptr().add(16 * i + 8 * j).cast(), both) };
+        }
+    }
+    sums
+}

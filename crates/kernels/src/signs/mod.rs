@@ -1,0 +1,216 @@
+//! Sign codes: one bit per component, 32 rows scanned at a time.
+//!
+//! A row's code says of each component whether it is positive: a vector `s` of +1 and -1. A query `q` is turned into
+//! a table of the 16 sums that four signs can give, for every four components, rounded to bytes; a row's `<s, q>` is
+//! then a sum of table look-ups, which processors do by the dozen in one instruction ("fast scan": André, Kermarrec, Le
+//! Scouarnec, Cache locality is not enough, VLDB 2015, section 4). What a score is made of `<s, q>` by two factors per
+//! row (RaBitQ: Gao, Long, arXiv 2405.12497, section 3.2) is worked out in the same pass.
+//!
+//! # A block
+//! Little-endian, [`block_bytes`] long, the rows of one block side by side:
+//!
+//! | bytes | what |
+//! | --- | --- |
+//! | `4 * dim` | for every four components 16 bytes: row `r` has the four bits `4 * (r / 16)` and up of byte `2 * (r % 8) + r / 8 % 2` |
+//! | 128 | `add`: `f32` of each row |
+//! | 128 | `mul`: `f32` of each row |
+//! | 128 | `place`: `u32` of each row, handed back and not looked at |
+//!
+//! Where fewer than 32 rows are left the others have an infinite `add`, and are never found.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod scalar;
+
+use crate::Isa;
+
+/// Rows of a block.
+pub const BLOCK_ROWS: usize = 32;
+
+/// A code's length is a multiple of so many components: what the widest registers take at once.
+pub const SIGN_DIM_STEP: usize = 16;
+
+/// Components whose bytes are added up in 16 bits before they go on as floats: a lane of the widest registers adds one
+/// byte per 16 components, and four lanes are put together.
+const SPAN: usize = 1024;
+
+const FACTORS: usize = 4 * BLOCK_ROWS;
+
+/// Bytes of a block of codes with `dim` components.
+pub const fn block_bytes(dim: usize) -> usize {
+    4 * dim + 3 * FACTORS
+}
+
+/// A block with no rows yet.
+pub fn empty_block(dim: usize) -> Vec<u8> {
+    let mut block = vec![0; block_bytes(dim)];
+    for row in 0..BLOCK_ROWS {
+        put(&mut block, 4 * dim, row, f32::INFINITY.to_le_bytes());
+    }
+    block
+}
+
+fn put(block: &mut [u8], section: usize, row: usize, value: [u8; 4]) {
+    block[section + 4 * row..section + 4 * row + 4].copy_from_slice(&value);
+}
+
+/// Writes row `row` of a block that had none there: the signs of `components`, which has the code's length, and what
+/// goes with them.
+///
+/// # Panics
+/// If the block has another length than such codes have.
+pub fn put_row(block: &mut [u8], row: usize, components: &[f32], add: f32, mul: f32, place: u32) {
+    let dim = components.len();
+    assert_eq!(block.len(), block_bytes(dim), "a block of other codes");
+    let (byte, shift) = (2 * (row % 8) + row / 8 % 2, 4 * (row / 16));
+    for (group, four) in components.chunks(4).enumerate() {
+        let bits = four.iter().enumerate().fold(0, |bits, (i, x)| bits | u8::from(*x > 0.0) << i);
+        block[16 * group + byte] |= bits << shift;
+    }
+    put(block, 4 * dim, row, add.to_le_bytes());
+    put(block, 4 * dim + FACTORS, row, mul.to_le_bytes());
+    put(block, 4 * dim + 2 * FACTORS, row, place.to_le_bytes());
+}
+
+/// The `place` of each row of a block.
+pub fn places(block: &[u8]) -> impl Iterator<Item = u32> {
+    block[block.len() - FACTORS..].as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes))
+}
+
+/// A row that a scan found.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Estimate {
+    /// How far it seems to be; smaller is nearer.
+    pub value: f32,
+    /// What the block says of the row.
+    pub place: u32,
+}
+
+/// A query, ready to be compared with sign codes.
+#[derive(Debug)]
+pub struct SignQuery {
+    kernel: Kernel,
+    dim: usize,
+    /// 16 bytes for every four components.
+    table: Vec<u8>,
+    /// `<s, q> = step * sum + bias`
+    step: f32,
+    bias: f32,
+}
+
+/// What one block is asked for.
+struct Ask<'a> {
+    table: &'a [u8],
+    step: f32,
+    /// Of all components.
+    bias: f32,
+    base: f32,
+    limit: f32,
+}
+
+/// Writes `base + add + mul * <s, q>` of each row of the block, and returns a bit for each that is below the limit.
+/// The processor has what the kernel needs, and the block has the table's length.
+type Kernel = unsafe fn(&Ask, &[u8], &mut [f32; BLOCK_ROWS]) -> u32;
+
+impl SignQuery {
+    /// No query yet, for codes with `dim` components.
+    ///
+    /// # Panics
+    /// If `dim` is not a multiple of [`SIGN_DIM_STEP`].
+    pub fn new(dim: usize) -> Self {
+        match Self::with_isa(Isa::best(), dim) {
+            Some(query) => query,
+            None => unreachable!("the best instruction set is one of those available"),
+        }
+    }
+
+    /// As [`SignQuery::new`], for one instruction set; `None` where the processor does not have it.
+    ///
+    /// # Panics
+    /// If `dim` is not a multiple of [`SIGN_DIM_STEP`].
+    pub fn with_isa(isa: Isa, dim: usize) -> Option<Self> {
+        assert!(dim.is_multiple_of(SIGN_DIM_STEP), "codes have a multiple of {SIGN_DIM_STEP} components");
+        let kernel: Kernel = match isa {
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 | Isa::Avx512Vnni => isa.is_available().then_some(avx512::block)?,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => isa.is_available().then_some(avx2::block)?,
+            _ => isa.is_available().then_some(scalar::block)?,
+        };
+        Some(Self { kernel, dim, table: vec![0; 4 * dim], step: 1.0, bias: 0.0 })
+    }
+
+    /// Takes another query.
+    ///
+    /// # Panics
+    /// If it has another length than the codes.
+    pub fn set(&mut self, query: &[f32]) {
+        assert_eq!(query.len(), self.dim, "a query of another length than the codes");
+        let fours = query.as_chunks::<4>().0;
+        let reach = |four: &[f32; 4]| four.iter().map(|x| x.abs()).sum::<f32>();
+        let widest = fours.iter().map(reach).fold(0.0, f32::max).max(f32::MIN_POSITIVE);
+        self.step = 2.0 * widest / 255.0;
+        self.bias = -fours.iter().map(reach).sum::<f32>();
+        let scale = 1.0 / self.step;
+        for (four, sums) in fours.iter().zip(self.table.as_chunks_mut::<16>().0) {
+            // Above the least sum, a positive sign adds twice its component's size, a negative one of a negative
+            // component likewise.
+            let mut exact = [0.0f32; 16];
+            exact[0] = reach(four) - four.iter().sum::<f32>();
+            for i in 0..4 {
+                for bits in 0..1 << i {
+                    exact[bits | 1 << i] = exact[bits] + 2.0 * four[i];
+                }
+            }
+            for (byte, sum) in sums.iter_mut().zip(exact) {
+                *byte = sum.mul_add(scale, 0.5) as u8;
+            }
+        }
+    }
+
+    /// Adds to `found` every row of the blocks with `base + add + mul * <s, q>` below `limit`.
+    ///
+    /// # Panics
+    /// If `blocks` is no whole number of blocks.
+    pub fn scan(&self, blocks: &[u8], base: f32, limit: f32, found: &mut Vec<Estimate>) {
+        let size = block_bytes(self.dim);
+        assert!(blocks.len().is_multiple_of(size), "whole blocks");
+        let ask = Ask { table: &self.table, step: self.step, bias: self.bias, base, limit };
+        let mut values = [0.0; BLOCK_ROWS];
+        for block in blocks.chunks_exact(size) {
+            // SAFETY: `with_isa` chose a kernel that runs here; the block has the length of the table's codes.
+            let mut near = unsafe { (self.kernel)(&ask, block, &mut values) };
+            let places = &block[size - FACTORS..].as_chunks::<4>().0;
+            while near != 0 {
+                let row = near.trailing_zeros() as usize;
+                near &= near - 1;
+                found.push(Estimate { value: values[row], place: u32::from_le_bytes(places[row]) });
+            }
+        }
+    }
+}
+
+/// The factors of a block.
+#[inline(always)]
+fn factors(block: &[u8], codes: usize) -> (&[[u8; 4]], &[[u8; 4]]) {
+    let (add, rest) = block[codes..].split_at(FACTORS);
+    (add.as_chunks().0, rest[..FACTORS].as_chunks().0)
+}
+
+/// From sums of bytes to estimates and a bit for each that is below the limit. Becomes part of the kernels, each of
+/// which has it compiled for its instructions.
+#[inline(always)]
+fn finish(ask: &Ask, sums: &[f32; BLOCK_ROWS], block: &[u8], values: &mut [f32; BLOCK_ROWS]) -> u32 {
+    let (add, mul) = factors(block, ask.table.len());
+    for row in 0..BLOCK_ROWS {
+        let product = sums[row] * ask.step + ask.bias;
+        values[row] = f32::from_le_bytes(mul[row]) * product + (f32::from_le_bytes(add[row]) + ask.base);
+    }
+    let mut near = 0;
+    for (row, value) in values.iter().enumerate() {
+        near |= u32::from(*value < ask.limit) << row;
+    }
+    near
+}
