@@ -1,7 +1,7 @@
-//! Turns what was written into what is read: folds the tail into segments, merges segments, builds payload indexes.
+//! Turns what was written into what is read: folds the tail into segments, merges segments, builds indexes.
 //!
 //! - [`plan`]: what is due for a shard, decided from its manifest alone
-//! - [`fold`], [`merge`], [`reindex`]: the jobs, from loaded views to objects ([`Objects`]) and the rewrite that names them
+//! - [`fold`], [`merge`], [`reindex`], [`vector_index`]: the jobs, from loaded views to objects ([`Objects`]) and the rewrite that names them
 //! - [`Compactor`]: watches the state and runs what is due
 //!
 //! A job never changes an object. It writes new parts under its own name and proposes a rewrite, which the state
@@ -12,8 +12,9 @@ pub mod merge;
 mod output;
 pub mod plan;
 pub mod reindex;
+pub mod vector_index;
 mod worker;
 
 pub use output::Objects;
-pub use plan::{CompactOptions, Task};
+pub use plan::{CompactOptions, IndexTask, Task};
 pub use worker::{Compactor, Counters};

@@ -17,11 +17,11 @@ impl Objects {
 }
 
 /// Runs `work` away from the threads that wait for I/O, and writes what it hands over. When this returns, every object
-/// that the rewrite names is in the store.
-pub(crate) async fn write(
+/// that it handed over is in the store.
+pub(crate) async fn write<T: Send + 'static>(
     store: &dyn Store,
-    work: impl FnOnce(&Objects) -> Result<Rewrite> + Send + 'static,
-) -> Result<Rewrite> {
+    work: impl FnOnce(&Objects) -> Result<T> + Send + 'static,
+) -> Result<T> {
     let (objects, mut made) = mpsc::channel::<(String, Bytes)>(1);
     let writing = async move {
         while let Some((key, bytes)) = made.recv().await {
@@ -31,9 +31,9 @@ pub(crate) async fn write(
         }
         Ok(())
     };
-    let (written, rewrite) = tokio::join!(writing, in_background(move || work(&Objects(objects))));
+    let (written, made) = tokio::join!(writing, in_background(move || work(&Objects(objects))));
     written?;
-    rewrite
+    made
 }
 
 /// Runs something that takes a processor for a while.

@@ -1,4 +1,4 @@
-//! Watches the state and runs what is due: one job per shard at a time, few at once, and nothing while nothing changes.
+//! Watches the state and runs what is due: one job per shard and lane at a time, few at once, and nothing while nothing changes.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -6,18 +6,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use imbl::ordmap::DiffItem;
-use lodestone_manifest::{Rewrite, Shard, ShardId, State};
+use lodestone_manifest::{Collection, Rewrite, SegmentId, Shard, ShardId, State};
 use lodestone_meta::{Consistency, Job, Meta, SystemLog};
-use lodestone_segment::PartKind;
+use lodestone_segment::{PartKind, PartMeta};
 use lodestone_shard::{Cancel, Snapshot, Views};
 use lodestone_store::Store;
 use lodestone_types::{Error, Result};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
 
 use crate::output::{self, Landed, in_background};
-use crate::plan::{self, CompactOptions, Task};
-use crate::{fold, merge, reindex};
+use crate::plan::{self, CompactOptions, IndexTask, Task};
+use crate::{fold, merge, reindex, vector_index};
 
 /// How long a shard rests after a job failed; twice as long after each further failure.
 const REST: Duration = Duration::from_millis(500);
@@ -31,12 +32,23 @@ pub struct Counters {
     pub folds: AtomicU64,
     /// Merges that landed.
     pub merges: AtomicU64,
-    /// Index builds that landed.
+    /// Builds of payload indexes that landed.
     pub reindexes: AtomicU64,
+    /// Builds of vector indexes that landed.
+    pub indexes: AtomicU64,
     /// Jobs that were overtaken and planned again.
     pub stale: AtomicU64,
     /// Jobs that failed.
     pub failures: AtomicU64,
+}
+
+/// What does not wait for what: an index of vectors takes long, changes no rows, and must not hold up folds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Lane {
+    /// Folds, merges and payload indexes.
+    Rows,
+    /// Vector indexes.
+    Vectors,
 }
 
 /// Runs what is due.
@@ -46,11 +58,13 @@ pub struct Compactor {
     store: Arc<dyn Store>,
     views: Arc<Views>,
     options: CompactOptions,
-    /// Shards with a job under way, waiting, or resting after a failure.
-    busy: Mutex<HashSet<ShardId>>,
+    /// Jobs under way, waiting, or resting after a failure.
+    busy: Mutex<HashSet<(ShardId, Lane)>>,
     /// Folds do not wait for merges, which may take long: writes stop when folds do not keep up.
     folds: Semaphore,
     others: Semaphore,
+    /// Each takes all processors, so one at a time.
+    indexes: Semaphore,
     jobs: u32,
     stopping: Cancel,
     counters: Counters,
@@ -82,6 +96,7 @@ impl Compactor {
             busy: Mutex::default(),
             folds: Semaphore::new(jobs as usize),
             others: Semaphore::new(jobs as usize),
+            indexes: Semaphore::new(1),
             jobs,
             stopping: Cancel::default(),
             counters: Counters::default(),
@@ -93,7 +108,11 @@ impl Compactor {
     pub async fn stop(&self, limit: Duration) {
         self.stopping.cancel();
         let ended = async {
-            let _ = tokio::join!(self.folds.acquire_many(self.jobs), self.others.acquire_many(self.jobs));
+            let _ = tokio::join!(
+                self.folds.acquire_many(self.jobs),
+                self.others.acquire_many(self.jobs),
+                self.indexes.acquire()
+            );
         };
         if tokio::time::timeout(limit, ended).await.is_err() {
             tracing::info!("a job is left unfinished; it will be done again");
@@ -150,44 +169,59 @@ impl Compactor {
     }
 
     fn start_if_due(self: &Arc<Self>, state: &State, shard: ShardId, again: &mpsc::UnboundedSender<ShardId>) {
-        if self.is_stopping() || self.busy.lock().contains(&shard) {
-            return;
-        }
-        match self.due(state, shard) {
-            Ok(None) => return,
-            Ok(Some(_)) => {}
-            Err(error) => {
-                tracing::error!(%error, %shard, "cannot plan");
-                return;
+        for lane in [Lane::Rows, Lane::Vectors] {
+            if self.is_stopping() || self.busy.lock().contains(&(shard, lane)) {
+                continue;
             }
+            match self.is_due(state, shard, lane) {
+                Ok(false) => continue,
+                Ok(true) => {}
+                Err(error) => {
+                    tracing::error!(%error, %shard, "cannot plan");
+                    continue;
+                }
+            }
+            self.busy.lock().insert((shard, lane));
+            let (this, again) = (self.clone(), again.clone());
+            tokio::spawn(async move {
+                this.run_until_done(shard, lane).await;
+                this.busy.lock().remove(&(shard, lane));
+                // More may have become due meanwhile. A closed channel means that nobody plans any more.
+                let _ = again.send(shard);
+            });
         }
-        self.busy.lock().insert(shard);
-        let (this, again) = (self.clone(), again.clone());
-        tokio::spawn(async move {
-            this.run_until_done(shard).await;
-            this.busy.lock().remove(&shard);
-            // More may have become due meanwhile. A closed channel means that nobody plans any more.
-            let _ = again.send(shard);
-        });
     }
 
     fn is_fold_due(&self, state: &State, shard: ShardId) -> bool {
         state.shards.get(&shard).is_some_and(|manifest| plan::is_fold_due(manifest, &self.options))
     }
 
+    fn is_due(&self, state: &State, shard: ShardId, lane: Lane) -> Result<bool> {
+        Ok(match lane {
+            Lane::Rows => self.due(state, shard)?.is_some(),
+            Lane::Vectors => self.index_due(state, shard)?.is_some(),
+        })
+    }
+
     fn due(&self, state: &State, shard: ShardId) -> Result<Option<Task>> {
-        let (Some(manifest), Some(collection)) =
-            (state.shards.get(&shard), state.collections.get(&shard.collection()))
-        else {
-            return Ok(None);
-        };
+        let Some((collection, manifest)) = known(state, shard) else { return Ok(None) };
         plan::due(collection, manifest, &self.options)
     }
 
+    fn index_due(&self, state: &State, shard: ShardId) -> Result<Option<IndexTask>> {
+        let Some((collection, manifest)) = known(state, shard) else { return Ok(None) };
+        plan::index_due(collection, manifest, &self.options)
+    }
+
     /// Runs one job, again and again where it fails.
-    async fn run_until_done(&self, shard: ShardId) {
+    async fn run_until_done(&self, shard: ShardId, lane: Lane) {
         let mut rest = REST;
-        while let Err(error) = self.run_one(shard).await {
+        loop {
+            let done = match lane {
+                Lane::Rows => self.run_one(shard).await,
+                Lane::Vectors => self.index_one(shard).await,
+            };
+            let Err(error) = done else { return };
             if self.is_stopping() {
                 return;
             }
@@ -227,6 +261,71 @@ impl Compactor {
         Ok(())
     }
 
+    /// Builds one vector index.
+    async fn index_one(&self, shard: ShardId) -> Result<()> {
+        let _permit = self.indexes.acquire().await.map_err(|_| Error::unavailable("stopping"))?;
+        if self.is_stopping() {
+            return Ok(());
+        }
+        let job = Arc::new(self.meta.begin_job().await?);
+        let state = self.meta.read(Consistency::Eventual).await?;
+        let Some(task) = self.index_due(&state, shard)? else { return Ok(()) };
+        let view = self.views.snapshot(&state, shard).await?.view;
+        let of = |id: SegmentId| view.segments().find(|reader| reader.meta().id == id).cloned();
+        let Some(reader) = of(task.segment) else { return Ok(()) };
+        reader.load(&[PartKind::Vector(task.vector.clone())]).await?;
+        let model_of = match &task.model {
+            Some((id, _)) => {
+                let Some(other) = of(*id) else { return Ok(()) };
+                other.load(&[PartKind::Model(task.vector.clone())]).await?;
+                Some(other)
+            }
+            None => None,
+        };
+        let (begun, wanted, building) = (Instant::now(), task.clone(), job.clone());
+        let parts = output::write(self.store.as_ref(), move |objects| {
+            vector_index::build_index(&reader, model_of.as_ref(), &wanted, &building, objects)
+        })
+        .await?;
+        let landed = self.land_index(shard, &task, &parts, &job).await?;
+        let counter = match landed {
+            Landed::Yes => &self.counters.indexes,
+            Landed::Stale => &self.counters.stale,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        tracing::debug!(%shard, ?landed, took = ?begun.elapsed(), vector = task.vector, "index built");
+        Ok(())
+    }
+
+    /// Rows may be deleted from the segment while its index is built; that is no reason to build it again.
+    async fn land_index(
+        &self,
+        shard: ShardId,
+        task: &IndexTask,
+        parts: &[PartMeta],
+        job: &Arc<Job>,
+    ) -> Result<Landed> {
+        const TRIES: u32 = 10;
+        for _ in 0..TRIES {
+            let state = self.meta.read(Consistency::Strong).await?;
+            let Some((_, manifest)) = known(&state, shard) else { return Ok(Landed::Stale) };
+            let entry = |id: SegmentId| manifest.segments.iter().find(|entry| entry.id == id);
+            let Some(segment) = entry(task.segment) else { return Ok(Landed::Stale) };
+            let model_of = match &task.model {
+                Some((id, _)) => match entry(*id) {
+                    Some(other) => Some(other),
+                    None => return Ok(Landed::Stale),
+                },
+                None => None,
+            };
+            let rewrite = vector_index::add_index(segment, model_of, parts, shard, job)?;
+            if output::land(rewrite, self.log.as_ref()).await? == Landed::Yes {
+                return Ok(Landed::Yes);
+            }
+        }
+        Ok(Landed::Stale)
+    }
+
     /// Loads what the task reads, does it, and writes what it makes. `None` if the view has moved on so that the task
     /// makes no sense any more.
     async fn rewrite(
@@ -256,7 +355,7 @@ impl Compactor {
                 let mut inputs = Vec::new();
                 for (reader, entry) in view.segments().zip(&manifest.segments) {
                     if segments.contains(&entry.id) {
-                        reader.load_all().await?;
+                        reader.load_rows().await?;
                         inputs.push((reader.clone(), entry.clone()));
                     }
                 }
@@ -283,6 +382,10 @@ impl Compactor {
         };
         Ok(Some(rewrite))
     }
+}
+
+fn known(state: &State, shard: ShardId) -> Option<(&Collection, &Shard)> {
+    Some((state.collections.get(&shard.collection())?, state.shards.get(&shard)?))
 }
 
 /// What of a shard is not as it was.

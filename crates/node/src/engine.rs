@@ -129,10 +129,13 @@ impl Engine for NodeEngine {
     async fn collection(&self, name: &str) -> Result<CollectionInfo> {
         let (state, collection) = self.find(name).await?;
         let mut due = false;
-        let mut segments = 0;
+        let (mut segments, mut indexed) = (0, 0);
         let mut covered: BTreeMap<JsonPath, u64> = BTreeMap::new();
         for shard in collection.shards().filter_map(|id| state.shards.get(&id)) {
-            due |= plan::due(&collection, shard, self.compactor.options())?.is_some();
+            let options = self.compactor.options();
+            due |= plan::due(&collection, shard, options)?.is_some()
+                || plan::index_due(&collection, shard, options)?.is_some();
+            indexed += plan::indexed_vectors(shard)?;
             segments += shard.segments.len() as u64 + u64::from(!shard.tail.is_empty());
             for (path, rows) in plan::indexed_rows(&collection, shard)? {
                 *covered.entry(path).or_default() += rows;
@@ -147,8 +150,7 @@ impl Engine for NodeEngine {
             config: collection.config.clone(),
             payload_schema: schema.collect(),
             points_count,
-            // Search is exact: no vector has an index yet.
-            indexed_vectors_count: 0,
+            indexed_vectors_count: indexed,
             segments_count: segments,
         })
     }

@@ -72,6 +72,7 @@ pub(crate) fn render(engine: &NodeEngine) -> String {
         ("fold", &compact.folds),
         ("merge", &compact.merges),
         ("reindex", &compact.reindexes),
+        ("index", &compact.indexes),
         ("stale", &compact.stale),
         ("failed", &compact.failures),
     ];

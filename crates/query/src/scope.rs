@@ -9,6 +9,8 @@ use lodestone_types::{Error, Filter, ReadConsistency, Result};
 /// The views of a collection's shards, all at least as fresh as one state.
 pub(crate) struct Scope {
     pub views: Vec<ShardView>,
+    /// Bytes of vectors up to which a segment is searched without an index by those who want indexes only.
+    pub unindexed_bytes: u64,
 }
 
 impl Scope {
@@ -21,7 +23,8 @@ impl Scope {
         let (state, collection) = find(meta, name, consistency).await?;
         let shards = collection.shards().map(|shard| views.snapshot(&state, shard));
         let views = try_join_all(shards).await?.into_iter().map(|snapshot| snapshot.view).collect();
-        Ok(Self { views })
+        let unindexed_bytes = collection.config.optimizers.indexing_bytes().unwrap_or(u64::MAX);
+        Ok(Self { views, unindexed_bytes })
     }
 
     /// Settings; the same in every shard.

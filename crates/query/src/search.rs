@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::future::try_join_all;
 use lodestone_shard::{
-    Cancel, Found, Hit, Nearest, PayloadPicker, RowReader, Selection, merge, nearest_first, on_pool,
+    Cancel, Found, Hit, Method, Nearest, PayloadPicker, RowReader, Selection, merge, nearest_first, on_pool,
 };
 use lodestone_types::{
     Error, Filter, OrderValue, PointId, QueryRequest, QueryTarget, ReadOptions, Result, ScoredPoint,
@@ -79,8 +79,13 @@ async fn answer(
         )));
     }
     let greater = scope.schema()?.vector(&request.using)?.metric.greater_is_nearer();
-    try_join_all(scope.views.iter().map(|view| view.load_vector(&request.using))).await?;
-    let hits = nearest(selections, request, vector, except, window, greater, cancel).await?;
+    let method = Method {
+        exact: request.exact,
+        hnsw_ef: request.hnsw_ef.map(|ef| ef as usize),
+        unindexed_bytes: request.indexed_only.then_some(scope.unindexed_bytes),
+    };
+    try_join_all(scope.views.iter().map(|view| view.load_nearest(&request.using, method.exact))).await?;
+    let hits = nearest(selections, request, vector, except, window, method, greater, cancel).await?;
     let found = hits.into_iter().map(|(part, hit)| (part, hit.found, hit.score, None)).collect();
     points(scope, found, request).await
 }
@@ -91,6 +96,7 @@ async fn nearest(
     vector: Vec<f32>,
     except: Option<PointId>,
     window: usize,
+    method: Method,
     greater_is_nearer: bool,
     cancel: &Cancel,
 ) -> Result<Vec<(usize, Hit)>> {
@@ -99,7 +105,8 @@ async fn nearest(
         let (selection, vector, cancel) = (selection.clone(), vector.clone(), cancel.clone());
         let (using, score_threshold) = (request.using.clone(), request.score_threshold);
         on_pool(move || {
-            let wanted = Nearest { vector: &vector, using: &using, score_threshold, except, limit: window };
+            let wanted =
+                Nearest { vector: &vector, using: &using, score_threshold, except, limit: window, method };
             selection.nearest(&wanted, &cancel)
         })
     });

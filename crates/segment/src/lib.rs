@@ -1,7 +1,7 @@
 //! The immutable file: write, open, read, merge.
 //!
 //! A segment is a fixed set of rows, numbered from 0 in ascending order of their point ids, stored as parts:
-//! ids, payload, one per named vector, one per payload index, and a bitmap of deleted rows. Each part is a
+//! ids, payload, one per named vector and one for its index, one per payload index, and a bitmap of deleted rows. Each part is a
 //! byte range of an object in the bucket, so one part can be added or replaced while the others stay where
 //! they are. `docs/0002-segment-format.md` describes the bytes.
 //!
@@ -27,6 +27,7 @@ mod part;
 mod payload;
 mod reader;
 mod schema;
+mod vector_index;
 mod vectors;
 mod writer;
 

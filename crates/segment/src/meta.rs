@@ -129,6 +129,10 @@ pub enum PartKind {
     },
     /// The bitmap of rows that are no more.
     Deletes,
+    /// How the vectors of one name are seen: what their index refers to. Segments may share it.
+    Model(String),
+    /// The index of the vectors of one name.
+    VectorIndex(String),
     /// A kind this build does not know.
     Unknown {
         /// Its number.
@@ -161,6 +165,8 @@ impl fmt::Display for PartKind {
             PartKind::Vector(name) => write!(f, "vector '{name}'"),
             PartKind::FieldIndex { path, .. } => write!(f, "index of {path}"),
             PartKind::Deletes => f.write_str("deletes"),
+            PartKind::Model(name) => write!(f, "model of vector '{name}'"),
+            PartKind::VectorIndex(name) => write!(f, "index of vector '{name}'"),
             PartKind::Unknown { code, name, .. } => write!(f, "kind {code} '{name}'"),
         }
     }
@@ -185,6 +191,8 @@ impl From<PartKind> for KindRecord {
                 (4, path.to_string(), postcard::to_stdvec(&index).unwrap_or_default())
             }
             PartKind::Deletes => (5, String::new(), Vec::new()),
+            PartKind::Model(name) => (6, name, Vec::new()),
+            PartKind::VectorIndex(name) => (7, name, Vec::new()),
             PartKind::Unknown { code, name, extra } => (code, name, extra),
         };
         Self { code, name, extra }
@@ -204,6 +212,8 @@ impl From<KindRecord> for PartKind {
                 }
             }
             (5, true, true) => return PartKind::Deletes,
+            (6, _, true) => return PartKind::Model(name),
+            (7, _, true) => return PartKind::VectorIndex(name),
             _ => {}
         }
         PartKind::Unknown { code, name, extra }
@@ -268,14 +278,20 @@ impl SectionKind {
     pub const RAW: Self = Self(30);
     /// Which rows have a vector; absent if all have.
     pub const PRESENCE: Self = Self(31);
-    /// Reserved: the row of each stored vector, where they are not in the order of rows.
+    /// The row of each place of a vector index.
     pub const PERMUTATION: Self = Self(32);
-    /// Reserved: row ranges of the model's clusters.
+    /// Where each list of a vector index begins.
     pub const CLUSTERS: Self = Self(33);
-    /// Reserved: quantized vectors.
+    /// The lists of a vector index: sign codes.
     pub const CODES: Self = Self(34);
     /// Reserved: neighbours.
     pub const GRAPH: Self = Self(35);
+    /// The level codes of a vector index.
+    pub const LEVELS: Self = Self(36);
+    /// The centroids of a model.
+    pub const CENTROIDS: Self = Self(37);
+    /// The mean of a model.
+    pub const MEAN: Self = Self(38);
     /// A payload index.
     pub const FIELD_INDEX: Self = Self(40);
     /// A bitmap of rows.
@@ -298,6 +314,9 @@ impl fmt::Display for SectionKind {
             Self::CLUSTERS => "clusters",
             Self::CODES => "codes",
             Self::GRAPH => "graph",
+            Self::LEVELS => "levels",
+            Self::CENTROIDS => "centroids",
+            Self::MEAN => "mean",
             Self::FIELD_INDEX => "field index",
             Self::DELETES => "deletes",
             Self(other) => return write!(f, "kind {other}"),
@@ -338,6 +357,8 @@ mod tests {
             PartKind::Vector("image".into()),
             index("a[].b", FieldIndexKind::Geo),
             PartKind::Deletes,
+            PartKind::Model("image".into()),
+            PartKind::VectorIndex(String::new()),
             PartKind::Unknown { code: 77, name: "sparse".into(), extra: vec![1, 2, 3] },
             PartKind::Unknown { code: 4, name: "a".into(), extra: vec![250] },
         ];

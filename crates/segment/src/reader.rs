@@ -4,6 +4,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use lodestone_index::FieldIndexReader;
+use lodestone_index::dense::{Model, VectorIndex};
 use lodestone_types::{Error, JsonPath, Payload, PointId, Result};
 use roaring::RoaringBitmap;
 use tokio::sync::OnceCell;
@@ -14,6 +15,7 @@ use crate::ids::IdColumn;
 use crate::meta::{PartKind, PartMeta, SectionKind, SegmentMeta};
 use crate::part::PartBytes;
 use crate::payload::PayloadColumn;
+use crate::vector_index::{OpenIndex, open_index, open_model};
 use crate::vectors::VectorColumn;
 
 /// Parts larger than this are checked away from the threads that wait for I/O.
@@ -52,6 +54,8 @@ enum LoadedPart {
     Vector(VectorColumn),
     FieldIndex(Box<FieldIndexReader>),
     Deletes(RoaringBitmap),
+    Model(Box<Model>),
+    VectorIndex(Box<OpenIndex>),
 }
 
 impl SegmentReader {
@@ -86,6 +90,14 @@ impl SegmentReader {
     pub async fn load(&self, kinds: &[PartKind]) -> Result<()> {
         let wanted = |part: &PartMeta| kinds.iter().any(|kind| kind.same_place(&part.kind));
         self.load_where(wanted).await
+    }
+
+    /// Loads what the rows are made of: every part but those that are made from others.
+    pub async fn load_rows(&self) -> Result<()> {
+        let made = |kind: &PartKind| {
+            matches!(kind, PartKind::FieldIndex { .. } | PartKind::Model(_) | PartKind::VectorIndex(_))
+        };
+        self.load_where(|part| !made(&part.kind)).await
     }
 
     /// Loads every part.
@@ -144,6 +156,32 @@ impl SegmentReader {
     pub fn vector(&self, name: &str) -> Result<Option<&VectorColumn>> {
         Ok(match self.loaded(&PartKind::Vector(name.to_owned()))? {
             Some(LoadedPart::Vector(column)) => Some(column),
+            _ => None,
+        })
+    }
+
+    /// The index of the vectors called `name`; `None` if this segment has none (yet).
+    pub fn vector_index(&self, name: &str) -> Result<Option<(&Model, &VectorIndex)>> {
+        let Some(LoadedPart::VectorIndex(open)) = self.loaded(&PartKind::VectorIndex(name.to_owned()))? else {
+            return Ok(None);
+        };
+        let kind = PartKind::Model(name.to_owned());
+        let (Some(part), Some(LoadedPart::Model(model))) = (self.meta.part(&kind), self.loaded(&kind)?) else {
+            return Err(self.lacks("model"));
+        };
+        if part.checksum != open.model || !open.index.fits(model) {
+            return Err(Error::damaged(format!(
+                "the index of vector '{name}' in segment {} is of another model",
+                self.meta.id
+            )));
+        }
+        Ok(Some((model, &open.index)))
+    }
+
+    /// The model of the vectors called `name`; `None` if this segment has none (yet).
+    pub fn model(&self, name: &str) -> Result<Option<&Model>> {
+        Ok(match self.loaded(&PartKind::Model(name.to_owned()))? {
+            Some(LoadedPart::Model(model)) => Some(model),
             _ => None,
         })
     }
@@ -234,6 +272,8 @@ fn open_part(meta: &PartMeta, bytes: Bytes, rows: u32) -> Result<LoadedPart> {
             let section = part.section(SectionKind::DELETES)?;
             LoadedPart::Deletes(bitmap::decode(&section, meta.entries, rows)?)
         }
+        PartKind::Model(_) => LoadedPart::Model(Box::new(open_model(&part)?)),
+        PartKind::VectorIndex(_) => LoadedPart::VectorIndex(Box::new(open_index(&part, rows)?)),
         PartKind::Unknown { .. } => return Err(part.damaged("this build does not know such parts")),
     })
 }

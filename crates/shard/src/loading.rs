@@ -20,6 +20,15 @@ impl ShardView {
         self.load_everywhere(&[PartKind::Vector(name.to_owned())]).await
     }
 
+    /// What it takes to search among the vectors called `name`: them, and unless the search is exact, their indexes.
+    pub async fn load_nearest(&self, name: &str, exact: bool) -> Result<()> {
+        let mut kinds = vec![PartKind::Vector(name.to_owned())];
+        if !exact {
+            kinds.extend([PartKind::Model(name.to_owned()), PartKind::VectorIndex(name.to_owned())]);
+        }
+        self.load_everywhere(&kinds).await
+    }
+
     /// What the selectors show of these rows.
     pub async fn load_records(
         &self,

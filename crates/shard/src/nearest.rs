@@ -1,19 +1,22 @@
-//! Exact search: the rows nearest to a vector.
+//! The rows nearest to a vector: through the index of a segment where it has one and that pays ([`crate::indexed`]), by
+//! comparing every row where not.
 //!
-//! The answer is a function of the data alone: among equal scores the lesser id comes first, however the
-//! rows are spread over segments and threads.
+//! The answer of an exact search is a function of the data alone: among equal scores the lesser id comes first, however
+//! the rows are spread over segments and threads.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
+use lodestone_index::dense::{Effort, Model, VectorIndex};
 use lodestone_kernels::Scorer;
-use lodestone_segment::VectorColumn;
+use lodestone_segment::{SegmentReader, VectorColumn};
 use lodestone_types::{Error, PointId, Result};
 use rayon::prelude::*;
 use roaring::RoaringBitmap;
 
 use crate::best::{Best, Scored};
 use crate::cancel::Cancel;
+use crate::indexed;
 use crate::rows::RowReader;
 use crate::selection::Selection;
 use crate::view::Found;
@@ -39,6 +42,19 @@ pub struct Nearest<'a> {
     pub except: Option<PointId>,
     /// How many.
     pub limit: usize,
+    /// How to go about it.
+    pub method: Method,
+}
+
+/// Whether and how indexes are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Method {
+    /// Compare every row.
+    pub exact: bool,
+    /// How much an index looks at; a graph's beam width, for users who know Qdrant's.
+    pub hnsw_ef: Option<usize>,
+    /// Leave out segments that have no index and more bytes of vectors, counted as `f32`, than this.
+    pub unindexed_bytes: Option<u64>,
 }
 
 /// A row near to a vector.
@@ -51,7 +67,7 @@ pub struct Hit {
 }
 
 /// What one search has in hand while it scans.
-struct Scan<'a> {
+pub(crate) struct Scan<'a> {
     scorer: Scorer,
     greater: bool,
     query: &'a Nearest<'a>,
@@ -100,18 +116,47 @@ impl Selection {
                 scan.scorer.row_bytes()
             )));
         }
-        let mut rows = Cow::Borrowed(self.rows(segment, scan.cancel)?);
-        if let Some(except) = scan.query.except
-            && let Some(row) = reader.ids()?.find(except)
-            && rows.contains(row)
-        {
-            rows.to_mut().remove(row);
-        }
-        if let Some(present) = column.present() {
-            *rows.to_mut() &= present;
-        }
-        let best = scan.rows(column, &rows)?.into_sorted().into_iter();
+        let rows = self.rows(segment, scan.cancel)?;
+        let except = match scan.query.except {
+            Some(id) => reader.ids()?.find(id).filter(|row| rows.contains(*row)),
+            None => None,
+        };
+        let best = match self.by_index(segment, rows.len(), scan)? {
+            Some((index, effort)) => {
+                let rows = (rows.len() < u64::from(reader.rows())).then_some(rows);
+                scan.by_index(column, index, effort, rows, except)
+            }
+            None if scan.leaves_out(reader, column)? => return Ok(Vec::new()),
+            None => {
+                let mut rows = Cow::Borrowed(rows);
+                if let Some(row) = except {
+                    rows.to_mut().remove(row);
+                }
+                if let Some(present) = column.present() {
+                    *rows.to_mut() &= present;
+                }
+                scan.rows(column, &rows)?
+            }
+        };
+        let best = best.into_sorted().into_iter();
         best.map(|hit| Ok(hit.with_key(Ranked(self.view().plain(segment, hit.key)?)))).collect()
+    }
+
+    /// The index of a segment and how much to look at, where that costs less than comparing all rows that match.
+    fn by_index(
+        &self,
+        segment: usize,
+        matching: u64,
+        scan: &Scan,
+    ) -> Result<Option<((&Model, &VectorIndex), Effort)>> {
+        let Nearest { method, limit, using, except, .. } = *scan.query;
+        if method.exact {
+            return Ok(None);
+        }
+        let Some((model, index)) = self.view().reader(segment).vector_index(using)? else { return Ok(None) };
+        let effort = indexed::effort(limit + usize::from(except.is_some()), method.hnsw_ef);
+        let scan_is_cheaper = indexed::is_scan_cheaper(matching, index, effort, scan.scorer.row_bytes());
+        Ok((!scan_is_cheaper).then_some(((model, index), effort)))
     }
 
     /// Rows that are not read from a segment as they are.
@@ -134,11 +179,30 @@ impl Selection {
 }
 
 impl Scan<'_> {
-    fn best<K: Ord>(&self) -> Best<Scored<K>> {
+    pub(crate) fn vector(&self) -> &[f32] {
+        self.query.vector
+    }
+
+    pub(crate) fn scorer(&self) -> &Scorer {
+        &self.scorer
+    }
+
+    pub(crate) fn greater(&self) -> bool {
+        self.greater
+    }
+
+    pub(crate) fn best<K: Ord>(&self) -> Best<Scored<K>> {
         Best::new(self.query.limit)
     }
 
-    fn is_near_enough(&self, score: f32) -> bool {
+    /// Whether a segment is not to be searched: it lacks an index and is too large to do without.
+    fn leaves_out(&self, reader: &SegmentReader, column: &VectorColumn) -> Result<bool> {
+        let bytes = 4 * column.len() as u64 * u64::from(column.spec().dim);
+        let too_large = self.query.method.unindexed_bytes.is_some_and(|most| bytes > most);
+        Ok(too_large && reader.vector_index(self.query.using)?.is_none())
+    }
+
+    pub(crate) fn is_near_enough(&self, score: f32) -> bool {
         match self.query.score_threshold {
             None => true,
             Some(threshold) if self.greater => score > threshold,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lodestone_shard::{
-    Cancel, Found, Memtable, Nearest, PayloadPicker, Selection, ShardView, ValueOrder, merge_pages,
+    Cancel, Found, Memtable, Method, Nearest, PayloadPicker, Selection, ShardView, ValueOrder, merge_pages,
 };
 use lodestone_types::{
     FieldIndexKind, OrderBy, OrderDirection, OrderValue, PayloadSelector, PointId, VectorSelector,
@@ -144,6 +144,7 @@ impl Shard {
             score_threshold: question.threshold,
             except: question.except,
             limit: question.limit,
+            method: Method::default(),
         };
         let hits = selection.nearest(&query, &Cancel::default()).unwrap();
         let hits: Vec<(PointId, f32)> = hits.iter().map(|hit| (hit.found.id, hit.score)).collect();

@@ -47,7 +47,8 @@ impl Datatype {
     }
 }
 
-/// The graph settings a user may give. Kept and reported; search is exact until segments have graphs.
+/// The settings of an index of vectors that a user may give, in Qdrant's words. Indexes here are lists, not graphs: `m` of 0
+/// turns indexing off and `max_indexing_threads` holds; the others are kept and reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct HnswConfig {
     /// Links per node.
@@ -85,6 +86,15 @@ pub struct OptimizersConfig {
     pub flush_interval_sec: Option<u64>,
     /// Threads for optimising.
     pub max_optimization_threads: Option<u64>,
+}
+
+impl OptimizersConfig {
+    /// Bytes of vectors, counted as `f32`, from which on a segment gets an index: 10,000 KiB where the user says nothing,
+    /// none ever gets one if the user says 0.
+    pub fn indexing_bytes(&self) -> Option<u64> {
+        let kib = self.indexing_threshold.unwrap_or(10_000);
+        (kib > 0).then(|| kib.saturating_mul(1024))
+    }
 }
 
 /// One named vector of a collection.

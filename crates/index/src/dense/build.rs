@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::assign::Assigner;
 use super::code::{levels, sign_factors};
-use super::vector_index::level_bytes;
+use super::vector_index::{LEVEL_FACTORS, ListStart};
 use super::{Distance, Model, VectorIndex};
 
 /// How rows are put into lists.
@@ -18,11 +18,12 @@ pub struct BuildOptions {
 /// Rows that one task assigns.
 const TASK_ROWS: usize = 512;
 
-/// Indexes `count` rows, which `row` writes out by number.
+/// Indexes `count` vectors, which `row` writes out by number, as the rows that `name` gives them.
 pub fn build(
     model: &Model,
     count: usize,
     row: &(dyn Fn(usize, &mut [f32]) + Sync),
+    name: &dyn Fn(u32) -> u32,
     options: BuildOptions,
 ) -> VectorIndex {
     let assigned = assign(model, count, row, options);
@@ -41,10 +42,12 @@ pub fn build(
         row(number as usize, scratch);
         model.turn_row(scratch, turned);
     };
-    let mut starts = vec![0];
+    let mut end = ListStart { block: 0, place: 0 };
+    let mut starts = vec![end];
     for (first, second) in &lists {
-        let blocks = (first.len() + second.len()).div_ceil(BLOCK_ROWS) as u32;
-        starts.push(starts[starts.len() - 1] + blocks);
+        end.block += (first.len() + second.len()).div_ceil(BLOCK_ROWS) as u32;
+        end.place += first.len() as u32;
+        starts.push(end);
     }
     let size = block_bytes(model.padded());
     let blocks: Vec<Vec<u8>> = lists
@@ -68,8 +71,9 @@ pub fn build(
             blocks
         })
         .collect();
-    let mut codes = vec![0; count * level_bytes(model)];
-    codes.par_chunks_mut(level_bytes(model)).zip(&rows).for_each_init(
+    let level = model.level_bits().code_bytes(model.padded()) + LEVEL_FACTORS;
+    let mut codes = vec![0; count * level];
+    codes.par_chunks_mut(level).zip(&rows).for_each_init(
         || (Vec::new(), vec![0.0; model.padded()], Vec::new(), Vec::new()),
         |(scratch, turned, found, code), (out, row)| {
             turn(*row, scratch, turned);
@@ -81,7 +85,8 @@ pub fn build(
             out.copy_from_slice(code);
         },
     );
-    VectorIndex { starts, blocks: blocks.concat(), levels: codes, rows }
+    let rows: Vec<u32> = rows.into_iter().map(name).collect();
+    VectorIndex::new(model, starts, blocks.concat(), codes, &rows)
 }
 
 fn assign(

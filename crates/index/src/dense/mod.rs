@@ -21,7 +21,7 @@ mod search;
 mod vector_index;
 
 pub use build::{BuildOptions, build};
-pub use model::{Distance, Model, TrainOptions};
+pub use model::{Distance, Model, ModelHeader, TrainOptions};
 pub use rotation::Rotation;
-pub use search::{Candidate, Effort, Searcher};
-pub use vector_index::VectorIndex;
+pub use search::{Candidate, Effort, Filter, Searcher};
+pub use vector_index::{IndexSections, IndexShape, VectorIndex};

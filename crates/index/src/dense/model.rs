@@ -1,9 +1,12 @@
 //! How the vectors of a shard are seen: their mean, a rotation, and the centroids of the lists.
 
+use bytes::Bytes;
 use lodestone_kernels::{
-    BLOCK_ROWS, Element, Estimate, LevelBits, Metric, Scorer, SignQuery, block_bytes, empty_block, put_row,
+    BLOCK_ROWS, Element, Estimate, LevelBits, MAX_DIM, Metric, Scorer, SignQuery, block_bytes, empty_block,
+    put_row,
 };
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::code::sign_factors;
 use super::kmeans::cluster;
@@ -11,7 +14,7 @@ use super::order::bisected;
 use super::rotation::{Rotation, split_mix};
 
 /// What is compared; less is nearer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Distance {
     /// The squared L2 distance.
     Euclid,
@@ -34,16 +37,33 @@ pub struct TrainOptions {
     pub seed: u64,
 }
 
+/// What of a model is not in its sections. The rotation is what [`Rotation`] makes of the seed, and has to stay so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelHeader {
+    /// What is compared.
+    pub distance: Distance,
+    /// Bits of a level code per component, 4 or 8.
+    pub level_bits: u8,
+    /// Components of a vector.
+    pub dim: u32,
+    /// Lists.
+    pub lists: u32,
+    /// Of the rotation.
+    pub seed: u64,
+    /// Rows that it was made for.
+    pub rows: u64,
+}
+
 /// The mean, the rotation and the centroids. All vectors here are turned and, but for queries of [`Distance::Dot`], taken
 /// from the mean.
 #[derive(Debug)]
 pub struct Model {
-    distance: Distance,
+    header: ModelHeader,
     level_bits: LevelBits,
     rotation: Rotation,
     mean: Vec<f32>,
     /// Floats of one centroid after another, as bytes that the kernels read.
-    centroids: Vec<u8>,
+    centroids: Bytes,
     squares: Vec<f32>,
     /// Sign codes of the centroids, to find the nearest ones of many.
     blocks: Vec<u8>,
@@ -85,31 +105,72 @@ impl Model {
             .flat_map(|i| &clusters.fine[*i as usize * padded..(*i as usize + 1) * padded])
             .copied()
             .collect();
-        Self::new(options.distance, options.level_bits, rotation, mean, &centroids)
+        let header = ModelHeader {
+            distance: options.distance,
+            level_bits: options.level_bits.bits(),
+            dim: dim as u32,
+            lists: order.len() as u32,
+            seed: options.seed,
+            rows: count as u64,
+        };
+        let bytes = centroids.iter().flat_map(|x| x.to_le_bytes()).collect();
+        Self::new(header, options.level_bits, rotation, mean, bytes)
+    }
+
+    /// The model that was stored as these; says what is wrong with them otherwise.
+    pub fn open(header: ModelHeader, mean: &[u8], centroids: Bytes) -> Result<Self, String> {
+        let level_bits = LevelBits::of(header.level_bits)
+            .ok_or_else(|| format!("codes of {} bits are not known", header.level_bits))?;
+        let dim = header.dim as usize;
+        if !(1..=MAX_DIM).contains(&dim) || header.lists == 0 {
+            return Err(format!("it has {dim} dimensions and {} lists", header.lists));
+        }
+        let rotation = Rotation::new(dim, header.seed);
+        let expected = (4 * rotation.padded() as u64).checked_mul(header.lists.into());
+        if mean.len() != 4 * dim || expected != Some(centroids.len() as u64) {
+            return Err("mean or centroids have a wrong length".into());
+        }
+        let mean = floats(mean).collect();
+        Ok(Self::new(header, level_bits, rotation, mean, centroids))
     }
 
     fn new(
-        distance: Distance,
+        header: ModelHeader,
         level_bits: LevelBits,
         rotation: Rotation,
         mean: Vec<f32>,
-        centroids: &[f32],
+        centroids: Bytes,
     ) -> Self {
-        let each = || centroids.chunks_exact(rotation.padded());
+        let each = || centroids.chunks_exact(4 * rotation.padded()).map(floats);
         Self {
-            distance,
+            squares: each().map(|c| c.map(|x| x * x).sum()).collect(),
+            blocks: coded(header.distance, &centroids, rotation.padded()),
+            header,
             level_bits,
             mean,
-            squares: each().map(|c| c.iter().map(|x| x * x).sum()).collect(),
-            blocks: coded(distance, centroids, rotation.padded()),
-            centroids: centroids.iter().flat_map(|x| x.to_le_bytes()).collect(),
+            centroids,
             rotation,
         }
     }
 
+    /// What of it is not in the sections.
+    pub fn header(&self) -> ModelHeader {
+        self.header
+    }
+
+    /// The stored form of the mean.
+    pub fn mean_bytes(&self) -> Vec<u8> {
+        self.mean.iter().flat_map(|x| x.to_le_bytes()).collect()
+    }
+
+    /// The stored form of the centroids.
+    pub fn centroid_bytes(&self) -> &Bytes {
+        &self.centroids
+    }
+
     /// What is compared.
     pub fn distance(&self) -> Distance {
-        self.distance
+        self.header.distance
     }
 
     /// How fine the codes are that rank what a scan found.
@@ -139,8 +200,7 @@ impl Model {
 
     pub(super) fn centroid(&self, list: usize) -> Vec<f32> {
         let size = 4 * self.padded();
-        let bytes = self.centroids[list * size..(list + 1) * size].as_chunks().0;
-        bytes.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect()
+        floats(&self.centroids[list * size..(list + 1) * size]).collect()
     }
 
     /// Turns a row.
@@ -153,7 +213,7 @@ impl Model {
     pub(super) fn turn_query(&self, query: &[f32], centred: &mut Vec<f32>, turned: &mut [f32]) {
         centred.clear();
         centred.extend_from_slice(query);
-        match self.distance {
+        match self.header.distance {
             Distance::Euclid => self.turn_row(centred, turned),
             Distance::Dot => self.rotation.apply(centred, turned),
         }
@@ -161,8 +221,7 @@ impl Model {
 
     /// The sign codes of the centroids for another distance.
     pub(super) fn blocks_for(&self, distance: Distance) -> Vec<u8> {
-        let floats: Vec<f32> = (0..self.lists()).flat_map(|list| self.centroid(list)).collect();
-        coded(distance, &floats, self.padded())
+        coded(distance, &self.centroids, self.padded())
     }
 
     /// Sign codes of the centroids for the model's distance.
@@ -239,18 +298,24 @@ pub(super) fn cut(found: &mut Vec<Estimate>, keep: usize, most: usize) -> Option
 }
 
 /// Centroids as rows of blocks.
-fn coded(distance: Distance, centroids: &[f32], padded: usize) -> Vec<u8> {
-    let origin = vec![0.0; padded];
+fn coded(distance: Distance, centroids: &[u8], padded: usize) -> Vec<u8> {
+    let (origin, mut centroid) = (vec![0.0; padded], Vec::new());
     let mut blocks = Vec::new();
-    for (i, some) in centroids.chunks(BLOCK_ROWS * padded).enumerate() {
+    for (i, some) in centroids.chunks(4 * BLOCK_ROWS * padded).enumerate() {
         let mut block = empty_block(padded);
-        for (row, centroid) in some.chunks_exact(padded).enumerate() {
-            let factors = sign_factors(distance, centroid, &origin);
-            put_row(&mut block, row, centroid, factors.add, factors.mul, (i * BLOCK_ROWS + row) as u32);
+        for (row, bytes) in some.chunks_exact(4 * padded).enumerate() {
+            centroid.clear();
+            centroid.extend(floats(bytes));
+            let factors = sign_factors(distance, &centroid, &origin);
+            put_row(&mut block, row, &centroid, factors.add, factors.mul, (i * BLOCK_ROWS + row) as u32);
         }
         blocks.extend(block);
     }
     blocks
+}
+
+fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
+    bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes))
 }
 
 fn mean(dim: usize, numbers: &[u32], row: &(dyn Fn(usize, &mut [f32]) + Sync)) -> Vec<f32> {

@@ -1,8 +1,8 @@
 //! The rows of one segment in the lists of a model.
 
-use std::ops::Range;
-
-use lodestone_kernels::block_bytes;
+use bytes::Bytes;
+use lodestone_kernels::{BLOCK_ROWS, LevelBits, block_bytes};
+use serde::{Deserialize, Serialize};
 
 use super::Model;
 
@@ -12,47 +12,170 @@ use super::Model;
 /// a row.
 #[derive(Debug)]
 pub struct VectorIndex {
-    /// Where each list's blocks begin, in blocks, and where the last one's end.
-    pub(super) starts: Vec<u32>,
+    shape: IndexShape,
+    level_bits: LevelBits,
+    /// Where each list's blocks begin, in blocks, and where the last one's end; the same in places.
+    starts: Vec<ListStart>,
     /// See [`lodestone_kernels::SignQuery`].
-    pub(super) blocks: Vec<u8>,
+    blocks: Bytes,
     /// Per place the code, then `add` and `mul`.
-    pub(super) levels: Vec<u8>,
+    levels: Bytes,
     /// The row of each place.
-    pub(super) rows: Vec<u32>,
+    rows: Bytes,
+}
+
+/// What of an index is not in its sections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexShape {
+    /// Components of a code.
+    pub padded: u32,
+    /// Bits of a level code per component, 4 or 8.
+    pub level_bits: u8,
+    /// Lists.
+    pub lists: u32,
+    /// Rows, each of which has a place.
+    pub rows: u32,
+}
+
+/// Where a list begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ListStart {
+    pub block: u32,
+    pub place: u32,
+}
+
+/// The sections of an index in their stored form, little-endian.
+#[derive(Debug, Clone)]
+pub struct IndexSections {
+    /// For each list, and once more for the end: its first block and its first place, 4 bytes each.
+    pub lists: Bytes,
+    /// The blocks of the lists, one list after another; see [`lodestone_kernels::SignQuery`].
+    pub blocks: Bytes,
+    /// For each place its level code, then two `f32`.
+    pub levels: Bytes,
+    /// For each place its row, 4 bytes.
+    pub rows: Bytes,
 }
 
 /// Bytes of the factors beside a level code.
 pub(super) const LEVEL_FACTORS: usize = 8;
 
 impl VectorIndex {
+    pub(super) fn new(
+        model: &Model,
+        starts: Vec<ListStart>,
+        blocks: Vec<u8>,
+        levels: Vec<u8>,
+        rows: &[u32],
+    ) -> Self {
+        let shape = IndexShape {
+            padded: model.padded() as u32,
+            level_bits: model.level_bits().bits(),
+            lists: model.lists() as u32,
+            rows: rows.len() as u32,
+        };
+        Self {
+            shape,
+            level_bits: model.level_bits(),
+            starts,
+            blocks: blocks.into(),
+            levels: levels.into(),
+            rows: rows.iter().flat_map(|row| row.to_le_bytes()).collect(),
+        }
+    }
+
+    /// The index that was stored as these; says what is wrong with them otherwise. All its rows are below `row_bound`.
+    pub fn open(shape: IndexShape, sections: IndexSections, row_bound: u32) -> Result<Self, String> {
+        let IndexSections { lists, blocks, levels, rows } = sections;
+        let level_bits = LevelBits::of(shape.level_bits)
+            .ok_or_else(|| format!("codes of {} bits are not known", shape.level_bits))?;
+        let starts: Vec<ListStart> = lists
+            .as_chunks::<8>()
+            .0
+            .iter()
+            .map(|[a, b, c, d, e, f, g, h]| ListStart {
+                block: u32::from_le_bytes([*a, *b, *c, *d]),
+                place: u32::from_le_bytes([*e, *f, *g, *h]),
+            })
+            .collect();
+        let ends = starts.last().map(|end| (end.block as usize, end.place));
+        let in_order = starts.is_sorted_by(|a, b| a.block <= b.block && a.place <= b.place);
+        if lists.len() != 8 * (shape.lists as usize + 1) || !in_order || ends.is_none_or(|(_, p)| p != shape.rows) {
+            return Err("its lists make no sense".into());
+        }
+        let (padded, count) = (shape.padded as usize, shape.rows as usize);
+        let level = level_bits.code_bytes(padded) + LEVEL_FACTORS;
+        let fits = ends.is_some_and(|(end, _)| blocks.len() == end * block_bytes(padded))
+            && levels.len() == count * level
+            && rows.len() == 4 * count;
+        if !fits {
+            return Err(format!("its sections do not hold {count} rows"));
+        }
+        let index = Self { shape, level_bits, starts, blocks, levels, rows };
+        match (0..shape.rows).map(|place| index.row(place)).find(|row| *row >= row_bound) {
+            Some(row) => Err(format!("it has row {row} of {row_bound}")),
+            None => Ok(index),
+        }
+    }
+
+    /// The stored form.
+    pub fn sections(&self) -> IndexSections {
+        let starts = self.starts.iter();
+        IndexSections {
+            lists: starts.flat_map(|s| [s.block, s.place]).flat_map(u32::to_le_bytes).collect(),
+            blocks: self.blocks.clone(),
+            levels: self.levels.clone(),
+            rows: self.rows.clone(),
+        }
+    }
+
+    /// What of it is not in the sections.
+    pub fn shape(&self) -> IndexShape {
+        self.shape
+    }
+
+    /// Whether its lists are those of `model`, as far as can be told.
+    pub fn fits(&self, model: &Model) -> bool {
+        let IndexShape { padded, level_bits, lists, .. } = self.shape;
+        (padded as usize, level_bits, lists as usize) == (model.padded(), model.level_bits().bits(), model.lists())
+    }
+
     /// Rows.
     pub fn rows(&self) -> usize {
-        self.rows.len()
+        self.shape.rows as usize
+    }
+
+    /// Rows of a list on average, those included that are there for the second time.
+    pub fn rows_per_list(&self) -> usize {
+        self.blocks.len() / block_bytes(self.shape.padded as usize) * BLOCK_ROWS / self.starts.len().max(2)
     }
 
     /// Bytes in memory, without the model.
     pub fn bytes(&self) -> usize {
-        4 * self.starts.len() + self.blocks.len() + self.levels.len() + 4 * self.rows.len()
+        8 * self.starts.len() + self.blocks.len() + self.levels.len() + self.rows.len()
     }
 
-    pub(super) fn list(&self, model: &Model, list: u32) -> &[u8] {
-        let size = block_bytes(model.padded());
-        &self.blocks
-            [self.starts[list as usize] as usize * size..self.starts[list as usize + 1] as usize * size]
+    /// The blocks of a list.
+    pub(super) fn list(&self, list: u32) -> &[u8] {
+        let size = block_bytes(self.shape.padded as usize);
+        let (start, end) = (self.starts[list as usize], self.starts[list as usize + 1]);
+        &self.blocks[start.block as usize * size..end.block as usize * size]
     }
 
-    pub(super) fn level(&self, model: &Model, place: u32) -> &[u8] {
-        let Range { start, end } = level_range(model, place as usize);
-        &self.levels[start..end]
+    /// The places that a list was the first one for.
+    pub(super) fn places(&self, list: u32) -> std::ops::Range<u32> {
+        self.starts[list as usize].place..self.starts[list as usize + 1].place
     }
-}
 
-pub(super) fn level_bytes(model: &Model) -> usize {
-    model.level_bits().code_bytes(model.padded()) + LEVEL_FACTORS
-}
+    /// The code and the two factors of a place.
+    pub(super) fn level(&self, place: u32) -> &[u8] {
+        let size = self.level_bits.code_bytes(self.shape.padded as usize) + LEVEL_FACTORS;
+        &self.levels[place as usize * size..(place as usize + 1) * size]
+    }
 
-fn level_range(model: &Model, place: usize) -> Range<usize> {
-    let size = level_bytes(model);
-    place * size..(place + 1) * size
+    /// The row of a place.
+    pub(super) fn row(&self, place: u32) -> u32 {
+        let at = 4 * place as usize;
+        self.rows[at..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
+    }
 }

@@ -30,6 +30,19 @@ pub enum LevelBits {
 }
 
 impl LevelBits {
+    /// Codes of 4 or 8 bits; there are no others.
+    pub fn of(bits: u8) -> Option<Self> {
+        [LevelBits::Four, LevelBits::Eight].into_iter().find(|known| known.bits() == bits)
+    }
+
+    /// Bits per component.
+    pub const fn bits(self) -> u8 {
+        match self {
+            LevelBits::Four => 4,
+            LevelBits::Eight => 8,
+        }
+    }
+
     /// The greatest level.
     pub const fn greatest(self) -> u8 {
         match self {

@@ -1,10 +1,14 @@
 //! What is due for a shard, decided from its manifest alone: no I/O, no clock.
 
+mod vectors;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use lodestone_manifest::{Collection, SegmentEntry, SegmentId, Shard, Slot};
 use lodestone_segment::{PartKind, SegmentMeta};
 use lodestone_types::{FieldIndex, JsonPath, Result};
+
+pub use self::vectors::{IndexTask, index_due, indexed_vectors};
 
 /// When work is due, and how much is done at once.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -80,7 +84,7 @@ impl Task {
     }
 }
 
-/// The most urgent work that is due for a shard, if any.
+/// The most urgent work that is due for a shard, if any; indexes of vectors are [`index_due`] apart.
 pub fn due(collection: &Collection, shard: &Shard, options: &CompactOptions) -> Result<Option<Task>> {
     if is_fold_due(shard, options) {
         return Ok(Some(Task::Fold { to: fold_end(shard, options) }));
