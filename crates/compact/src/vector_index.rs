@@ -32,7 +32,8 @@ pub fn build_index(
     objects: &Objects,
 ) -> Result<Vec<PartMeta>> {
     let name = &task.vector;
-    let column = reader.vector(name)?.ok_or_else(|| Error::internal("a segment without vectors is to be indexed"))?;
+    let column =
+        reader.vector(name)?.ok_or_else(|| Error::internal("a segment without vectors is to be indexed"))?;
     let (dim, element) = (column.spec().dim as usize, element_of(column.spec().datatype));
     let metric = metric_of(task.distance);
     let size = column.spec().row_bytes();
@@ -50,7 +51,8 @@ pub fn build_index(
     let made;
     let (model, model_part) = match (model_of, &task.model) {
         (Some(other), Some((_, part))) => {
-            let model = other.model(name)?.ok_or_else(|| Error::internal("the model that was planned is gone"))?;
+            let model =
+                other.model(name)?.ok_or_else(|| Error::internal("the model that was planned is gone"))?;
             (model, part.clone())
         }
         _ => {

@@ -81,8 +81,13 @@ impl Engine {
         };
         let model = Model::train(vectors.dim, vectors.count(), &row, options);
         eprintln!("trained after {:.2} s: {} lists", begun.elapsed().as_secs_f64(), model.lists());
-        let index =
-            build(&model, vectors.count(), &row, &|row| row, BuildOptions { spill: self.setting("spill", 1.0) != 0.0 });
+        let index = build(
+            &model,
+            vectors.count(),
+            &row,
+            &|row| row,
+            BuildOptions { spill: self.setting("spill", 1.0) != 0.0 },
+        );
         let bytes = model.bytes() + index.bytes() + self.vectors.raw().len();
         eprintln!(
             "built after {:.2} s: {:.1} bytes a row beside the vectors",

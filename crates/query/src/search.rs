@@ -78,28 +78,27 @@ async fn answer(
             vector[at]
         )));
     }
-    let greater = scope.schema()?.vector(&request.using)?.metric.greater_is_nearer();
+    let hits = nearest(scope, selections, request, vector, except, window, cancel).await?;
+    let found = hits.into_iter().map(|(part, hit)| (part, hit.found, hit.score, None)).collect();
+    points(scope, found, request).await
+}
+
+async fn nearest(
+    scope: &Scope,
+    selections: &[Selection],
+    request: &QueryRequest,
+    vector: Vec<f32>,
+    except: Option<PointId>,
+    window: usize,
+    cancel: &Cancel,
+) -> Result<Vec<(usize, Hit)>> {
+    let greater_is_nearer = scope.schema()?.vector(&request.using)?.metric.greater_is_nearer();
     let method = Method {
         exact: request.exact,
         hnsw_ef: request.hnsw_ef.map(|ef| ef as usize),
         unindexed_bytes: request.indexed_only.then_some(scope.unindexed_bytes),
     };
     try_join_all(scope.views.iter().map(|view| view.load_nearest(&request.using, method.exact))).await?;
-    let hits = nearest(selections, request, vector, except, window, method, greater, cancel).await?;
-    let found = hits.into_iter().map(|(part, hit)| (part, hit.found, hit.score, None)).collect();
-    points(scope, found, request).await
-}
-
-async fn nearest(
-    selections: &[Selection],
-    request: &QueryRequest,
-    vector: Vec<f32>,
-    except: Option<PointId>,
-    window: usize,
-    method: Method,
-    greater_is_nearer: bool,
-    cancel: &Cancel,
-) -> Result<Vec<(usize, Hit)>> {
     let vector = Arc::new(vector);
     let parts = selections.iter().map(|selection| {
         let (selection, vector, cancel) = (selection.clone(), vector.clone(), cancel.clone());

@@ -162,11 +162,13 @@ impl SegmentReader {
 
     /// The index of the vectors called `name`; `None` if this segment has none (yet).
     pub fn vector_index(&self, name: &str) -> Result<Option<(&Model, &VectorIndex)>> {
-        let Some(LoadedPart::VectorIndex(open)) = self.loaded(&PartKind::VectorIndex(name.to_owned()))? else {
+        let Some(LoadedPart::VectorIndex(open)) = self.loaded(&PartKind::VectorIndex(name.to_owned()))?
+        else {
             return Ok(None);
         };
         let kind = PartKind::Model(name.to_owned());
-        let (Some(part), Some(LoadedPart::Model(model))) = (self.meta.part(&kind), self.loaded(&kind)?) else {
+        let (Some(part), Some(LoadedPart::Model(model))) = (self.meta.part(&kind), self.loaded(&kind)?)
+        else {
             return Err(self.lacks("model"));
         };
         if part.checksum != open.model || !open.index.fits(model) {

@@ -32,7 +32,12 @@ impl ObjectWriter {
     }
 
     /// Adds the index of the vectors called `name`, whose lists are of the model in `model`.
-    pub fn add_vector_index(&mut self, name: &str, index: &VectorIndex, model: &PartMeta) -> Result<PartMeta> {
+    pub fn add_vector_index(
+        &mut self,
+        name: &str,
+        index: &VectorIndex,
+        model: &PartMeta,
+    ) -> Result<PartMeta> {
         let IndexSections { lists, blocks, levels, rows } = index.sections();
         self.add(PartDraft {
             kind: PartKind::VectorIndex(name.to_owned()),

@@ -40,7 +40,9 @@ fn write_one() -> Written {
     let schema = SegmentSchema { fields: fields.into(), ..schema() };
     let (object, meta) = write(&model, &schema, "segment", 1);
     let (deletes, part) = delete_bitmap_part("deletes", &[1, 5, 4000].into_iter().collect()).unwrap();
-    (vec![("segment", object), ("deletes", deletes)], meta.with_part(part))
+    let (vectors, parts) = vector_index(&open_one("segment", &object, &meta), "vectors");
+    let meta = parts.into_iter().fold(meta.with_part(part), |meta, part| meta.with_part(part));
+    (vec![("segment", object), ("deletes", deletes), ("vectors", vectors)], meta)
 }
 
 fn load(objects: &[(&str, Bytes)], meta: &SegmentMeta, kind: &PartKind) -> Result<(), Error> {

@@ -27,10 +27,15 @@ pub struct IndexTask {
 }
 
 /// The index that is due first, if any.
-pub fn index_due(collection: &Collection, shard: &Shard, options: &CompactOptions) -> Result<Option<IndexTask>> {
+pub fn index_due(
+    collection: &Collection,
+    shard: &Shard,
+    options: &CompactOptions,
+) -> Result<Option<IndexTask>> {
     let Some(threshold) = collection.config.optimizers.indexing_bytes() else { return Ok(None) };
     let merging = merge_due(shard, options).unwrap_or_default();
-    let indexed = collection.config.params.vectors.iter().filter(|(_, vector)| is_indexed(collection, vector));
+    let indexed =
+        collection.config.params.vectors.iter().filter(|(_, vector)| is_indexed(collection, vector));
     for (name, vector) in indexed {
         for entry in shard.segments.iter().filter(|entry| !merging.contains(&entry.id)) {
             let meta = SegmentMeta::from_entry(entry)?;
@@ -80,7 +85,9 @@ fn model_for(name: &str, rows: u64, segments: &[SegmentEntry]) -> Result<Option<
     for entry in segments {
         let meta = SegmentMeta::from_entry(entry)?;
         let Some(part) = meta.part(&PartKind::Model(name.to_owned())) else { continue };
-        if part.entries * OUTGROWN >= rows && best.as_ref().is_none_or(|(_, known)| known.entries < part.entries) {
+        if part.entries * OUTGROWN >= rows
+            && best.as_ref().is_none_or(|(_, known)| known.entries < part.entries)
+        {
             best = Some((entry.id, part.clone()));
         }
     }

@@ -165,9 +165,5 @@ impl Searcher {
 /// Lists that have to be in order before a filtered scan: twice what it takes if matches are spread evenly, or all, since
 /// nobody knows where those are that are not.
 fn lists_to_order(lists: usize, matches: usize, index: &VectorIndex, model: &Model) -> usize {
-    if matches * 2 >= index.rows() {
-        (lists * 4).min(model.lists())
-    } else {
-        model.lists()
-    }
+    if matches * 2 >= index.rows() { (lists * 4).min(model.lists()) } else { model.lists() }
 }

@@ -100,7 +100,10 @@ impl VectorIndex {
             .collect();
         let ends = starts.last().map(|end| (end.block as usize, end.place));
         let in_order = starts.is_sorted_by(|a, b| a.block <= b.block && a.place <= b.place);
-        if lists.len() != 8 * (shape.lists as usize + 1) || !in_order || ends.is_none_or(|(_, p)| p != shape.rows) {
+        if lists.len() != 8 * (shape.lists as usize + 1)
+            || !in_order
+            || ends.is_none_or(|(_, p)| p != shape.rows)
+        {
             return Err("its lists make no sense".into());
         }
         let (padded, count) = (shape.padded as usize, shape.rows as usize);
@@ -137,7 +140,8 @@ impl VectorIndex {
     /// Whether its lists are those of `model`, as far as can be told.
     pub fn fits(&self, model: &Model) -> bool {
         let IndexShape { padded, level_bits, lists, .. } = self.shape;
-        (padded as usize, level_bits, lists as usize) == (model.padded(), model.level_bits().bits(), model.lists())
+        (padded as usize, level_bits, lists as usize)
+            == (model.padded(), model.level_bits().bits(), model.lists())
     }
 
     /// Rows.

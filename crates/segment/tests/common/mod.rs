@@ -8,8 +8,11 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use lodestone_index::dense::{self, BuildOptions, Distance, TrainOptions, build};
+use lodestone_kernels::LevelBits;
 use lodestone_segment::{
-    Fetch, Row, SegmentId, SegmentMeta, SegmentReader, SegmentSchema, SegmentWriter, VectorSpec,
+    Fetch, ObjectWriter, PartMeta, Row, SegmentId, SegmentMeta, SegmentReader, SegmentSchema, SegmentWriter,
+    VectorSpec,
 };
 use lodestone_types::{Datatype, Error, PointId, Result};
 use proptest::prelude::*;
@@ -75,6 +78,37 @@ pub fn open(bucket: &Arc<Bucket>, meta: &SegmentMeta) -> SegmentReader {
     let reader = SegmentReader::open(Arc::new(meta.clone()), bucket.clone());
     block_on(reader.load_all()).unwrap();
     reader
+}
+
+pub fn open_one(key: &str, object: &Bytes, meta: &SegmentMeta) -> SegmentReader {
+    let bucket = Arc::new(Bucket::default());
+    bucket.put(key, object.clone());
+    open(&bucket, meta)
+}
+
+/// An object with a model and an index of the unnamed vectors.
+pub fn vector_index(reader: &SegmentReader, key: &str) -> (Bytes, Vec<PartMeta>) {
+    let column = reader.vector("").unwrap().unwrap();
+    let dim = column.spec().dim as usize;
+    let size = column.spec().row_bytes();
+    let row = |slot: usize, out: &mut [f32]| {
+        let bytes = column.raw()[slot * size..(slot + 1) * size].as_chunks().0;
+        out.iter_mut().zip(bytes).for_each(|(x, bytes)| *x = f32::from_le_bytes(*bytes));
+    };
+    let options = TrainOptions {
+        distance: Distance::Euclid,
+        list_rows: 50,
+        sample_rows: 10_000,
+        level_bits: LevelBits::Four,
+        seed: 1,
+    };
+    let model = dense::Model::train(dim, column.len(), &row, options);
+    let number = |slot| column.slot_to_row(slot).unwrap();
+    let index = build(&model, column.len(), &row, &number, BuildOptions { spill: true });
+    let mut object = ObjectWriter::new(key);
+    let model = object.add_model("", &model).unwrap();
+    let index = object.add_vector_index("", &index, &model).unwrap();
+    (object.finish(), vec![model, index])
 }
 
 pub fn write_and_open(model: &Model, id: u64) -> SegmentReader {
