@@ -83,7 +83,7 @@ def recall(
         assert len(hits) == len(best)
         wanted += len(best)
         found += sum(hit.score >= best[-1] - 1e-6 for hit in hits)
-    return found / wanted
+    return found / wanted if wanted else 1.0
 
 
 def _ask(
