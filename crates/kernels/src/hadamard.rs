@@ -7,8 +7,17 @@ use crate::Isa;
 /// # Panics
 /// If their number is not a power of two.
 pub fn hadamard(x: &mut [f32]) {
+    hadamard_with(Isa::best(), x);
+}
+
+/// As [`hadamard`], with one instruction set. All give the same bits.
+///
+/// # Panics
+/// If the number of floats is not a power of two, or the processor does not have the instructions.
+pub fn hadamard_with(isa: Isa, x: &mut [f32]) {
     assert!(x.len().is_power_of_two(), "a power of two of floats");
-    match Isa::best() {
+    assert!(isa.is_available(), "no {isa:?} here");
+    match isa {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the processor has it.
         Isa::Avx512 | Isa::Avx512Vnni => unsafe { avx512(x) },

@@ -37,7 +37,7 @@ mod scorer;
 mod signs;
 
 pub use encode::{decode, encode, normalize, prepare};
-pub use hadamard::hadamard;
+pub use hadamard::{hadamard, hadamard_with};
 pub use levels::{LEVEL_DIM_STEP, LevelBits, LevelQuery, pack_levels};
 pub use prefetch::prefetch;
 pub use product::Centroids;

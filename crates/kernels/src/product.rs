@@ -19,6 +19,7 @@ pub struct Centroids {
     packed: Vec<f32>,
     /// Half of the squared length of each; infinite where a panel has no more.
     halves: Vec<f32>,
+    tile: Tile,
 }
 
 impl Centroids {
@@ -27,6 +28,17 @@ impl Centroids {
     /// # Panics
     /// If `dim` is 0 or the floats are no whole number of centroids.
     pub fn new(dim: usize, floats: &[f32]) -> Self {
+        match Self::with_isa(Isa::best(), dim, floats) {
+            Some(centroids) => centroids,
+            None => unreachable!("the best instruction set is one of those available"),
+        }
+    }
+
+    /// As [`Centroids::new`], for one instruction set; `None` where the processor does not have it.
+    ///
+    /// # Panics
+    /// If `dim` is 0 or the floats are no whole number of centroids.
+    pub fn with_isa(isa: Isa, dim: usize, floats: &[f32]) -> Option<Self> {
         assert!(dim > 0 && floats.len().is_multiple_of(dim), "whole centroids of {dim} components");
         let count = floats.len() / dim;
         let panels = count.div_ceil(PANEL);
@@ -39,7 +51,7 @@ impl Centroids {
             }
             halves[i] = centroid.iter().map(|x| x * x).sum::<f32>() / 2.0;
         }
-        Self { dim, count, packed, halves }
+        Some(Self { dim, count, packed, halves, tile: kernel(isa)? })
     }
 
     /// How many.
@@ -64,7 +76,6 @@ impl Centroids {
     /// If the rows are no whole number of rows.
     pub fn half_distances(&self, rows: &[f32], mut each: impl FnMut(usize, usize, &[f32; PANEL])) {
         assert!(rows.len().is_multiple_of(self.dim), "whole rows of {} components", self.dim);
-        let tile = kernel();
         let mut products = [[0.0; PANEL]; ROWS];
         for (t, rows) in rows.chunks(ROWS * self.dim).enumerate() {
             let count = rows.len() / self.dim;
@@ -75,8 +86,8 @@ impl Centroids {
             });
             let panels = self.packed.chunks_exact(PANEL * self.dim).zip(self.halves.as_chunks::<PANEL>().0);
             for (p, (panel, halves)) in panels.enumerate() {
-                // SAFETY: `kernel` gave code that runs here; the rows and the panel have the same components.
-                unsafe { tile(&rows, panel, &mut products) };
+                // SAFETY: `with_isa` chose code that runs here; the rows and the panel have the same components.
+                unsafe { (self.tile)(&rows, panel, &mut products) };
                 for (r, products) in products.iter_mut().enumerate().take(count) {
                     products.iter_mut().zip(halves).for_each(|(product, half)| *product = half - *product);
                     each(t * ROWS + r, p * PANEL, products);
@@ -99,16 +110,19 @@ impl Centroids {
     }
 }
 
+/// Inner products of rows with the centroids of a panel. The processor has what the code needs, and all have the same
+/// components.
 type Tile = unsafe fn(&[&[f32]; ROWS], &[f32], &mut [[f32; PANEL]; ROWS]);
 
-fn kernel() -> Tile {
-    match Isa::best() {
+fn kernel(isa: Isa) -> Option<Tile> {
+    let tile: Tile = match isa {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 | Isa::Avx512Vnni => avx512,
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 => avx2,
         _ => scalar,
-    }
+    };
+    isa.is_available().then_some(tile)
 }
 
 /// Needs AVX-512 F.
