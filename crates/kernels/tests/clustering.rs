@@ -38,7 +38,8 @@ fn check(dim: usize, centroids: &[f32], rows: &[f32]) {
         });
         assert!(seen.iter().all(|seen| *seen == count), "every row meets every centroid once");
         for (row, (nearest, half)) in rows.chunks_exact(dim).zip(packed.nearest(rows)) {
-            let (want, slack) = expected(row, &centroids[nearest as usize * dim..(nearest as usize + 1) * dim]);
+            let (want, slack) =
+                expected(row, &centroids[nearest as usize * dim..(nearest as usize + 1) * dim]);
             assert!((f64::from(half) - want).abs() <= slack);
             for other in centroids.chunks_exact(dim) {
                 let (other, other_slack) = expected(row, other);

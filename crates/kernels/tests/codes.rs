@@ -66,7 +66,8 @@ fn expected(query: &[f32], row: &SignRow, base: f32) -> (f64, f64, f64) {
     let (add, mul) = (f64::from(row.add), f64::from(row.mul));
     let table = mul.abs() * widest / 255.0 * query.len() as f64 / 4.0;
     // The sum of the components' sizes is rounded as often as there are fours; the rest a few times.
-    let size = 2.0 * mul.abs() * reach(query) * (query.len() / 4 + 8) as f64 + add.abs() + f64::from(base.abs());
+    let size =
+        2.0 * mul.abs() * reach(query) * (query.len() / 4 + 8) as f64 + add.abs() + f64::from(base.abs());
     (mul * product + add + f64::from(base), table, size * 2f64.powi(-23))
 }
 
@@ -90,7 +91,10 @@ fn check_signs(dim: usize, count: usize, seed: u64) {
             let (want, table, floats) = expected(&query, row, base);
             let off = |a: f32, b: f64| (f64::from(a) - b).abs();
             assert!(off(one.value, want) <= table + floats, "{isa:?}, {dim}: {} for {want}", one.value);
-            assert!(off(one.value, f64::from(other.value)) <= floats, "{isa:?}, {dim}: {one:?} for {other:?}");
+            assert!(
+                off(one.value, f64::from(other.value)) <= floats,
+                "{isa:?}, {dim}: {one:?} for {other:?}"
+            );
         }
         // Values at the limit are not below it.
         let mut values: Vec<f32> = all.iter().map(|found| found.value).collect();

@@ -92,3 +92,6 @@ fn best_step(bits: LevelBits, vector: &[f32], length_squared: f32) -> f32 {
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map_or(spread, |(_, step)| step)
 }
+
+#[cfg(test)]
+mod tests;

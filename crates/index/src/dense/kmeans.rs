@@ -215,3 +215,6 @@ impl Sums {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

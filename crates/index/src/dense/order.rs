@@ -43,4 +43,28 @@ mod tests {
         sorted.sort_by(f32::total_cmp);
         assert_eq!(sorted, (0..10).map(|i| i as f32).collect::<Vec<_>>());
     }
+
+    #[test]
+    fn neighbours_of_a_grid_are_near_in_the_order() {
+        let grid: Vec<f32> = (0..1024).flat_map(|i| [(i % 32) as f32, (i / 32) as f32]).collect();
+        let order = bisected(&grid, 2);
+        let mut places = vec![0i32; 1024];
+        order.iter().enumerate().for_each(|(place, i)| places[*i as usize] = place as i32);
+        let apart = |a: usize, b: usize| f64::from((places[a] - places[b]).abs());
+        let pairs = (0..1024).filter(|i| i % 32 < 31);
+        let mean = pairs.map(|i| apart(i, i + 1)).sum::<f64>() / 992.0;
+        // In the order of drawing it is 1 across and 32 along; of a random order it would be 341.
+        assert!(mean < 60.0, "{mean}");
+    }
+
+    #[test]
+    fn any_number_of_any_points() {
+        for count in [0, 1, 2, 3, 100] {
+            for x in [0.0, -1.5, f32::NAN, f32::MAX] {
+                let mut order = bisected(&vec![x; count * 3], 3);
+                order.sort_unstable();
+                assert_eq!(order, (0..count as u32).collect::<Vec<_>>());
+            }
+        }
+    }
 }

@@ -143,7 +143,9 @@ impl LevelQuery {
         assert_eq!(query.len(), self.levels.len(), "a query of another length than the codes");
         let greatest = query.iter().fold(0.0, |most: f32, x| most.max(x.abs())).max(f32::MIN_POSITIVE);
         let scale = 127.0 / greatest;
-        let rounded = |x: &f32| (x * scale).round() as i8;
+        // Added to a small number this leaves its nearest whole number in the lowest bits.
+        const WHOLE: f32 = 1.5 * (1 << 23) as f32;
+        let rounded = |x: &f32| (x * scale + WHOLE).to_bits() as i8;
         match self.bits {
             LevelBits::Eight => {
                 self.levels.iter_mut().zip(query).for_each(|(level, x)| *level = rounded(x));

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Ask, BLOCK_ROWS, SPAN, finish};
+use super::{Ask, BLOCK_ROWS, SPAN, fill_table, finish};
 
 /// See [`super::Kernel`]; needs AVX2 and FMA.
 #[target_feature(enable = "avx2,fma")]
@@ -21,6 +21,12 @@ pub(super) unsafe fn block(ask: &Ask, block: &[u8], values: &mut [f32; BLOCK_ROW
         at += length;
     }
     finish(ask, &sums, block, values)
+}
+
+/// See [`super::Fill`]; needs AVX2 and FMA.
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn fill(fours: &[[f32; 4]], scale: f32, table: &mut [[u8; 16]]) {
+    fill_table(fours, scale, table);
 }
 
 /// The 32 sums of `chunks` times 32 bytes of codes, in the order of rows.

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Ask, BLOCK_ROWS, SPAN, factors};
+use super::{Ask, BLOCK_ROWS, SPAN, factors, fill_table};
 
 /// See [`super::Kernel`]; needs F, BW and VL.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
@@ -40,6 +40,12 @@ pub(super) unsafe fn block(ask: &Ask, block: &[u8], values: &mut [f32; BLOCK_ROW
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn floats(sums: __m256i) -> __m512 {
     _mm512_cvtepi32_ps(_mm512_cvtepu16_epi32(sums))
+}
+
+/// See [`super::Fill`]; needs F, BW and VL.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+pub(super) unsafe fn fill(fours: &[[f32; 4]], scale: f32, table: &mut [[u8; 16]]) {
+    fill_table(fours, scale, table);
 }
 
 /// The 32 sums of `chunks` times 64 bytes of codes, in the order of rows.

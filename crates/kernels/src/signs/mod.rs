@@ -92,6 +92,7 @@ pub struct Estimate {
 #[derive(Debug)]
 pub struct SignQuery {
     kernel: Kernel,
+    fill: Fill,
     dim: usize,
     /// 16 bytes for every four components.
     table: Vec<u8>,
@@ -114,6 +115,9 @@ struct Ask<'a> {
 /// The processor has what the kernel needs, and the block has the table's length.
 type Kernel = unsafe fn(&Ask, &[u8], &mut [f32; BLOCK_ROWS]) -> u32;
 
+/// Writes the table for four components after another, in units of `1 / scale`. The processor has what the code needs.
+type Fill = unsafe fn(&[[f32; 4]], f32, &mut [[u8; 16]]);
+
 impl SignQuery {
     /// No query yet, for codes with `dim` components.
     ///
@@ -132,14 +136,17 @@ impl SignQuery {
     /// If `dim` is not a multiple of [`SIGN_DIM_STEP`].
     pub fn with_isa(isa: Isa, dim: usize) -> Option<Self> {
         assert!(dim.is_multiple_of(SIGN_DIM_STEP), "codes have a multiple of {SIGN_DIM_STEP} components");
-        let kernel: Kernel = match isa {
+        if !isa.is_available() {
+            return None;
+        }
+        let (kernel, fill): (Kernel, Fill) = match isa {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 | Isa::Avx512Vnni => isa.is_available().then_some(avx512::block)?,
+            Isa::Avx512 | Isa::Avx512Vnni => (avx512::block, avx512::fill),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => isa.is_available().then_some(avx2::block)?,
-            _ => isa.is_available().then_some(scalar::block)?,
+            Isa::Avx2 => (avx2::block, avx2::fill),
+            _ => (scalar::block, scalar::fill),
         };
-        Some(Self { kernel, dim, table: vec![0; 4 * dim], step: 1.0, bias: 0.0 })
+        Some(Self { kernel, fill, dim, table: vec![0; 4 * dim], step: 1.0, bias: 0.0 })
     }
 
     /// Takes another query.
@@ -153,21 +160,8 @@ impl SignQuery {
         let widest = fours.iter().map(reach).fold(0.0, f32::max).max(f32::MIN_POSITIVE);
         self.step = 2.0 * widest / 255.0;
         self.bias = -fours.iter().map(reach).sum::<f32>();
-        let scale = 1.0 / self.step;
-        for (four, sums) in fours.iter().zip(self.table.as_chunks_mut::<16>().0) {
-            // Above the least sum, a positive sign adds twice its component's size, a negative one of a negative
-            // component likewise.
-            let mut exact = [0.0f32; 16];
-            exact[0] = reach(four) - four.iter().sum::<f32>();
-            for i in 0..4 {
-                for bits in 0..1 << i {
-                    exact[bits | 1 << i] = exact[bits] + 2.0 * four[i];
-                }
-            }
-            for (byte, sum) in sums.iter_mut().zip(exact) {
-                *byte = sum.mul_add(scale, 0.5) as u8;
-            }
-        }
+        // SAFETY: `with_isa` chose code that runs here.
+        unsafe { (self.fill)(fours, 1.0 / self.step, self.table.as_chunks_mut().0) };
     }
 
     /// Adds to `found` every row of the blocks with `base + add + mul * <s, q>` below `limit`.
@@ -188,6 +182,32 @@ impl SignQuery {
                 near &= near - 1;
                 found.push(Estimate { value: values[row], place: u32::from_le_bytes(places[row]) });
             }
+        }
+    }
+}
+
+/// The table of a query: for every four components the 16 sums above the least one, where a positive sign adds twice its
+/// component's size, and a negative one of a negative component likewise. Compiled anew for each instruction set, with
+/// the same result.
+#[inline(always)]
+fn fill_table(fours: &[[f32; 4]], scale: f32, table: &mut [[u8; 16]]) {
+    /// Twice the bits of each number below 16.
+    const BITS: [[f32; 16]; 4] = {
+        let mut bits = [[0.0; 16]; 4];
+        let mut at = 0;
+        while at < 64 {
+            bits[at / 16][at % 16] = (at % 16 >> (at / 16) & 1) as f32 * 2.0;
+            at += 1;
+        }
+        bits
+    };
+    for (four, bytes) in fours.iter().zip(table) {
+        let [a, b, c, d] = four.map(|x| x * scale);
+        // Half a step, so that cutting off is rounding.
+        let least = (a.abs() - a) + (b.abs() - b) + (c.abs() - c) + (d.abs() - d) + 0.5;
+        for (i, byte) in bytes.iter_mut().enumerate() {
+            let sum = BITS[0][i] * a + BITS[1][i] * b + BITS[2][i] * c + BITS[3][i] * d + least;
+            *byte = (sum as i32) as u8;
         }
     }
 }

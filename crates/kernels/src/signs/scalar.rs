@@ -1,6 +1,6 @@
 //! No instruction set in particular.
 
-use super::{Ask, BLOCK_ROWS, finish};
+use super::{Ask, BLOCK_ROWS, fill_table, finish};
 
 /// See [`super::Kernel`]; nothing is asked of the processor.
 pub(super) unsafe fn block(ask: &Ask, block: &[u8], values: &mut [f32; BLOCK_ROWS]) -> u32 {
@@ -12,4 +12,9 @@ pub(super) unsafe fn block(ask: &Ask, block: &[u8], values: &mut [f32; BLOCK_ROW
         }
     }
     finish(ask, &sums.map(|sum| sum as f32), block, values)
+}
+
+/// See [`super::Fill`]; nothing is asked of the processor.
+pub(super) unsafe fn fill(fours: &[[f32; 4]], scale: f32, table: &mut [[u8; 16]]) {
+    fill_table(fours, scale, table);
 }

@@ -1,0 +1,263 @@
+//! Rows in lists are found: what is near comes out, everything does where everything is looked at, and filters hold.
+
+use lodestone_index::dense::{
+    BuildOptions, Candidate, Distance, Effort, Model, Searcher, TrainOptions, VectorIndex, build,
+};
+use lodestone_kernels::LevelBits;
+use proptest::prelude::*;
+use rayon::prelude::*;
+
+/// Repeatable numbers from 0 to 1.
+struct Random(u64);
+
+impl Random {
+    fn uniform(&mut self) -> f32 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 40) as f32 / (1 << 24) as f32
+    }
+
+    fn normal(&mut self) -> f32 {
+        (0..6).map(|_| self.uniform() - 0.5).sum::<f32>() * std::f32::consts::SQRT_2
+    }
+}
+
+struct Rows {
+    dim: usize,
+    floats: Vec<f32>,
+}
+
+impl Rows {
+    fn count(&self) -> usize {
+        self.floats.len() / self.dim
+    }
+
+    fn row(&self, i: usize) -> &[f32] {
+        &self.floats[i * self.dim..(i + 1) * self.dim]
+    }
+
+    fn distance(&self, distance: Distance, i: usize, query: &[f32]) -> f64 {
+        let pairs = self.row(i).iter().zip(query).map(|(x, q)| (f64::from(*x), f64::from(*q)));
+        match distance {
+            Distance::Euclid => pairs.map(|(x, q)| (x - q) * (x - q)).sum(),
+            Distance::Dot => -pairs.map(|(x, q)| x * q).sum::<f64>(),
+        }
+    }
+
+    /// The `k` nearest of some rows.
+    fn nearest(
+        &self,
+        distance: Distance,
+        query: &[f32],
+        k: usize,
+        among: impl Iterator<Item = u32>,
+    ) -> Vec<u32> {
+        let mut all: Vec<(f64, u32)> =
+            among.map(|i| (self.distance(distance, i as usize, query), i)).collect();
+        all.sort_by(|a, b| a.0.total_cmp(&b.0));
+        all.into_iter().take(k).map(|(_, i)| i).collect()
+    }
+}
+
+/// Rows in clouds of several sizes, off the origin, in fewer directions than components; for products of unit length.
+fn clouds(distance: Distance, count: usize, dim: usize, seed: u64) -> Rows {
+    let mut random = Random(seed);
+    let rank = dim.min(24);
+    let directions: Vec<f32> = (0..rank * dim).map(|_| random.normal()).collect();
+    let centres: Vec<f32> = (0..40 * rank).map(|_| random.normal()).collect();
+    let mut floats = Vec::with_capacity(count * dim);
+    for _ in 0..count {
+        let cloud = (random.uniform() * random.uniform() * 40.0) as usize;
+        let factors: Vec<f32> =
+            (0..rank).map(|r| centres[cloud * rank + r] + 0.5 * random.normal()).collect();
+        let mut row: Vec<f32> = (0..dim)
+            .map(|j| {
+                let mixed: f32 = factors.iter().enumerate().map(|(r, f)| f * directions[r * dim + j]).sum();
+                1.0 + mixed + 0.3 * random.normal()
+            })
+            .collect();
+        if distance == Distance::Dot {
+            let length = row.iter().map(|x| x * x).sum::<f32>().sqrt();
+            row.iter_mut().for_each(|x| *x /= length);
+        }
+        floats.extend(row);
+    }
+    Rows { dim, floats }
+}
+
+fn options(distance: Distance) -> TrainOptions {
+    TrainOptions { distance, list_rows: 50, sample_rows: 100_000, level_bits: LevelBits::Four, seed: 1 }
+}
+
+fn index(rows: &Rows, options: TrainOptions) -> (Model, VectorIndex) {
+    let row = |i: usize, out: &mut [f32]| out.copy_from_slice(rows.row(i));
+    let model = Model::train(rows.dim, rows.count(), &row, options);
+    let index = build(&model, rows.count(), &row, BuildOptions { spill: true });
+    assert_eq!(index.rows(), rows.count());
+    (model, index)
+}
+
+fn search(
+    (model, index): &(Model, VectorIndex),
+    query: &[f32],
+    effort: Effort,
+    allowed: Option<&dyn Fn(u32) -> bool>,
+) -> Vec<Candidate> {
+    let mut found = Vec::new();
+    Searcher::new(model).search(model, index, query, effort, allowed, &mut found);
+    found
+}
+
+fn everything(rows: &Rows, (model, _): &(Model, VectorIndex)) -> Effort {
+    Effort { lists: model.lists(), keep: rows.count().max(1) * 2, candidates: rows.count().max(1) }
+}
+
+/// The share of the true ten nearest among the candidates.
+fn recall(
+    rows: &Rows,
+    queries: &Rows,
+    index: &(Model, VectorIndex),
+    effort: Effort,
+    distance: Distance,
+) -> f64 {
+    let hits = |i: usize| {
+        let truth = rows.nearest(distance, queries.row(i), 10, 0..rows.count() as u32);
+        let found = search(index, queries.row(i), effort, None);
+        found.iter().filter(|candidate| truth.contains(&candidate.row)).count()
+    };
+    (0..queries.count()).into_par_iter().map(hits).sum::<usize>() as f64 / (10 * queries.count()) as f64
+}
+
+#[test]
+fn near_rows_are_found() {
+    for distance in [Distance::Euclid, Distance::Dot] {
+        for (dim, bits) in [(48, LevelBits::Eight), (100, LevelBits::Four), (384, LevelBits::Four)] {
+            let all = clouds(distance, 20_200, dim, 11);
+            let (floats, queries) = all.floats.split_at(20_000 * dim);
+            let rows = Rows { dim, floats: floats.to_vec() };
+            let queries = Rows { dim, floats: queries.to_vec() };
+            let index = index(&rows, TrainOptions { level_bits: bits, ..options(distance) });
+            for (lists, wanted) in [(20, 0.93), (60, 0.98)] {
+                let effort = Effort { lists, keep: 200, candidates: 40 };
+                let recall = recall(&rows, &queries, &index, effort, distance);
+                println!("{distance:?}, {dim}, {lists} lists: {recall:.4}");
+                assert!(recall >= wanted, "{distance:?}, {dim}, {lists} lists: {recall}");
+            }
+        }
+    }
+}
+
+#[test]
+fn everything_is_found_once_where_everything_is_looked_at() {
+    for distance in [Distance::Euclid, Distance::Dot] {
+        for count in [1, 31, 32, 33, 700, 5000] {
+            let rows = clouds(distance, count, 20, 3);
+            let index = index(&rows, options(distance));
+            let found = search(&index, rows.row(0), everything(&rows, &index), None);
+            assert!(found.is_sorted_by(|a, b| a.estimate <= b.estimate));
+            let mut numbers: Vec<u32> = found.iter().map(|candidate| candidate.row).collect();
+            numbers.sort_unstable();
+            assert_eq!(numbers, (0..count as u32).collect::<Vec<_>>(), "{distance:?}, {count}");
+        }
+    }
+}
+
+#[test]
+fn estimates_are_near_distances() {
+    for distance in [Distance::Euclid, Distance::Dot] {
+        let rows = clouds(distance, 3000, 128, 5);
+        let index = index(&rows, TrainOptions { level_bits: LevelBits::Eight, ..options(distance) });
+        let query = rows.row(17);
+        let found = search(&index, query, everything(&rows, &index), None);
+        let exact: Vec<f64> = found.iter().map(|c| rows.distance(distance, c.row as usize, query)).collect();
+        // Up to a constant of the query.
+        let shifts: Vec<f64> = found.iter().zip(&exact).map(|(c, d)| f64::from(c.estimate) - d).collect();
+        let mean = shifts.iter().sum::<f64>() / shifts.len() as f64;
+        let off = (shifts.iter().map(|s| (s - mean) * (s - mean)).sum::<f64>() / shifts.len() as f64).sqrt();
+        let spread = exact.iter().sum::<f64>() / exact.len() as f64;
+        let spread =
+            (exact.iter().map(|d| (d - spread) * (d - spread)).sum::<f64>() / exact.len() as f64).sqrt();
+        assert!(off <= 0.02 * spread, "{distance:?}: {off} of {spread}");
+    }
+}
+
+#[test]
+fn the_same_index_on_any_number_of_threads() {
+    let rows = clouds(Distance::Euclid, 6000, 40, 13);
+    let on = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let index = pool.install(|| index(&rows, options(Distance::Euclid)));
+        let effort = Effort { lists: 10, keep: 100, candidates: 50 };
+        (0..50).map(|i| search(&index, rows.row(i * 7), effort, None)).collect::<Vec<_>>()
+    };
+    let one = on(1);
+    assert!(one == on(2) && one == on(7));
+}
+
+#[test]
+fn a_searcher_forgets_the_query_before() {
+    let rows = clouds(Distance::Dot, 2000, 30, 17);
+    let (model, index) = index(&rows, options(Distance::Dot));
+    let effort = Effort { lists: 8, keep: 60, candidates: 20 };
+    let (mut searcher, mut found) = (Searcher::new(&model), Vec::new());
+    for i in 0..100 {
+        searcher.search(&model, &index, rows.row(i), effort, None, &mut found);
+        let mut fresh = Vec::new();
+        Searcher::new(&model).search(&model, &index, rows.row(i), effort, None, &mut fresh);
+        assert_eq!(found, fresh);
+    }
+}
+
+#[test]
+fn rows_that_suit_no_index() {
+    for distance in [Distance::Euclid, Distance::Dot] {
+        for dim in [1, 8, 65] {
+            for floats in [
+                vec![1.0; dim],
+                vec![0.0; dim * 300],
+                vec![0.25; dim * 300],
+                (0..300).flat_map(|i| vec![if i % 2 == 0 { 1.0 } else { -1.0 }; dim]).collect(),
+                (0..300).flat_map(|i| vec![if i == 7 { 1e15 } else { 1e-15 }; dim]).collect(),
+            ] {
+                let rows = Rows { dim, floats };
+                let index = index(&rows, options(distance));
+                for query in [rows.row(0), &vec![0.0; dim], &vec![-3.0; dim]] {
+                    let found = search(&index, query, everything(&rows, &index), None);
+                    assert_eq!(found.len(), rows.count(), "{distance:?}, {dim}");
+                    assert!(found.iter().all(|candidate| candidate.estimate.is_finite()));
+                }
+                let nothing = Effort { lists: 0, keep: 0, candidates: 0 };
+                assert!(search(&index, rows.row(0), nothing, None).is_empty());
+                let strange = vec![f32::NAN; dim];
+                search(&index, &strange, everything(&rows, &index), None);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Nothing that is not allowed comes out, and where everything is looked at nothing that is allowed is missing.
+    #[test]
+    fn filters_are_honoured(
+        count in 1usize..900,
+        dim in 1usize..80,
+        seed in any::<u32>(),
+        modulus in 1u32..50,
+        dot in any::<bool>(),
+    ) {
+        let distance = if dot { Distance::Dot } else { Distance::Euclid };
+        let rows = clouds(distance, count, dim, u64::from(seed));
+        let index = index(&rows, options(distance));
+        let allowed = |row: u32| row % modulus == seed % modulus;
+        let found = search(&index, rows.row(0), everything(&rows, &index), Some(&allowed));
+        let mut numbers: Vec<u32> = found.iter().map(|candidate| candidate.row).collect();
+        numbers.sort_unstable();
+        let wanted: Vec<u32> = (0..count as u32).filter(|row| allowed(*row)).collect();
+        prop_assert_eq!(numbers, wanted);
+
+        let effort = Effort { lists: 3, keep: 20, candidates: 10 };
+        let found = search(&index, rows.row(count / 2), effort, Some(&allowed));
+        prop_assert!(found.len() <= 10 && found.iter().all(|candidate| allowed(candidate.row)));
+    }
+}
