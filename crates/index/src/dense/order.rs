@@ -1,5 +1,10 @@
 //! An order of centroids in which neighbours are near, so that the lists that a query reads lie together.
 
+use rayon::prelude::*;
+
+/// Centroids that are not worth another thread.
+const SMALL: usize = 256;
+
 /// Numbers of the centroids (`dim` floats each) by recursive bisection across the direction in which they spread most.
 pub(super) fn bisected(centroids: &[f32], dim: usize) -> Vec<u32> {
     let mut numbers: Vec<u32> = (0..(centroids.len() / dim) as u32).collect();
@@ -12,21 +17,41 @@ fn bisect(centroids: &[f32], dim: usize, numbers: &mut [u32]) {
         return;
     }
     let at = |i: u32| &centroids[i as usize * dim..(i as usize + 1) * dim];
-    let apart = |a: u32, b: u32| -> f32 { at(a).iter().zip(at(b)).map(|(x, y)| (x - y) * (x - y)).sum() };
-    let farthest = |from: u32, among: &[u32]| {
-        among.iter().copied().max_by(|a, b| apart(from, *a).total_cmp(&apart(from, *b))).unwrap_or(from)
+    let apart = |from: u32, numbers: &[u32]| -> Vec<f32> {
+        numbers.par_iter().with_min_len(SMALL).map(|i| squared_distance(at(from), at(*i))).collect()
+    };
+    let farthest = |from: u32, numbers: &[u32]| {
+        let apart = apart(from, numbers);
+        let most = (0..apart.len()).max_by(|a, b| apart[*a].total_cmp(&apart[*b]));
+        most.map_or(from, |i| numbers[i])
     };
     let one = farthest(numbers[0], numbers);
     let other = farthest(one, numbers);
-    let side = |i: u32| apart(one, i) - apart(other, i);
-    numbers.sort_by_cached_key(|i| {
-        let side = side(*i);
-        // Finite floats as whole numbers in the same order.
-        (side.to_bits() ^ ((side.to_bits() as i32 >> 31) as u32 | 1 << 31), *i)
-    });
+    let sides = apart(one, numbers).into_iter().zip(apart(other, numbers)).map(|(a, b)| a - b);
+    let mut sides: Vec<(f32, u32)> = sides.zip(numbers.iter().copied()).collect();
+    sides.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    numbers.iter_mut().zip(sides).for_each(|(number, (_, i))| *number = i);
     let (low, high) = numbers.split_at_mut(numbers.len() / 2);
-    bisect(centroids, dim, low);
-    bisect(centroids, dim, high);
+    if low.len() < SMALL {
+        bisect(centroids, dim, low);
+        bisect(centroids, dim, high);
+    } else {
+        rayon::join(|| bisect(centroids, dim, low), || bisect(centroids, dim, high));
+    }
+}
+
+/// Sixteen sums at once, or each addition would wait for the one before it.
+fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0f32; 16];
+    let (a, a_rest) = a.as_chunks::<16>();
+    let (b, b_rest) = b.as_chunks::<16>();
+    for (a, b) in a.iter().zip(b) {
+        for i in 0..16 {
+            sums[i] += (a[i] - b[i]) * (a[i] - b[i]);
+        }
+    }
+    let rest = a_rest.iter().zip(b_rest).map(|(a, b)| (a - b) * (a - b)).sum::<f32>();
+    sums.iter().sum::<f32>() + rest
 }
 
 #[cfg(test)]
