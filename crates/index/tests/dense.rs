@@ -1,7 +1,7 @@
 //! Rows in lists are found: what is near comes out, everything does where everything is looked at, and filters hold.
 
 use lodestone_index::dense::{
-    BuildOptions, Candidate, Distance, Effort, Model, Searcher, TrainOptions, VectorIndex, build,
+    BuildOptions, Candidate, Distance, Effort, Filter, Model, Searcher, TrainOptions, VectorIndex, build,
 };
 use lodestone_kernels::LevelBits;
 use proptest::prelude::*;
@@ -91,7 +91,7 @@ fn options(distance: Distance) -> TrainOptions {
 fn index(rows: &Rows, options: TrainOptions) -> (Model, VectorIndex) {
     let row = |i: usize, out: &mut [f32]| out.copy_from_slice(rows.row(i));
     let model = Model::train(rows.dim, rows.count(), &row, options);
-    let index = build(&model, rows.count(), &row, BuildOptions { spill: true });
+    let index = build(&model, rows.count(), &row, &|row| row, BuildOptions { spill: true });
     assert_eq!(index.rows(), rows.count());
     (model, index)
 }
@@ -100,11 +100,28 @@ fn search(
     (model, index): &(Model, VectorIndex),
     query: &[f32],
     effort: Effort,
-    allowed: Option<&dyn Fn(u32) -> bool>,
+    allowed: Option<&dyn Filter>,
 ) -> Vec<Candidate> {
     let mut found = Vec::new();
     Searcher::new(model).search(model, index, query, effort, allowed, &mut found);
     found
+}
+
+/// Every row with a remainder.
+struct Remainder {
+    modulus: u32,
+    remainder: u32,
+    count: usize,
+}
+
+impl Filter for Remainder {
+    fn count(&self) -> usize {
+        self.count
+    }
+
+    fn allows(&self, row: u32) -> bool {
+        row % self.modulus == self.remainder
+    }
 }
 
 fn everything(rows: &Rows, (model, _): &(Model, VectorIndex)) -> Effort {
@@ -249,15 +266,16 @@ proptest! {
         let distance = if dot { Distance::Dot } else { Distance::Euclid };
         let rows = clouds(distance, count, dim, u64::from(seed));
         let index = index(&rows, options(distance));
-        let allowed = |row: u32| row % modulus == seed % modulus;
-        let found = search(&index, rows.row(0), everything(&rows, &index), Some(&allowed));
+        let remainder = seed % modulus;
+        let wanted: Vec<u32> = (0..count as u32).filter(|row| row % modulus == remainder).collect();
+        let filter = Remainder { modulus, remainder, count: wanted.len() };
+        let found = search(&index, rows.row(0), everything(&rows, &index), Some(&filter));
         let mut numbers: Vec<u32> = found.iter().map(|candidate| candidate.row).collect();
         numbers.sort_unstable();
-        let wanted: Vec<u32> = (0..count as u32).filter(|row| allowed(*row)).collect();
         prop_assert_eq!(numbers, wanted);
 
         let effort = Effort { lists: 3, keep: 20, candidates: 10 };
-        let found = search(&index, rows.row(count / 2), effort, Some(&allowed));
-        prop_assert!(found.len() <= 10 && found.iter().all(|candidate| allowed(candidate.row)));
+        let found = search(&index, rows.row(count / 2), effort, Some(&filter));
+        prop_assert!(found.len() <= 10 && found.iter().all(|candidate| filter.allows(candidate.row)));
     }
 }
