@@ -196,7 +196,7 @@ fn fill_table(fours: &[[f32; 4]], scale: f32, table: &mut [[u8; 16]]) {
         let mut bits = [[0.0; 16]; 4];
         let mut at = 0;
         while at < 64 {
-            bits[at / 16][at % 16] = (at % 16 >> (at / 16) & 1) as f32 * 2.0;
+            bits[at / 16][at % 16] = (((at % 16) >> (at / 16)) & 1) as f32 * 2.0;
             at += 1;
         }
         bits

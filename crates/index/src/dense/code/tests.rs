@@ -139,9 +139,12 @@ fn signs_are_without_bias_and_within_their_bound() {
                 println!("{say}");
                 let standard_error = deviation / (TRIALS as f64).sqrt();
                 assert!(mean.abs() <= 4.0 * standard_error, "{say}");
-                // In few dimensions a turned vector is one of few, and the bound is a rough one.
-                let (most, inside) = if dim < 64 { (1.3, 0.88) } else { (1.12, 0.943) };
-                assert!((0.3..=most).contains(&deviation), "{say}");
+                // The theory is about a rotation that is one of all. Ours is one of many: where there are few dimensions, or
+                // a few components are nearly everything, it is a little worse.
+                let even = dim >= 64 && name == "normal";
+                let (most, inside) = if even { (1.12, 0.943) } else { (1.3, 0.92) };
+                // Less is better, and what structure in the vectors can give.
+                assert!(deviation > 0.0 && deviation <= most, "{say}");
                 // 0.943 of a normal distribution, less four standard errors.
                 assert!(within >= inside - 4.0 * 0.0095, "{say}");
             }
