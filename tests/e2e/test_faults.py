@@ -1,6 +1,7 @@
 """A bucket that fails one request in twenty, lost replies included: nothing lost, nothing doubled, no error outside."""
 
 import os
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -47,10 +48,10 @@ def test_a_retry_cures_it(minio: Minio, proxy: Proxy, launch: Callable[..., Serv
     errors = [error for writer in writers for error in writer.errors]
     assert not errors, f"errors reached a client: {errors}"
     assert proxy.refused > 20 and min(w.counts.total() for w in writers) > 0
-    verify(server.client(timeout=120), NAME, writers)
+    verify(server.client(timeout=120), NAME, writers, random.Random(7))
     server.kill()
     server.forget()
     server.start(timeout=120)
     proxy.faults = 0.0
-    verify(server.client(timeout=120), NAME, writers)
+    verify(server.client(timeout=120), NAME, writers, random.Random(7))
     store.close()

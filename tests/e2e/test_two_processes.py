@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from harness.readers import COLLECTION, RegisterReader, RegisterWriter, create_registers
+from harness.readers import COLLECTION, COMPANIONS, RegisterReader, RegisterWriter, create_registers
 from harness.server import SMALL_LIMITS, Server
 from harness.stores import Store
 from harness.takeover import takeover_rounds
@@ -50,14 +50,14 @@ def test_the_same_disk_after_a_crash_is_not_refused(store: Store, launch: Callab
     create_registers(server.client(), 1)
     server.kill()
     server.start()
-    assert server.client().count(COLLECTION).count == 1
+    assert server.client().count(COLLECTION).count == 1 + COMPANIONS
 
 
 def test_another_machine_after_a_crash_is_not_refused(store: Store, launch: Callable[..., Server]) -> None:
     server = launch(store).start()
     create_registers(server.client(), 1)
     server.kill()
-    assert launch(store).start().client().count(COLLECTION).count == 1
+    assert launch(store).start().client().count(COLLECTION).count == 1 + COMPANIONS
 
 
 @pytest.mark.timeout(900)

@@ -2,6 +2,8 @@
 
 One register per writer: a point whose payload and vector hold a version that only grows. A read that begins after
 version n was acknowledged must see n or later, by whatever kind of read, and a reader never sees less than before.
+
+Every write of a register rewrites its companions too: rows enough for segments to get indexes of their vectors.
 """
 
 import random
@@ -16,6 +18,8 @@ from qdrant_client import QdrantClient, models
 from .workload import describe, is_expected
 
 COLLECTION = "registers"
+DIMENSIONS = 32
+COMPANIONS = 10
 
 
 @dataclass
@@ -36,18 +40,33 @@ class StaleRead(AssertionError):
 
 def create_registers(client: QdrantClient, count: int) -> list[Register]:
     """The collection, with every register at version 0."""
-    params = models.VectorParams(size=2, distance=models.Distance.DOT)
-    client.create_collection(COLLECTION, vectors_config=params, shard_number=2)
+    assert count < DIMENSIONS
+    params = models.VectorParams(size=DIMENSIONS, distance=models.Distance.DOT)
+    soon = models.OptimizersConfigDiff(indexing_threshold=1)
+    client.create_collection(COLLECTION, vectors_config=params, shard_number=2, optimizers_config=soon)
     registers = [Register(number) for number in range(count)]
     for register in registers:
-        client.upsert(COLLECTION, [point(register, 0)], wait=True)
+        client.upsert(COLLECTION, points(register, 0), wait=True)
     return registers
 
 
-def point(register: Register, version: int) -> models.PointStruct:
-    """A register at a version."""
-    payload = {"register": register.point_id, "version": version}
-    return models.PointStruct(id=register.point_id, vector=[float(version), 1.0], payload=payload)
+def points(register: Register, version: int) -> list[models.PointStruct]:
+    """A register at a version, and its companions."""
+    number = register.point_id
+    payload = {"register": number, "version": version}
+    first = 1000 * (number + 1)
+    return [
+        models.PointStruct(id=number, vector=[float(version), *direction(number)], payload=payload),
+        *(
+            models.PointStruct(id=first + n, vector=[float(n)] * DIMENSIONS, payload={"companion": number})
+            for n in range(COMPANIONS)
+        ),
+    ]
+
+
+def direction(number: int) -> list[float]:
+    """What a register has besides its version: a vector that is near to no other's."""
+    return [1000.0 * (n == number) for n in range(DIMENSIONS - 1)]
 
 
 class RegisterWriter:
@@ -80,7 +99,7 @@ class RegisterWriter:
 
     def _send(self, client: QdrantClient, version: int) -> None:
         # Only whole points, so that a late duplicate of an unanswered write cannot mix with a newer one.
-        client.upsert(COLLECTION, [point(self.register, version)], wait=True)
+        client.upsert(COLLECTION, points(self.register, version), wait=True)
 
 
 class RegisterReader:
@@ -96,7 +115,7 @@ class RegisterReader:
     def read(self, client: QdrantClient) -> bool:
         """One read of one register; whether it was answered."""
         register = self.rng.choice(self.registers)
-        kind = self.rng.choice(["retrieve", "scroll", "query", "count"])
+        kind = self.rng.choice(["retrieve", "scroll", "query", "nearest", "count"])
         with register.lock:
             floor = register.acknowledged
         try:
@@ -122,11 +141,17 @@ class RegisterReader:
             case "scroll":
                 found = client.scroll(COLLECTION, scroll_filter=models.Filter(must=[mine]), limit=5)[0]
             case "query":
+                axis = [1.0] + [0.0] * (DIMENSIONS - 1)
                 found = client.query_points(
-                    COLLECTION, query=[1.0, 0.0], query_filter=models.Filter(must=[mine]), limit=5
+                    COLLECTION, query=axis, query_filter=models.Filter(must=[mine]), limit=5
                 ).points
                 if found and found[0].score != found[0].payload["version"]:
                     raise StaleRead(f"vector says {found[0].score}, payload {found[0].payload}")
+            case "nearest":
+                # Of all points, so that indexes are used where there are any.
+                found = client.query_points(COLLECTION, query=[0.0, *direction(register.point_id)], limit=1).points
+                if found and found[0].payload.get("register") != register.point_id:
+                    raise StaleRead(f"nearest to register {register.point_id} is {found[0]}")
             case _:
                 fresh = models.FieldCondition(key="version", range=models.Range(gte=floor))
                 count = client.count(COLLECTION, count_filter=models.Filter(must=[mine, fresh]), exact=True).count

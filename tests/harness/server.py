@@ -1,6 +1,7 @@
 """A `lodestone serve` process: start, wait until it answers, stop, kill, pause, forget the local disk."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,12 +17,16 @@ from .ports import free_ports
 from .stores import Store
 
 SMALL_LIMITS = {
-    "LODESTONE_COMPACT_FOLD_ROWS": "300",
+    "LODESTONE_COMPACT_FOLD_ROWS": "100",
     "LODESTONE_COMPACT_FOLD_BYTES": "64KiB",
     "LODESTONE_COMPACT_MERGE_FAN_IN": "3",
+    "LODESTONE_COMPACT_INDEX_ROWS": "8",
     "LODESTONE_GC_GRACE": "2s",
 }
-"""Folds, merges and collects garbage every few hundred rows, so that short tests meet all of them."""
+"""Folds, merges and collects garbage every hundred rows or so, so that short tests meet all of them, and indexes vectors
+of collections whose `indexing_threshold` is low."""
+
+JOBS = re.compile(r'^lodestone_compaction_jobs_total\{kind="(\w+)"\} (\d+)$', re.MULTILINE)
 
 
 class StartFailed(RuntimeError):
@@ -153,6 +158,11 @@ class Server:
             timeout=timeout,
             check_compatibility=True,
         )
+
+    def jobs(self) -> dict[str, int]:
+        """How many jobs of each kind the process has done."""
+        text = httpx.get(f"{self.url}/metrics", timeout=10, trust_env=False).raise_for_status().text
+        return {kind: int(count) for kind, count in JOBS.findall(text)}
 
     def resident_bytes(self) -> int:
         """Resident memory of the process."""

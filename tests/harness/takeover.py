@@ -16,7 +16,8 @@ def takeover_rounds(
     """Each round a second process takes over while the first is paused or running; clients talk to both.
 
     Whatever either of them acknowledges must be there afterwards, and neither may answer a read with less than what
-    was acknowledged before it. A fenced process may answer with errors, or end.
+    was acknowledged before it. A fenced process may answer with errors, or end. Where small segments may have indexes
+    of their vectors, there must have been some on the way.
     """
     rng = random.Random(seed)
     totals: Counter[str] = Counter()
@@ -30,11 +31,14 @@ def takeover_rounds(
             new = Server(store, environment=environment)
             servers.append(new)
             totals.update(_round(rng, old, new, registers))
-            found = _settled(new, registers)
-            say(f"round {number + 1}/{rounds}: {dict(totals)}, registers at {found}")
+            found, indexed = _settled(new, registers)
+            say(f"round {number + 1}/{rounds}: {dict(totals)}, registers at {found}, {indexed} vectors indexed")
             old.close()
             old = new
             totals["rounds"] += 1
+            totals["rounds with indexes"] += indexed > 0
+        soon = "LODESTONE_COMPACT_INDEX_ROWS" in environment
+        assert totals["rounds with indexes"] or not soon, "no index was built"
         return dict(totals)
     except AssertionError as failure:
         logs = "\n".join(f"log of process {i}:\n{s.log(2000)}" for i, s in list(enumerate(servers))[-2:])
@@ -82,11 +86,15 @@ def _round(rng: random.Random, old: Server, new: Server, registers: list[Registe
     return counted
 
 
-def _settled(server: Server, registers: list[Register]) -> list[int]:
-    """Through the process that leads now: every register at what was acknowledged, or at something sent later."""
+def _settled(server: Server, registers: list[Register]) -> tuple[list[int], int]:
+    """Through the process that leads now: every register at what was acknowledged, or at something sent later.
+
+    Where they are, and how many vectors have an index.
+    """
     client = server.client()
     try:
         found = {p.id: p.payload["version"] for p in client.retrieve(COLLECTION, [r.point_id for r in registers])}
+        indexed = client.get_collection(COLLECTION).indexed_vectors_count or 0
     finally:
         client.close()
     for register in registers:
@@ -95,4 +103,4 @@ def _settled(server: Server, registers: list[Register]) -> list[int]:
             raise StaleRead(f"register {register.point_id} is at {version}, acknowledged was {register.acknowledged}")
         # A write that was never answered may have landed; from now on it counts.
         register.acknowledged = version
-    return [found[r.point_id] for r in registers]
+    return [found[r.point_id] for r in registers], indexed

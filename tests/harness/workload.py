@@ -138,9 +138,10 @@ def describe(error: Exception) -> str:
 
 
 def create_collection(client: QdrantClient, name: str, shards: int = 2) -> None:
-    """The collection that writers write to."""
+    """The collection that writers write to; a KiB of vectors gets an index."""
     params = models.VectorParams(size=DIMENSIONS, distance=models.Distance.DOT)
-    client.create_collection(name, vectors_config=params, shard_number=shards)
+    soon = models.OptimizersConfigDiff(indexing_threshold=1)
+    client.create_collection(name, vectors_config=params, shard_number=shards, optimizers_config=soon)
     client.create_payload_index(name, "group", models.PayloadSchemaType.INTEGER, wait=True)
 
 
@@ -155,7 +156,7 @@ def read_all(client: QdrantClient, collection: str) -> dict[int, Any]:
             return found
 
 
-def verify(client: QdrantClient, collection: str, writers: list[Writer]) -> dict[str, int]:
+def verify(client: QdrantClient, collection: str, writers: list[Writer], rng: random.Random) -> dict[str, int]:
     """Raises `AssertionError` if something acknowledged is lost or a batch is torn. Settles what was uncertain."""
     points = read_all(client, collection)
     known = {point_id for writer in writers for group in writer.groups for point_id in group.ids}
@@ -167,7 +168,25 @@ def verify(client: QdrantClient, collection: str, writers: list[Writer]) -> dict
             _verify_group(writer, group, points)
     count = client.count(collection, exact=True).count
     assert count == len(points), f"count says {count}, scroll finds {len(points)}"
+    _verify_search(client, collection, writers, points, rng)
     return {"points": len(points), "uncertain groups": settled}
+
+
+def _verify_search(
+    client: QdrantClient, collection: str, writers: list[Writer], points: dict[int, Any], rng: random.Random
+) -> None:
+    """Searches, through indexes where there are any: all that they find is there, as near as they say, and whole."""
+    for limit in (1, 10, GROUP_SIZE):
+        query = [float(rng.randrange(-9, 10)) for _ in range(DIMENSIONS)]
+        group = rng.choice(rng.choice(writers).groups).ids
+        only = models.Filter(must=[models.FieldCondition(key="group", match=models.MatchValue(value=group[0]))])
+        for condition, among in ((None, points.keys()), (only, points.keys() & set(group))):
+            hits = client.query_points(collection, query=query, query_filter=condition, limit=limit).points
+            assert len(hits) == min(limit, len(among)), f"{len(hits)} hits of {limit} wanted among {len(among)}"
+            assert len({hit.id for hit in hits} & among) == len(hits), f"a hit that should not be: {hits}"
+            for hit in hits:
+                score = sum(a * b for a, b in zip(query, points[hit.id].vector, strict=True))
+                assert abs(hit.score - score) <= 1e-5 * (1 + abs(score)), f"{hit} should score {score}"
 
 
 def _verify_group(writer: Writer, group: Group, points: dict[int, Any]) -> None:

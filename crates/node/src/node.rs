@@ -132,6 +132,7 @@ impl Node {
             fold_rows: options.compact.fold_rows,
             fold_bytes: options.compact.fold_bytes,
             merge_fan_in: options.compact.merge_fan_in as usize,
+            index_rows: options.compact.index_rows,
             ..options.jobs
         };
         let compactor =

@@ -104,7 +104,7 @@ impl Default for WalOptions {
     }
 }
 
-/// `[compact]`: when the tail is folded and segments are merged.
+/// `[compact]`: when the tail is folded, and segments are merged and indexed.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CompactOptions {
@@ -115,11 +115,13 @@ pub struct CompactOptions {
     pub fold_bytes: u64,
     /// Segments of about one size that are merged into one: 8.
     pub merge_fan_in: u32,
+    /// Rows below which the vectors of a segment get no index, however large they are: 256.
+    pub index_rows: u64,
 }
 
 impl Default for CompactOptions {
     fn default() -> Self {
-        Self { fold_rows: 10_000, fold_bytes: 16 << 20, merge_fan_in: 8 }
+        Self { fold_rows: 10_000, fold_bytes: 16 << 20, merge_fan_in: 8, index_rows: 256 }
     }
 }
 

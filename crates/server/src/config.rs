@@ -119,6 +119,7 @@ const SETTINGS: &[(&str, Kind)] = &[
     ("compact.fold_rows", Kind::Number),
     ("compact.fold_bytes", Kind::Text),
     ("compact.merge_fan_in", Kind::Number),
+    ("compact.index_rows", Kind::Number),
     ("gc.grace", Kind::Text),
     ("cache.memory", Kind::Text),
 ];

@@ -31,6 +31,8 @@ pub struct CompactOptions {
     pub vacuum_min_rows: u32,
     /// Bytes that a merged segment may have; larger ones are left alone.
     pub max_segment_bytes: u64,
+    /// Rows below which an index of a segment's vectors is of no use, however large they are.
+    pub index_rows: u64,
 }
 
 impl Default for CompactOptions {
@@ -45,6 +47,7 @@ impl Default for CompactOptions {
             deleted_share: 0.2,
             vacuum_min_rows: 1000,
             max_segment_bytes: 512 << 20,
+            index_rows: 256,
         }
     }
 }

@@ -6,8 +6,6 @@ use lodestone_types::{Distance, Result, VectorParams};
 
 use super::{CompactOptions, merge_due};
 
-/// Rows below which an index is of no use, however large they are.
-const MIN_ROWS: u64 = 256;
 /// A model that was made for so many times fewer rows is made anew.
 const OUTGROWN: u64 = 4;
 
@@ -43,7 +41,7 @@ pub fn index_due(
                 continue;
             }
             let rows = meta.part(&PartKind::Vector(name.clone())).map_or(0, |part| part.entries);
-            if rows >= MIN_ROWS && rows * vector.size * 4 >= threshold {
+            if rows >= options.index_rows && rows * vector.size * 4 >= threshold {
                 return Ok(Some(IndexTask {
                     segment: entry.id,
                     vector: name.clone(),

@@ -23,14 +23,23 @@ fn pick<T: Clone>(rng: &mut StdRng, of: &[T]) -> T {
     of.choose(rng).unwrap().clone()
 }
 
-pub fn step(rng: &mut StdRng, model: &Model) -> Step {
+/// What collections have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vectors {
+    /// A few components; too little for an index.
+    Short,
+    /// So many that segments of a few rows get an index.
+    Indexed,
+}
+
+pub fn step(rng: &mut StdRng, model: &Model, vectors: Vectors) -> Step {
     let known: Vec<String> = model.collections.keys().chain(model.aliases.keys()).cloned().collect();
     if known.is_empty() {
-        return Step::Create { name: pick(rng, &NAMES).to_owned(), config: config(rng) };
+        return Step::Create { name: pick(rng, &NAMES).to_owned(), config: config(rng, vectors) };
     }
     let name = if rng.random_ratio(1, 40) { pick(rng, &NAMES).to_owned() } else { pick(rng, &known) };
     match rng.random_range(0..100) {
-        0..4 => Step::Create { name: pick(rng, &NAMES).to_owned(), config: config(rng) },
+        0..4 => Step::Create { name: pick(rng, &NAMES).to_owned(), config: config(rng, vectors) },
         4..6 => Step::Delete { name: pick(rng, &NAMES).to_owned() },
         6..12 => {
             let (field, index) = index(rng);
@@ -39,10 +48,10 @@ pub fn step(rng: &mut StdRng, model: &Model) -> Step {
         12..15 => Step::DropIndex { name, field: index(rng).0 },
         15..18 => Step::Aliases((0..rng.random_range(1..3)).map(|_| alias_action(rng)).collect()),
         _ => {
-            let vectors =
+            let params =
                 model.held(&name).map(|held| held.config.params.vectors.clone()).unwrap_or_default();
             let count = if rng.random_ratio(1, 5) { rng.random_range(2..5) } else { 1 };
-            let ops = (0..count).map(|_| op(rng, &vectors)).collect();
+            let ops = (0..count).map(|_| op(rng, &params)).collect();
             Step::Update { name, ops }
         }
     }
@@ -57,9 +66,10 @@ fn alias_action(rng: &mut StdRng) -> AliasAction {
     }
 }
 
-fn config(rng: &mut StdRng) -> CollectionConfig {
+fn config(rng: &mut StdRng, vectors: Vectors) -> CollectionConfig {
+    let factor = if vectors == Vectors::Indexed { 16 } else { 1 };
     let vector = |size, distance, datatype| VectorParams {
-        size,
+        size: factor * size,
         distance,
         datatype: Some(datatype),
         hnsw: None,
@@ -84,7 +94,8 @@ fn config(rng: &mut StdRng) -> CollectionConfig {
             on_disk_payload: true,
         },
         hnsw: HnswConfig::default(),
-        optimizers: OptimizersConfig::default(),
+        // A KiB; 0 would be none ever.
+        optimizers: OptimizersConfig { indexing_threshold: Some(1), ..OptimizersConfig::default() },
         quantization: None,
         metadata: None,
         strict_mode: None,

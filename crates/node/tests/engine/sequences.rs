@@ -9,6 +9,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use crate::model::{Model, Step};
+use crate::random::Vectors;
 use crate::world::{Weather, World};
 use crate::{check, random};
 
@@ -31,6 +32,7 @@ struct Run {
     model: Model,
     rng: StdRng,
     weather: Weather,
+    vectors: Vectors,
 }
 
 impl Run {
@@ -64,7 +66,7 @@ impl Run {
     }
 
     fn step(&mut self) {
-        let step = random::step(&mut self.rng, &self.model);
+        let step = random::step(&mut self.rng, &self.model, self.vectors);
         match self.rng.random_range(0..60) {
             0 => {
                 self.world.stop();
@@ -146,7 +148,8 @@ fn sequences(weather: Weather, steps: u64, seeds: std::ops::Range<u64>) {
         println!("{weather:?}, LODESTONE_SEEDS={seed}..{}", seed + 1);
         let world = World::new(weather, seed);
         let rng = StdRng::seed_from_u64(seed);
-        let mut run = Run { world, model: Model::default(), rng, weather };
+        let vectors = if seed % 2 == 0 { Vectors::Indexed } else { Vectors::Short };
+        let mut run = Run { world, model: Model::default(), rng, weather, vectors };
         for _ in 0..number("LODESTONE_STEPS").unwrap_or(steps) {
             run.step();
         }
@@ -155,6 +158,7 @@ fn sequences(weather: Weather, steps: u64, seeds: std::ops::Range<u64>) {
         let jobs = run.world.jobs();
         println!("jobs: {jobs:?}");
         assert!(["fold", "merge"].iter().all(|kind| jobs[*kind] > 0), "{jobs:?}");
+        assert_eq!(jobs["index"] > 0, vectors == Vectors::Indexed, "{jobs:?}");
     }
 }
 
