@@ -1,7 +1,7 @@
 //! The write protocol under every fault that section 10 of the design names, from seeds.
 //!
 //! One run is one seed: a bucket, two or three nodes that run the real leader, ingest and updater, clients that
-//! write and read through them, a compactor that folds, and a director who pauses, kills, deposes and restarts.
+//! write and read through them, a compactor that folds and indexes, and a director who pauses, kills, deposes and restarts.
 //! Time is tokio's paused clock and every choice comes from the seed, so a run repeats exactly and takes
 //! milliseconds.
 //!

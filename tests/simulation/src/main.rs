@@ -65,7 +65,7 @@ fn main() -> ExitCode {
         return if verdict.violation.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
     }
     let began = Instant::now();
-    let next = AtomicU64::new(arguments.from);
+    let (next, indexes) = (AtomicU64::new(arguments.from), AtomicU64::new(0));
     let end = arguments.from + arguments.seeds;
     let bad: Mutex<Vec<Verdict>> = Mutex::default();
     let jobs =
@@ -79,6 +79,7 @@ fn main() -> ExitCode {
                         return;
                     }
                     let verdict = one(seed);
+                    indexes.fetch_add(verdict.indexes, Ordering::Relaxed);
                     if verdict.violation.is_some() {
                         report(&verdict);
                         bad.lock().push(verdict);
@@ -90,7 +91,11 @@ fn main() -> ExitCode {
     let ran = next.load(Ordering::Relaxed).min(end) - arguments.from;
     let violations = bad.lock().len();
     let seconds = began.elapsed().as_secs_f64();
-    println!("{ran} seeds, {violations} violations, {seconds:.1} s, {:.0} seeds/s", ran as f64 / seconds);
+    let indexes = indexes.into_inner();
+    println!(
+        "{ran} seeds, {violations} violations, {indexes} indexes landed, {seconds:.1} s, {:.0} seeds/s",
+        ran as f64 / seconds
+    );
     if violations > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 

@@ -46,7 +46,7 @@ pub struct Profile {
     pub mix: Mix,
     /// Time between a client's requests.
     pub think: Millis,
-    /// Time between folds; `None`: nothing is folded.
+    /// Time between jobs, two of three of which fold, the others index; `None`: there are none.
     pub folds: Option<Millis>,
     /// How long a fold waits between writing its part and proposing it.
     pub fold_hold: Millis,

@@ -26,6 +26,8 @@ pub struct Verdict {
     pub profile: &'static str,
     /// The first thing that happened and must not.
     pub violation: Option<String>,
+    /// How many indexes landed.
+    pub indexes: u64,
     /// What happened, in numbers.
     pub counts: String,
     /// Of everything that changed the bucket, with its time: runs of one seed have the same.
@@ -40,16 +42,17 @@ pub fn run(seed: u64, profile: Profile, rules: Rules, tracing: bool) -> Verdict 
         .start_paused(true)
         .build()
         .unwrap_or_else(|e| panic!("no runtime: {e}"));
-    let (violation, counts, digest) = runtime.block_on(async {
+    let (violation, indexes, counts, digest) = runtime.block_on(async {
         let world = World::new(seed, profile, rules, tracing);
         act(&world).await;
         let violation = world.violation();
+        let indexes = world.counts.indexes.load(Ordering::Relaxed);
         let counts = summary(&world);
         let digest = world.digest();
         world.dissolve();
-        (violation, counts, digest)
+        (violation, indexes, counts, digest)
     });
-    Verdict { seed, profile: name, violation, counts, digest }
+    Verdict { seed, profile: name, violation, indexes, counts, digest }
 }
 
 async fn act(world: &Arc<World>) {
@@ -125,7 +128,7 @@ fn summary(world: &World) -> String {
     let c = &world.counts;
     let n = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     format!(
-        "acked {} unknown {} refused {} reads {} without leader {} claims {} folds {} deletes {}",
+        "acked {} unknown {} refused {} reads {} without leader {} claims {} folds {} indexes {} deletes {}",
         n(&c.acked),
         n(&c.unknown),
         n(&c.failed),
@@ -133,6 +136,7 @@ fn summary(world: &World) -> String {
         n(&c.leaderless),
         n(&c.claims),
         n(&c.folds),
+        n(&c.indexes),
         n(&c.deletes)
     )
 }

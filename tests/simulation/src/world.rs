@@ -62,6 +62,7 @@ pub struct Counts {
     pub leaderless: AtomicU64,
     pub claims: AtomicU64,
     pub folds: AtomicU64,
+    pub indexes: AtomicU64,
     pub deletes: AtomicU64,
 }
 

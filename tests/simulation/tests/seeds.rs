@@ -15,7 +15,7 @@ fn one(seed: u64) -> Verdict {
 #[test]
 fn no_seed_shows_a_violation() {
     let seeds = std::env::var("SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(SEEDS);
-    let next = AtomicU64::new(0);
+    let (next, indexes) = (AtomicU64::new(0), AtomicU64::new(0));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let search = || {
         let mut bad = Vec::new();
@@ -25,6 +25,7 @@ fn no_seed_shows_a_violation() {
                 return bad;
             }
             let verdict = one(seed);
+            indexes.fetch_add(verdict.indexes, Ordering::Relaxed);
             if verdict.violation.is_some() {
                 bad.push(verdict);
             }
@@ -35,6 +36,7 @@ fn no_seed_shows_a_violation() {
         searches.into_iter().flat_map(|search| search.join().unwrap()).collect()
     });
     assert!(bad.is_empty(), "{bad:#?}");
+    assert!(indexes.into_inner() > 0, "no index has landed");
 }
 
 #[test]

@@ -48,8 +48,7 @@ pub fn step(rng: &mut StdRng, model: &Model, vectors: Vectors) -> Step {
         12..15 => Step::DropIndex { name, field: index(rng).0 },
         15..18 => Step::Aliases((0..rng.random_range(1..3)).map(|_| alias_action(rng)).collect()),
         _ => {
-            let params =
-                model.held(&name).map(|held| held.config.params.vectors.clone()).unwrap_or_default();
+            let params = model.held(&name).map(|held| held.config.params.vectors.clone()).unwrap_or_default();
             let count = if rng.random_ratio(1, 5) { rng.random_range(2..5) } else { 1 };
             let ops = (0..count).map(|_| op(rng, &params)).collect();
             Step::Update { name, ops }
@@ -67,8 +66,8 @@ fn alias_action(rng: &mut StdRng) -> AliasAction {
 }
 
 fn config(rng: &mut StdRng, vectors: Vectors) -> CollectionConfig {
-    let factor = if vectors == Vectors::Indexed { 16 } else { 1 };
-    let vector = |size, distance, datatype| VectorParams {
+    let factor: u64 = if vectors == Vectors::Indexed { 16 } else { 1 };
+    let vector = |size: u64, distance, datatype| VectorParams {
         size: factor * size,
         distance,
         datatype: Some(datatype),
