@@ -58,9 +58,9 @@ def _payload(directory: Path, count: int | None) -> list[dict[str, Any]]:
     return rows
 
 
-def create(client: QdrantClient, data: WordNet, *, shards: int = 1) -> None:
+def create(client: QdrantClient, data: WordNet, *, shards: int = 1, on_disk: bool | None = None) -> None:
     """An empty collection for the points."""
-    params = models.VectorParams(size=data.dimensions, distance=models.Distance.COSINE)
+    params = models.VectorParams(size=data.dimensions, distance=models.Distance.COSINE, on_disk=on_disk)
     client.create_collection(COLLECTION, vectors_config=params, shard_number=shards)
 
 

@@ -4,6 +4,8 @@ use std::fmt::{Display, Write};
 use std::sync::atomic::Ordering::Relaxed;
 
 use lodestone_ingest::{Stage, Stages};
+use lodestone_shard::VectorUsage;
+use lodestone_store::Backend;
 
 use crate::engine::NodeEngine;
 
@@ -57,6 +59,7 @@ pub(crate) fn render(engine: &NodeEngine) -> String {
     let (views, loaded) = engine.views.size();
     single(&mut out, "lodestone_views", "gauge", "Shards whose rows are ready to be read.", views as u64);
     single(&mut out, "lodestone_views_bytes", "gauge", "Bytes of parts that those have loaded.", loaded);
+    write_vectors(&mut out, engine.views.vectors());
     let state = engine.meta.watch().borrow().clone();
     single(&mut out, "lodestone_epoch", "gauge", "The leader's epoch.", state.epoch.0);
     single(&mut out, "lodestone_slot", "gauge", "The last decided slot of the log.", state.slot.0);
@@ -93,6 +96,22 @@ fn write_stages(out: &mut String, stages: &Stages) {
     header(out, SECONDS, "counter", "Time that writes spent in a stage.");
     for stage in Stage::ALL {
         line(out, &format!("{SECONDS}{{stage=\"{}\"}}", stage.name()), stages.spent(stage).1.as_secs_f64());
+    }
+}
+
+fn write_vectors(out: &mut String, usage: VectorUsage) {
+    const BYTES: &str = "lodestone_vectors_bytes";
+    const ROWS: &str = "lodestone_vectors_read_total";
+    let limit = "lodestone_vectors_memory_limit_bytes";
+    single(out, limit, "gauge", "Bytes of vectors that may be mapped into memory.", usage.limit);
+    header(out, BYTES, "gauge", "Bytes of vectors in use, by where single ones are read.");
+    line(out, &format!("{BYTES}{{place=\"memory\"}}"), usage.mapped);
+    line(out, &format!("{BYTES}{{place=\"disk\"}}"), usage.on_disk);
+    header(out, ROWS, "counter", "Vectors read from disk.");
+    for (backend, rows) in
+        [(Backend::IoUring, usage.rows_by_io_uring), (Backend::Pread, usage.rows_by_pread)]
+    {
+        line(out, &format!("{ROWS}{{by=\"{}\"}}", backend.name()), rows);
     }
 }
 

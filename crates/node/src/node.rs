@@ -9,9 +9,9 @@ use lodestone_ingest::{Ingest, IngestOptions, LogWriter, Updater};
 use lodestone_manifest::{InstanceId, NodeId, State};
 use lodestone_meta::{BootClock, Leader, LeaderOptions, Meta, RaftReplica, Rules, bucket};
 use lodestone_query::Query;
-use lodestone_shard::{KeepOptions, Views};
+use lodestone_shard::{KeepOptions, VectorMemory, Views};
 use lodestone_store::{
-    Metered, Metrics, OpenOptions, PartCache, RetryPolicy, Retrying, Store, probe, system_clock,
+    Backend, Metered, Metrics, OpenOptions, PartCache, RetryPolicy, Retrying, Store, probe, system_clock,
 };
 use lodestone_types::{Error, Result};
 use lodestone_wal::SlotCache;
@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::engine::NodeEngine;
-use crate::{NodeOptions, StoreLocation, instance};
+use crate::{NodeOptions, StoreLocation, instance, memory};
 
 /// Bytes of slot objects kept in memory, so that the tail need not be read back.
 const SLOT_CACHE_BYTES: usize = 64 << 20;
@@ -112,8 +112,11 @@ impl Node {
         .await?;
         let meta: Arc<dyn Meta> = leader.clone();
         let slots = Arc::new(SlotCache::new(SLOT_CACHE_BYTES));
-        let parts = Arc::new(PartCache::open(Some(options.local.join("parts")), options.cache.memory));
-        let views = Arc::new(Views::new(store.clone(), parts.clone(), slots.clone()));
+        let parts = Arc::new(PartCache::open(Some(options.local.join("parts")), options.cache.disk));
+        let memory = options.cache.memory.unwrap_or_else(memory::default_budget);
+        tracing::debug!(memory, reads = Backend::of_process().name(), "vectors");
+        let vectors = Arc::new(VectorMemory::new(memory));
+        let views = Arc::new(Views::new(store.clone(), parts.clone(), slots.clone(), vectors));
         let query =
             Arc::new(Query::new(meta.clone(), views.clone(), Box::new(StdRng::from_rng(&mut random))));
         let writer = LogWriter::new(
@@ -137,7 +140,7 @@ impl Node {
         };
         let compactor =
             Compactor::new(meta.clone(), ingest.clone(), store, views.clone(), compact, compaction_jobs());
-        let keep = KeepOptions { idle_rounds: IDLE_ROUNDS, loaded_bytes: options.cache.memory };
+        let keep = KeepOptions { idle_rounds: IDLE_ROUNDS, loaded_bytes: options.cache.disk };
         let background = [
             tokio::spawn(compactor.clone().run()),
             tokio::spawn(keep_house(meta.watch(), views.clone(), slots, keep)),

@@ -159,13 +159,17 @@ impl Default for CheckpointOptions {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CacheOptions {
-    /// Bytes of segments kept in memory: 1 GiB.
+    /// Bytes of vectors that are mapped into memory to be compared; those beyond are read from disk as needed. Half of
+    /// the memory of the machine, or of what its container may use, unless given.
+    #[serde(deserialize_with = "units::some_bytes")]
+    pub memory: Option<u64>,
+    /// Bytes of segments kept as files under [`NodeOptions::local`]: 10 GiB.
     #[serde(deserialize_with = "units::bytes")]
-    pub memory: u64,
+    pub disk: u64,
 }
 
 impl Default for CacheOptions {
     fn default() -> Self {
-        Self { memory: 1 << 30 }
+        Self { memory: None, disk: 10 << 30 }
     }
 }

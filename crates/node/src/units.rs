@@ -96,6 +96,11 @@ pub(crate) fn bytes<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result
     deserializer.deserialize_any(Text(parse_bytes, "a size such as \"64MiB\""))
 }
 
+/// As [`bytes`], for settings that may be left out.
+pub(crate) fn some_bytes<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    bytes(deserializer).map(Some)
+}
+
 /// Reads a text by a function; a plain whole number is read as if it were written as text.
 struct Text<T>(fn(&str) -> Result<T, String>, &'static str);
 

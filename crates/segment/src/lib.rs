@@ -40,5 +40,5 @@ pub use part::{BLOCK_BYTES, ObjectWriter, SECTION_ALIGN, list_parts};
 pub use payload::{PayloadBlock, PayloadColumn};
 pub use reader::{Fetch, SegmentReader};
 pub use schema::{SegmentSchema, VectorSpec};
-pub use vectors::VectorColumn;
+pub use vectors::{ColumnOnDisk, DiskPart, VectorColumn};
 pub use writer::{Row, SegmentWriter, delete_bitmap_part};

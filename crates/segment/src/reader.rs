@@ -16,7 +16,7 @@ use crate::meta::{PartKind, PartMeta, SectionKind, SegmentMeta};
 use crate::part::PartBytes;
 use crate::payload::PayloadColumn;
 use crate::vector_index::{OpenIndex, open_index, open_model};
-use crate::vectors::VectorColumn;
+use crate::vectors::{DiskPart, VectorColumn};
 
 /// Parts larger than this are checked away from the threads that wait for I/O.
 const LARGE: u64 = 1 << 20;
@@ -26,12 +26,22 @@ const LARGE: u64 = 1 << 20;
 pub trait Fetch: Send + Sync {
     /// The bytes of `object` in `range`. Fewer than asked for is taken as damage.
     async fn fetch(&self, object: &str, range: Range<u64>) -> Result<Bytes>;
+
+    /// A way to read a part of vectors here and there, beside the bytes that [`Fetch::fetch`] gave of it; `None` where
+    /// there is only memory. Does no I/O yet.
+    fn disk(&self, _object: &str, _range: Range<u64>) -> Option<Box<dyn DiskPart>> {
+        None
+    }
 }
 
 #[async_trait]
 impl<F: Fetch + ?Sized> Fetch for Arc<F> {
     async fn fetch(&self, object: &str, range: Range<u64>) -> Result<Bytes> {
         (**self).fetch(object, range).await
+    }
+
+    fn disk(&self, object: &str, range: Range<u64>) -> Option<Box<dyn DiskPart>> {
+        (**self).disk(object, range)
     }
 }
 
@@ -223,11 +233,15 @@ impl SegmentReader {
         let end =
             end.ok_or_else(|| Error::damaged(format!("part {} of '{}' has no end", part.kind, part.object)))?;
         let bytes = self.fetch.fetch(&part.object, part.offset..end).await?;
+        let disk = match part.kind {
+            PartKind::Vector(_) => self.fetch.disk(&part.object, part.offset..end),
+            _ => None,
+        };
         let (part, rows) = (part.clone(), self.meta.rows);
         if part.length <= LARGE {
-            return open_part(&part, bytes, rows);
+            return open_part(&part, bytes, disk, rows);
         }
-        tokio::task::spawn_blocking(move || open_part(&part, bytes, rows))
+        tokio::task::spawn_blocking(move || open_part(&part, bytes, disk, rows))
             .await
             .map_err(|e| Error::internal(format!("checking a part was broken off: {e}")))?
     }
@@ -261,12 +275,17 @@ impl SegmentReader {
     }
 }
 
-fn open_part(meta: &PartMeta, bytes: Bytes, rows: u32) -> Result<LoadedPart> {
+fn open_part(
+    meta: &PartMeta,
+    bytes: Bytes,
+    disk: Option<Box<dyn DiskPart>>,
+    rows: u32,
+) -> Result<LoadedPart> {
     let part = PartBytes::verify(meta, bytes)?;
     Ok(match &meta.kind {
         PartKind::Ids => LoadedPart::Ids(IdColumn::open(&part, rows)?),
         PartKind::Payload => LoadedPart::Payload(PayloadColumn::open(&part, rows)?),
-        PartKind::Vector(_) => LoadedPart::Vector(VectorColumn::open(&part, rows)?),
+        PartKind::Vector(_) => LoadedPart::Vector(VectorColumn::open(&part, disk, rows)?),
         PartKind::FieldIndex { index, .. } => {
             LoadedPart::FieldIndex(Box::new(fields::open(&part, index, rows)?))
         }

@@ -1,6 +1,9 @@
 //! The dense vectors of one name: the rows that have one, one after another, as configured (f32, f16 or u8,
 //! little endian). Where some rows have none, a bitmap says which do, and a row's rank in it is its slot.
 
+use std::fmt::Debug;
+use std::ops::Range;
+
 use bytes::Bytes;
 use lodestone_types::{Datatype, Error, Result};
 use roaring::RoaringBitmap;
@@ -45,17 +48,34 @@ impl VectorWriter {
     }
 }
 
+/// A part of vectors where it is kept, to be read here and there without bringing all of it into memory.
+pub trait DiskPart: Debug + Send + Sync {
+    /// Whether single vectors are to be read from here now rather than from memory; `wanted` if the collection says that
+    /// they live on disk. May change from one call to the next.
+    fn is_in_use(&self, wanted: bool) -> bool;
+
+    /// Appends the bytes of `ranges`, counted from the start of the part, to `out`, one range after another. Blocks until
+    /// all are there.
+    fn read_many(&self, ranges: &[Range<u64>], out: &mut Vec<u8>) -> Result<()>;
+
+    /// Lets go of memory that was taken by reading all of the part.
+    fn forget_map(&self);
+}
+
 /// The loaded vectors of one name. A **slot** is a vector's place among those that are there.
 #[derive(Debug)]
 pub struct VectorColumn {
     spec: VectorSpec,
     rows: u32,
     raw: Bytes,
+    /// Where the raw vectors begin in the part.
+    offset: u64,
     present: Option<RoaringBitmap>,
+    disk: Option<Box<dyn DiskPart>>,
 }
 
 impl VectorColumn {
-    pub(crate) fn open(part: &PartBytes, rows: u32) -> Result<Self> {
+    pub(crate) fn open(part: &PartBytes, disk: Option<Box<dyn DiskPart>>, rows: u32) -> Result<Self> {
         let spec: VectorSpec = postcard::from_bytes(&part.meta().detail)
             .map_err(|_| part.damaged("what the manifest says about it cannot be read"))?;
         let entries = part.meta().entries;
@@ -69,7 +89,8 @@ impl VectorColumn {
         if spec.dim == 0 || expected != Some(raw.bytes.len() as u64) {
             return Err(raw.damaged(format!("it does not hold {entries} vectors of {} dimensions", spec.dim)));
         }
-        Ok(Self { spec, rows, raw: raw.bytes, present })
+        let offset = part.meta().sections.iter().find(|s| s.kind == SectionKind::RAW).map_or(0, |s| s.offset);
+        Ok(Self { spec, rows, raw: raw.bytes, offset, present, disk })
     }
 
     /// The shape of a vector.
@@ -98,6 +119,13 @@ impl VectorColumn {
         &self.raw
     }
 
+    /// Where the vectors are on disk, if single ones are to be read from there now; `wanted` if the collection says that
+    /// they live there. Otherwise they are read in memory, as whole runs of them always are.
+    pub fn on_disk(&self, wanted: bool) -> Option<ColumnOnDisk<'_>> {
+        let disk = self.disk.as_deref().filter(|disk| disk.is_in_use(wanted))?;
+        Some(ColumnOnDisk { column: self, disk })
+    }
+
     /// The rows that have a vector, in ascending order of slots; `None` if all have, and then a slot is a row.
     pub fn present(&self) -> Option<&RoaringBitmap> {
         self.present.as_ref()
@@ -124,5 +152,35 @@ impl VectorColumn {
         let size = self.spec.row_bytes();
         let start = self.row_to_slot(row)? as usize * size;
         self.raw.get(start..start + size)
+    }
+}
+
+/// The vectors of one name as they lie on disk.
+#[derive(Debug, Clone, Copy)]
+pub struct ColumnOnDisk<'a> {
+    column: &'a VectorColumn,
+    disk: &'a dyn DiskPart,
+}
+
+impl ColumnOnDisk<'_> {
+    /// Appends the vectors in these slots to `out`, one after another. Blocks until all are there.
+    ///
+    /// # Panics
+    /// If a slot is past the end.
+    pub fn read(&self, slots: &[u32], out: &mut Vec<u8>) -> Result<()> {
+        let size = self.column.spec.row_bytes() as u64;
+        let range = |slot: &u32| {
+            assert!((*slot as usize) < self.column.len(), "slot {slot} of {}", self.column.len());
+            let start = self.column.offset + u64::from(*slot) * size;
+            start..start + size
+        };
+        let ranges: Vec<Range<u64>> = slots.iter().map(range).collect();
+        out.reserve(slots.len() * size as usize);
+        self.disk.read_many(&ranges, out)
+    }
+
+    /// Lets go of memory that was taken by reading all vectors through it.
+    pub fn forget_map(&self) {
+        self.disk.forget_map();
     }
 }

@@ -47,6 +47,24 @@ proptest! {
     }
 
     #[test]
+    fn vectors_on_disk_are_those_in_memory(model in any_model(300)) {
+        let reader = write_and_open(&model, 1);
+        for name in schema().vectors.keys() {
+            let Some(column) = reader.vector(name).unwrap() else { continue };
+            prop_assert!(column.on_disk(false).is_none());
+            let (size, last) = (column.spec().row_bytes(), column.len() as u32);
+            let slots: Vec<u32> = (0..last).rev().chain(0..last / 3).collect();
+            let mut read = vec![1, 2];
+            column.on_disk(true).unwrap().read(&slots, &mut read).unwrap();
+            prop_assert_eq!(&read[..2], &[1, 2]);
+            prop_assert_eq!(read.len(), 2 + slots.len() * size);
+            for (slot, vector) in slots.iter().zip(read[2..].chunks_exact(size)) {
+                prop_assert_eq!(vector, &column.raw()[*slot as usize * size..][..size]);
+            }
+        }
+    }
+
+    #[test]
     fn blocks_hold_each_row_once_and_in_order(model in any_model(300)) {
         let reader = write_and_open(&model, 1);
         let payloads = reader.payloads().unwrap();

@@ -93,6 +93,10 @@ pub struct ServeArgs {
     /// else the user's cache directory]
     #[arg(long, value_name = "DIR")]
     pub local: Option<PathBuf>,
+    /// Vectors kept in memory, such as 4GiB; those beyond are read from disk [env: LODESTONE_CACHE_MEMORY]
+    /// [default: half of the machine's or the container's memory]
+    #[arg(long, value_name = "BYTES")]
+    pub memory: Option<String>,
     /// Start even if another process holds the store and answers; that one stops [env: LODESTONE_TAKE_OVER]
     #[arg(long)]
     pub take_over: bool,

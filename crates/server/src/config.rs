@@ -122,6 +122,7 @@ const SETTINGS: &[(&str, Kind)] = &[
     ("compact.index_rows", Kind::Number),
     ("gc.grace", Kind::Text),
     ("cache.memory", Kind::Text),
+    ("cache.disk", Kind::Text),
 ];
 
 /// Names the config file itself, so it is no setting of the file.
@@ -285,6 +286,7 @@ impl ServeArgs {
             ("read_only_api_key", text(&self.read_only_api_key)),
             ("advertise", text(&self.advertise)),
             ("local", self.local.as_ref().map(|p| Value::String(p.to_string_lossy().into_owned()))),
+            ("cache.memory", text(&self.memory)),
             ("take_over", self.take_over.then_some(Value::Boolean(true))),
         ]);
         merge(&mut all, own);

@@ -9,6 +9,7 @@
 //! | what is in a row? | [`RowReader`], [`ShardView::records`] |
 //! | how do several shards answer as one? | [`merge`] |
 //! | which view is current? | [`Views`] |
+//! | which vectors are in memory? | [`VectorMemory`] |
 //! | what does a fold write? | [`ShardView::fold`] |
 //!
 //! Reads are exact and deterministic: equal scores are ordered by id. They are pure: what they read is loaded before,
@@ -27,6 +28,7 @@ mod nearest;
 mod order;
 mod overlay;
 mod pages;
+mod residence;
 mod rows;
 mod schema;
 mod select;
@@ -45,6 +47,7 @@ pub use merge::{ScoredId, merge, merge_pages, nearest_first};
 pub use nearest::{Hit, Method, Nearest};
 pub use order::{Ordered, ValueOrder};
 pub use pages::{FoundAt, Sampled};
+pub use residence::{VectorMemory, VectorUsage};
 pub use rows::RowReader;
 pub use schema::{ShardSchema, VectorShape, element_of, metric_of};
 pub use select::PayloadPicker;

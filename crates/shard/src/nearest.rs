@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 
 use lodestone_index::dense::{Effort, Model, VectorIndex};
 use lodestone_kernels::Scorer;
-use lodestone_segment::{SegmentReader, VectorColumn};
+use lodestone_segment::{ColumnOnDisk, SegmentReader, VectorColumn};
 use lodestone_types::{Error, PointId, Result};
 use rayon::prelude::*;
 use roaring::RoaringBitmap;
@@ -26,6 +26,8 @@ use crate::view::Found;
 const TASK_BYTES: usize = 512 << 10;
 /// Rows scored by one call of the kernel.
 const BLOCK_ROWS: usize = 128;
+/// Rows on disk are read one by one where they are fewer than one of so many: all of them are read faster in a row.
+const FEW: u64 = 16;
 /// Rows of the tail per task.
 const TAIL_TASK_ROWS: usize = 512;
 
@@ -70,6 +72,8 @@ pub struct Hit {
 pub(crate) struct Scan<'a> {
     scorer: Scorer,
     greater: bool,
+    /// Whether the user wants the vectors on disk.
+    on_disk: bool,
     query: &'a Nearest<'a>,
     cancel: &'a Cancel,
 }
@@ -90,7 +94,8 @@ impl Selection {
             return Ok(Vec::new());
         }
         let scorer = Scorer::new(query.vector, shape.metric, shape.element);
-        let scan = Scan { scorer, greater: shape.metric.greater_is_nearer(), query, cancel };
+        let greater = shape.metric.greater_is_nearer();
+        let scan = Scan { scorer, greater, on_disk: shape.on_disk, query, cancel };
         let (segments, tail) = rayon::join(
             || {
                 let segments = (0..self.view().segment_count()).into_par_iter();
@@ -121,10 +126,11 @@ impl Selection {
             Some(id) => reader.ids()?.find(id).filter(|row| rows.contains(*row)),
             None => None,
         };
-        let best = match self.by_index(segment, rows.len(), scan)? {
+        let disk = column.on_disk(scan.on_disk);
+        let best = match self.by_index(segment, rows.len(), scan, disk.is_some())? {
             Some((index, effort)) => {
                 let rows = (rows.len() < u64::from(reader.rows())).then_some(rows);
-                scan.by_index(column, index, effort, rows, except)
+                scan.by_index(column, disk, index, effort, rows, except)?
             }
             None if scan.leaves_out(reader, column)? => return Ok(Vec::new()),
             None => {
@@ -135,7 +141,7 @@ impl Selection {
                 if let Some(present) = column.present() {
                     *rows.to_mut() &= present;
                 }
-                scan.rows(column, &rows)?
+                scan.rows(column, disk, &rows)?
             }
         };
         let best = best.into_sorted().into_iter();
@@ -148,14 +154,17 @@ impl Selection {
         segment: usize,
         matching: u64,
         scan: &Scan,
+        on_disk: bool,
     ) -> Result<Option<((&Model, &VectorIndex), Effort)>> {
         let Nearest { method, limit, using, except, .. } = *scan.query;
         if method.exact {
             return Ok(None);
         }
         let Some((model, index)) = self.view().reader(segment).vector_index(using)? else { return Ok(None) };
-        let effort = indexed::effort(limit + usize::from(except.is_some()), method.hnsw_ef);
-        let scan_is_cheaper = indexed::is_scan_cheaper(matching, index, effort, scan.scorer.row_bytes());
+        let (limit, spilled) = (limit + usize::from(except.is_some()), index.shape().spilled);
+        let effort = indexed::effort(limit, method.hnsw_ef, spilled);
+        let row_bytes = scan.scorer.row_bytes();
+        let scan_is_cheaper = indexed::is_scan_cheaper(matching, index, effort, row_bytes, on_disk);
         Ok((!scan_is_cheaper).then_some(((model, index), effort)))
     }
 
@@ -210,8 +219,14 @@ impl Scan<'_> {
         }
     }
 
-    /// The best of `rows`, all of which have a vector in `column`.
-    fn rows(&self, column: &VectorColumn, rows: &RoaringBitmap) -> Result<Best<Scored<u32>>> {
+    /// The best of `rows`, all of which have a vector in `column`; read from `disk` if they are few of those there.
+    fn rows(
+        &self,
+        column: &VectorColumn,
+        disk: Option<ColumnOnDisk>,
+        rows: &RoaringBitmap,
+    ) -> Result<Best<Scored<u32>>> {
+        let few = disk.filter(|_| rows.len() < column.len() as u64 / FEW);
         let per_task = (TASK_BYTES / self.scorer.row_bytes()).max(BLOCK_ROWS) as u64;
         let tasks = rows.len().div_ceil(per_task);
         (0..tasks)
@@ -220,40 +235,54 @@ impl Scan<'_> {
                 self.cancel.check()?;
                 let first = (task * per_task) as u32;
                 let count = per_task.min(rows.len() - u64::from(first)) as usize;
-                Ok(self.some_rows(column, rows, first, count))
+                self.some_rows(column, few, rows, first, count)
             })
             .try_reduce(|| self.best(), |a, b| Ok(a.merge(b)))
+            .inspect(|_| {
+                if let (Some(disk), None) = (disk, few) {
+                    disk.forget_map();
+                }
+            })
     }
 
     /// The best of `count` of `rows`, beginning with the `first`-th.
     fn some_rows(
         &self,
         column: &VectorColumn,
+        disk: Option<ColumnOnDisk>,
         rows: &RoaringBitmap,
         first: u32,
         count: usize,
-    ) -> Best<Scored<u32>> {
+    ) -> Result<Best<Scored<u32>>> {
         let mut best = self.best();
-        let Some(start) = rows.select(first) else { return best };
+        let Some(start) = rows.select(first) else { return Ok(best) };
         let mut numbers = rows.range(start..).take(count).peekable();
         let mut slots = Slots::new(column, start);
         let mut block = Vec::with_capacity(BLOCK_ROWS);
         let mut block_slots = Vec::with_capacity(BLOCK_ROWS);
         let mut scores = [0.0; BLOCK_ROWS];
+        let mut read = Vec::new();
         while numbers.peek().is_some() {
             block.clear();
             block.extend(numbers.by_ref().take(BLOCK_ROWS));
             block_slots.clear();
             block_slots.extend(block.iter().map(|row| slots.slot(*row)));
             let scores = &mut scores[..block.len()];
-            self.scorer.score_numbered(column.raw(), &block_slots, scores);
+            match disk {
+                None => self.scorer.score_numbered(column.raw(), &block_slots, scores),
+                Some(disk) => {
+                    read.clear();
+                    disk.read(&block_slots, &mut read)?;
+                    self.scorer.score_block(&read, scores);
+                }
+            }
             for (row, score) in block.iter().zip(scores.iter()) {
                 if self.is_near_enough(*score) {
                     best.push(Scored::new(*score, self.greater, *row));
                 }
             }
         }
-        best
+        Ok(best)
     }
 }
 

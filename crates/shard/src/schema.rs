@@ -26,6 +26,8 @@ pub struct VectorShape {
     pub metric: Metric,
     /// How components are stored.
     pub element: Element,
+    /// Whether the user wants them on disk rather than in memory.
+    pub on_disk: bool,
 }
 
 impl VectorShape {
@@ -58,6 +60,7 @@ impl ShardSchema {
             dim: vector.size as usize,
             metric: metric_of(vector.distance),
             element: element_of(vector.datatype()),
+            on_disk: vector.on_disk.unwrap_or(false),
         };
         let vectors = params.vectors.iter().map(|(name, vector)| (name.clone(), shape(vector))).collect();
         let indexes = IndexSchema::new(&fields)?;

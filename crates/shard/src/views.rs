@@ -13,13 +13,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use lodestone_manifest::{Collection, Shard, ShardId, SliceHeader, Slot, State, TailRange};
-use lodestone_segment::{Fetch, SegmentMeta, SegmentReader};
+use lodestone_segment::{DiskPart, Fetch, SegmentMeta, SegmentReader};
 use lodestone_store::{PartCache, Store};
 use lodestone_types::{Error, Result};
 use lodestone_wal::{Op, SlotCache, decode_slice, keys, object};
 use parking_lot::Mutex;
 
 use crate::memtable::Memtable;
+use crate::residence::{Residence, VectorMemory, VectorUsage};
 use crate::schema::ShardSchema;
 use crate::view::ShardView;
 
@@ -68,6 +69,7 @@ struct Source {
     store: Arc<dyn Store>,
     parts: Arc<PartCache>,
     slots: Arc<SlotCache>,
+    vectors: Arc<VectorMemory>,
 }
 
 /// Views of shards, made when first asked for and kept current from then on.
@@ -86,10 +88,16 @@ struct Entry {
 }
 
 impl Views {
-    /// Views over what `store` holds. Parts come through `parts`; tails through `slots`, where it has them.
-    pub fn new(store: Arc<dyn Store>, parts: Arc<PartCache>, slots: Arc<SlotCache>) -> Self {
+    /// Views over what `store` holds. Parts come through `parts`; tails through `slots`, where it has them. Vectors are
+    /// in memory as far as `vectors` has room.
+    pub fn new(
+        store: Arc<dyn Store>,
+        parts: Arc<PartCache>,
+        slots: Arc<SlotCache>,
+        vectors: Arc<VectorMemory>,
+    ) -> Self {
         Self {
-            source: Arc::new(Source { store, parts, slots }),
+            source: Arc::new(Source { store, parts, slots, vectors }),
             shards: Mutex::default(),
             round: AtomicU64::new(0),
         }
@@ -151,6 +159,11 @@ impl Views {
                 room = room.saturating_sub(loaded);
             }
         }
+    }
+
+    /// Which vectors are in memory.
+    pub fn vectors(&self) -> VectorUsage {
+        self.source.vectors.usage()
     }
 
     /// Views that are kept, and bytes of parts that they have loaded.
@@ -304,5 +317,9 @@ fn schema(collection: &Collection) -> Result<Arc<ShardSchema>> {
 impl Fetch for Source {
     async fn fetch(&self, object: &str, range: Range<u64>) -> Result<Bytes> {
         Ok(self.parts.get(&self.store, object, range, None).await?)
+    }
+
+    fn disk(&self, object: &str, range: Range<u64>) -> Option<Box<dyn DiskPart>> {
+        Some(Box::new(Residence::new(self.vectors.clone(), self.parts.clone(), object, range)))
     }
 }

@@ -8,7 +8,7 @@ use lodestone_manifest::{
     Batch, Claim, Epoch, InstanceId, JobId, Nonce, Record, Rewrite, SegmentId, ShardId, Slot, State, SystemOp,
 };
 use lodestone_segment::{Row as SegmentRow, SegmentWriter};
-use lodestone_shard::{KeepOptions, Views};
+use lodestone_shard::{KeepOptions, VectorMemory, Views};
 use lodestone_store::{MemoryStore, Metered, Metrics, PartCache, Store};
 use lodestone_types::{CollectionConfig, CollectionParams, PointId};
 use lodestone_wal::{ObjectBuilder, Op, Row, SlotCache, encode_slice, keys};
@@ -29,7 +29,12 @@ impl Log {
         let requests = Arc::new(Metrics::default());
         let store: Arc<dyn Store> = Arc::new(Metered::new(Arc::new(MemoryStore::new()), requests.clone()));
         let slots = Arc::new(SlotCache::new(1 << 20));
-        let views = Views::new(store.clone(), Arc::new(PartCache::open(None, 1 << 20)), slots.clone());
+        let views = Views::new(
+            store.clone(),
+            Arc::new(PartCache::open(None, 1 << 20)),
+            slots.clone(),
+            Arc::new(VectorMemory::new(1 << 20)),
+        );
         let mut log = Self { store, requests, slots, state: State::default(), views };
         let claim = Claim { epoch: EPOCH, instance: InstanceId(1), address: String::new() };
         log.state.apply(&Record::Claim(claim));

@@ -10,10 +10,11 @@
 //! Decorators are stores around a store: [`Metered`] and [`Accounted`] count, [`Retrying`] repeats what may be
 //! repeated, [`Simulated`] adds the latency and the faults of S3, [`Unsynced`] forgets at a crash what was not
 //! synced. [`probe`] refuses stores that do not keep the promises the write protocol rests on. [`PartCache`]
-//! keeps ranges of immutable objects on a local disk.
+//! keeps ranges of immutable objects on a local disk; [`DirectFile`] reads rows out of them without memory for the rest.
 
 mod account;
 mod cache;
+mod direct;
 mod error;
 mod key;
 mod local;
@@ -31,7 +32,8 @@ pub mod testing;
 mod unsynced;
 
 pub use account::{Account, Accounted, Usage};
-pub use cache::{CacheStats, PartCache};
+pub use cache::{CacheStats, KeptPart, PartCache};
+pub use direct::{Backend, DirectFile};
 pub use error::{Op, Result, StoreError, StoreErrorKind};
 pub use key::validate_key;
 pub use local::LocalStore;

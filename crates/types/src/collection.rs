@@ -108,7 +108,7 @@ pub struct VectorParams {
     pub datatype: Option<Datatype>,
     /// Graph settings of this vector alone.
     pub hnsw: Option<HnswConfig>,
-    /// Kept and reported; every vector lives in the bucket anyway.
+    /// Whether vectors are read from disk one by one rather than kept in memory, and their index made small.
     pub on_disk: Option<bool>,
     /// Quantization settings as the user wrote them (Qdrant's JSON as text, checked by `api`); kept and reported.
     pub quantization: Option<String>,

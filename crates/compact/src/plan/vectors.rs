@@ -18,6 +18,8 @@ pub struct IndexTask {
     pub vector: String,
     /// How they are compared.
     pub distance: Distance,
+    /// Whether it is to be small rather than fast: vectors that live on disk are there to save memory.
+    pub small: bool,
     /// Threads to build with; 0 is automatic.
     pub threads: usize,
     /// A segment of the shard whose model suits this one too, and the model's part; otherwise one is made.
@@ -46,6 +48,7 @@ pub fn index_due(
                     segment: entry.id,
                     vector: name.clone(),
                     distance: vector.distance,
+                    small: vector.on_disk == Some(true),
                     threads: threads(collection, vector),
                     model: model_for(name, rows, &shard.segments)?,
                 }));

@@ -86,7 +86,7 @@ pub fn build(
         },
     );
     let rows: Vec<u32> = rows.into_iter().map(name).collect();
-    VectorIndex::new(model, starts, blocks.concat(), codes, &rows)
+    VectorIndex::new(model, starts, blocks.concat(), codes, &rows, options.spill)
 }
 
 fn assign(

@@ -35,6 +35,8 @@ pub struct IndexShape {
     pub lists: u32,
     /// Rows, each of which has a place.
     pub rows: u32,
+    /// Whether rows are in a second list too.
+    pub spilled: bool,
 }
 
 /// Where a list begins.
@@ -67,12 +69,14 @@ impl VectorIndex {
         blocks: Vec<u8>,
         levels: Vec<u8>,
         rows: &[u32],
+        spilled: bool,
     ) -> Self {
         let shape = IndexShape {
             padded: model.padded() as u32,
             level_bits: model.level_bits().bits(),
             lists: model.lists() as u32,
             rows: rows.len() as u32,
+            spilled,
         };
         Self {
             shape,

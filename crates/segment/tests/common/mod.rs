@@ -11,7 +11,7 @@ use bytes::Bytes;
 use lodestone_index::dense::{self, BuildOptions, Distance, TrainOptions, build};
 use lodestone_kernels::LevelBits;
 use lodestone_segment::{
-    Fetch, ObjectWriter, PartMeta, Row, SegmentId, SegmentMeta, SegmentReader, SegmentSchema, SegmentWriter,
+    DiskPart, Fetch, ObjectWriter, PartMeta, Row, SegmentId, SegmentMeta, SegmentReader, SegmentSchema, SegmentWriter,
     VectorSpec,
 };
 use lodestone_types::{Datatype, Error, PointId, Result};
@@ -40,6 +40,28 @@ impl Fetch for Bucket {
         let end = bytes.len().min(range.end as usize);
         Ok(bytes.slice((range.start as usize).min(end)..end))
     }
+
+    fn disk(&self, object: &str, range: Range<u64>) -> Option<Box<dyn DiskPart>> {
+        let objects = self.objects.lock().unwrap();
+        Some(Box::new(PartInBucket(objects[object].slice(range.start as usize..range.end as usize))))
+    }
+}
+
+/// A part as it lies in the bucket.
+#[derive(Debug)]
+struct PartInBucket(Bytes);
+
+impl DiskPart for PartInBucket {
+    fn is_in_use(&self, wanted: bool) -> bool {
+        wanted
+    }
+
+    fn read_many(&self, ranges: &[Range<u64>], out: &mut Vec<u8>) -> Result<()> {
+        ranges.iter().for_each(|r| out.extend_from_slice(&self.0[r.start as usize..r.end as usize]));
+        Ok(())
+    }
+
+    fn forget_map(&self) {}
 }
 
 /// What a row should be when read.

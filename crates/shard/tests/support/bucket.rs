@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use lodestone_segment::{
-    Fetch, MergeInput, PartKind, Row, SegmentId, SegmentMeta, SegmentReader, SegmentWriter,
+    DiskPart, Fetch, MergeInput, PartKind, Row, SegmentId, SegmentMeta, SegmentReader, SegmentWriter,
     delete_bitmap_part, merge,
 };
 use lodestone_shard::{Cancel, ShardView};
@@ -24,6 +25,31 @@ impl Fetch for Objects {
         let bytes = objects.get(object).ok_or_else(|| Error::damaged(format!("no object {object}")))?;
         Ok(bytes.slice(range.start as usize..range.end as usize))
     }
+
+    fn disk(&self, object: &str, range: Range<u64>) -> Option<Box<dyn DiskPart>> {
+        let bytes = self.0.lock().unwrap()[object].slice(range.start as usize..range.end as usize);
+        Some(Box::new(Restless { bytes, times: AtomicUsize::new(0) }))
+    }
+}
+
+/// A part that is now on disk and now in memory, which must make no difference.
+#[derive(Debug)]
+struct Restless {
+    bytes: Bytes,
+    times: AtomicUsize,
+}
+
+impl DiskPart for Restless {
+    fn is_in_use(&self, _: bool) -> bool {
+        self.times.fetch_add(1, Ordering::Relaxed) % 2 == 0
+    }
+
+    fn read_many(&self, ranges: &[Range<u64>], out: &mut Vec<u8>) -> Result<()> {
+        ranges.iter().for_each(|r| out.extend_from_slice(&self.bytes[r.start as usize..r.end as usize]));
+        Ok(())
+    }
+
+    fn forget_map(&self) {}
 }
 
 #[derive(Default)]

@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use memmap2::Mmap;
 
 use super::slot::{PartId, Slot};
 
@@ -13,6 +14,8 @@ const MAX_MAPPED: usize = 16_384;
 pub(super) struct Part {
     pub(super) bytes: Bytes,
     pub(super) crc: u32,
+    /// What the bytes are part of, where they are those of a file.
+    pub(super) map: Option<Arc<Mmap>>,
 }
 
 /// How a part that is in hand is kept.
@@ -200,7 +203,7 @@ mod tests {
     }
 
     fn part() -> Part {
-        Part { bytes: Bytes::from_static(b"0123456789"), crc: 1 }
+        Part { bytes: Bytes::from_static(b"0123456789"), crc: 1, map: None }
     }
 
     #[test]

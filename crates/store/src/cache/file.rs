@@ -5,6 +5,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use memmap2::Mmap;
 
 use super::book::Part;
 use super::slot::{PartId, Slot};
+use crate::direct::DirectFile;
 
 const FORMAT: &[u8; 8] = b"LodePrt1";
 const TAIL: usize = 8 + 8 + 4 + 4 + 4 + 8;
@@ -82,7 +84,31 @@ pub(super) fn open(dir: &Path, id: &PartId, check: bool) -> io::Result<Part> {
         // So that the next scan knows it was used; only its place in the order is at stake.
         let _ = file.set_modified(SystemTime::now());
     }
-    Ok(Part { bytes: Bytes::from_owner(map).slice(..length), crc })
+    let map = Arc::new(map);
+    Ok(Part { bytes: Bytes::from_owner(Mapped(map.clone())).slice(..length), crc, map: Some(map) })
+}
+
+/// Opens the file of `id` for reads here and there, after checking that it is its own. Its bytes begin where the file does.
+pub(super) fn open_direct(dir: &Path, id: &PartId) -> io::Result<DirectFile> {
+    let file = DirectFile::open(&dir.join(id.slot().file_name()))?;
+    let length = id.end - id.start;
+    let mut found = Vec::new();
+    file.read_many(&[length..file.len()], &mut found)?;
+    let crc = found.len().checked_sub(16).and_then(|at| found[at..].first_chunk());
+    let crc = crc.map(|bytes| u32::from_le_bytes(*bytes)).ok_or_else(|| damaged("its length is wrong"))?;
+    if found != label(id, crc)? {
+        return Err(damaged("its label is wrong"));
+    }
+    Ok(file)
+}
+
+/// A map that several own, as bytes.
+struct Mapped(Arc<Mmap>);
+
+impl AsRef<[u8]> for Mapped {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// What follows the bytes.

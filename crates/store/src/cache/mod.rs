@@ -7,6 +7,7 @@
 
 mod book;
 mod file;
+mod kept;
 mod slot;
 
 use std::collections::HashMap;
@@ -22,6 +23,7 @@ use futures::future::{BoxFuture, Shared, WeakShared};
 use parking_lot::Mutex;
 
 use self::book::{Book, Found, Kept, Part};
+pub use self::kept::KeptPart;
 use self::slot::PartId;
 use crate::error::{Op, Result, StoreError, StoreErrorKind};
 use crate::port::{Store, range_is_empty};
@@ -145,6 +147,21 @@ impl PartCache {
             return Ok(part.bytes);
         }
         self.join(store, id, crc32c).await
+    }
+
+    /// The file that a range is kept as, to be read here and there instead of mapped; `None` if it is not kept as one
+    /// (any more). Its bytes were checked when the range was fetched or first got. Opens a file, so it may block.
+    pub fn open_kept(&self, key: &str, range: Range<u64>) -> Option<KeptPart> {
+        let dir = self.state.dir.as_deref()?;
+        let id = PartId { key: key.into(), start: range.start, end: range.end };
+        let Found::Open(Part { map: Some(map), .. }) = self.state.book.lock().find(&id) else { return None };
+        match file::open_direct(dir, &id) {
+            Ok(file) => Some(KeptPart::new(file, map, range.end - range.start)),
+            Err(error) => {
+                tracing::debug!(key, %error, "a cached range cannot be read directly");
+                None
+            }
+        }
     }
 
     /// What the cache holds and what it did.
@@ -274,7 +291,7 @@ async fn fetch(store: &dyn Store, id: &PartId, crc32c: Option<u32>) -> Result<Pa
         let bytes = store.get_range(&id.key, id.start..id.end).await?;
         let crc = crc32c::crc32c(&bytes);
         if crc32c.is_none_or(|expected| crc == expected) {
-            return Ok(Part { bytes, crc });
+            return Ok(Part { bytes, crc, map: None });
         }
     }
     let why = format!("range {}..{} does not have its checksum", id.start, id.end);

@@ -68,7 +68,7 @@ async fn a_flipped_cut_emptied_removed_or_foreign_file_is_fetched_again() {
         |path| {
             let id = PartId { key: "parts/2".into(), start: 0, end: 50_000 };
             let bytes = Bytes::from(vec![7; 50_000]);
-            let foreign = Part { crc: crc32c::crc32c(&bytes), bytes };
+            let foreign = Part { crc: crc32c::crc32c(&bytes), bytes, map: None };
             file::write(path.parent().unwrap(), &id, &foreign, 0).unwrap();
             fs::rename(path.parent().unwrap().join(id.slot().file_name()), path).unwrap();
         },
@@ -179,4 +179,49 @@ async fn a_directory_that_cannot_be_used_costs_memory_only() {
         assert_eq!(account.usage().gets, number as u64 + 1);
         assert!(cache.state.warned.load(Relaxed));
     }
+}
+
+#[tokio::test]
+async fn a_kept_range_can_be_read_here_and_there_even_after_it_had_to_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = store().await;
+    let cache = PartCache::open(Some(dir.path().into()), 100_000);
+    assert!(cache.open_kept(KEY, 1_000..90_000).is_none(), "nothing is kept yet");
+    check(&cache, &store, 1_000..90_000).await;
+    let kept = cache.open_kept(KEY, 1_000..90_000).unwrap();
+    assert!(cache.open_kept(KEY, 1_000..80_000).is_none(), "another range");
+    let read_as_expected = || {
+        let mut out = Vec::new();
+        kept.read_many(&[0..10, 50_000..51_536, 88_999..89_000], &mut out).unwrap();
+        let whole = content();
+        assert_eq!(out, [&whole[1_000..1_010], &whole[51_000..52_536], &whole[89_999..90_000]].concat());
+    };
+    read_as_expected();
+    kept.forget_map();
+    check(&cache, &store, 1_000..90_000).await;
+    assert!(kept.read_many(&[88_999..89_001], &mut Vec::new()).is_err(), "the label is none of its bytes");
+    check(&cache, &store, 90_000..190_000).await;
+    assert!(cache.open_kept(KEY, 1_000..90_000).is_none(), "it had to go");
+    read_as_expected();
+}
+
+#[tokio::test]
+async fn a_foreign_file_is_not_read_here_and_there_and_nothing_is_without_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = store().await;
+    let cache = PartCache::open(Some(dir.path().into()), 1 << 20);
+    check(&cache, &store, 0..50_000).await;
+    let path = files(dir.path()).pop().unwrap();
+    let harms: [fn(&mut Vec<u8>); 2] =
+        [|bytes| *bytes.last_mut().unwrap() ^= 1, |bytes| bytes.truncate(50_010)];
+    for change in harms {
+        let mut bytes = fs::read(&path).unwrap();
+        change(&mut bytes);
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, bytes).unwrap();
+        assert!(cache.open_kept(KEY, 0..50_000).is_none());
+    }
+    let in_memory = PartCache::open(None, 1 << 20);
+    check(&in_memory, &store, 0..50_000).await;
+    assert!(in_memory.open_kept(KEY, 0..50_000).is_none());
 }

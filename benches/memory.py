@@ -1,0 +1,136 @@
+#!/usr/bin/env python3
+"""Search with vectors in memory and on disk: speed, recall and resident memory, for one client.
+
+One line per setting: `on_disk` as a user sets it, then vectors that should be in memory with room for none, half and all.
+Vectors on disk are really read there: their files are dropped from the page cache before the clock starts.
+"""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _bench import Server, data, metrics, parser, percentiles, report, wordnet
+from harness.stores import LocalStore
+from harness.wordnet_check import wait_for_index
+
+LIMIT = 10
+SHARDS = 2
+"""So that half of the vectors can be in memory."""
+
+
+def build(points: Any, on_disk: bool) -> LocalStore:
+    """A store with the points in one indexed segment per shard, and a few left over that are compared one by one."""
+    store = LocalStore()
+    limits = {
+        "LODESTONE_COMPACT_FOLD_ROWS": str(int(0.98 * len(points.payload) / SHARDS)),
+        "LODESTONE_COMPACT_FOLD_BYTES": "8GiB",
+        "LODESTONE_WAL_TAIL_LIMIT": "8GiB",
+    }
+    server = Server(store, environment=limits).start()
+    try:
+        client = server.client(grpc=True, timeout=120)
+        wordnet.create(client, points, shards=SHARDS, on_disk=on_disk)
+        wordnet.upload(client, points, parallel=2, batch_size=256, wait=True)
+        wait_for_index(client)
+        server.stop(120)
+    finally:
+        server.close()
+    return store
+
+
+def drop(folder: Path) -> None:
+    """Takes files out of the page cache, as far as they are not mapped into memory."""
+    for path in folder.iterdir():
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(handle)
+
+
+def resident(server: Server) -> dict[str, float]:
+    """Resident memory, in MB: what the process made, and what is mapped of files."""
+    assert server.process is not None
+    rows = Path(f"/proc/{server.process.pid}/smaps_rollup").read_text().splitlines()[1:]
+    kib = {row.split()[0].rstrip(":"): int(row.split()[1]) for row in rows}
+    anonymous = kib["Anonymous"]
+    return {"anonymous_mb": round(anonymous / 1024, 1), "mapped_mb": round((kib["Rss"] - anonymous) / 1024, 1)}
+
+
+def codes(store: LocalStore, points: Any) -> dict[str, float]:
+    """Bytes of codes and models, which searches keep in memory, per vector, and as a share of the vectors as `f32`."""
+    whole = sum(size for key, size in store.objects().items() if "-vec-" in key)
+    per_vector = whole / len(points.payload)
+    return {"code_bytes": round(per_vector, 1), "share_of_f32": round(per_vector / (4 * points.dimensions), 3)}
+
+
+def measure(server: Server, points: Any, exact: wordnet.Exact, queries: int) -> dict[str, Any]:
+    """One client, one query after another."""
+    client = server.client(grpc=True)
+    vectors = [q.astype(np.float32).tolist() for q in points.queries[:queries]]
+
+    def ask(vector: list[float]) -> list[Any]:
+        return client.query_points(wordnet.COLLECTION, query=vector, limit=LIMIT, with_payload=False).points
+
+    ask(vectors[0])
+    drop(server.local / "parts")
+    before = metrics(server)
+    taken, found = [], 0
+    for number, vector in enumerate(vectors):
+        begun = time.perf_counter()
+        hits = ask(vector)
+        taken.append(time.perf_counter() - begun)
+        least = np.partition(exact.scores(number), -LIMIT)[-LIMIT]
+        found += sum(hit.score >= least - 1e-6 for hit in hits)
+    after = metrics(server)
+    read = {
+        name: round((after[key] - before[key]) / len(vectors), 1)
+        for name in ("io_uring", "pread")
+        if (key := f'lodestone_vectors_read_total{{by="{name}"}}') in after
+    }
+    where = {
+        f"vectors_{place}_mb": round(after[f'lodestone_vectors_bytes{{place="{place}"}}'] / 2**20, 1)
+        for place in ("memory", "disk")
+    }
+    return {
+        "recall": round(found / LIMIT / len(vectors), 4),
+        "queries_per_s": round(len(vectors) / sum(taken)),
+        **percentiles(taken),
+        "read_per_query": read,
+        **where,
+        **resident(server),
+    }
+
+
+def main() -> None:
+    arguments = parser(__doc__)
+    arguments.add_argument("--queries", type=int, default=1000)
+    options = arguments.parse_args()
+    points = data(options.points)
+    exact = wordnet.Exact(points)
+    whole = 4 * points.dimensions * len(points.payload)
+    settings = [
+        (True, [("any", whole)]),
+        # Shards are not quite of one size.
+        (False, [("none", 0), ("half", int(0.6 * whole)), ("all", 2 * whole)]),
+    ]
+    for on_disk, budgets in settings:
+        store = build(points, on_disk)
+        try:
+            for room, memory in budgets:
+                server = Server(store, environment={"LODESTONE_CACHE_MEMORY": str(memory)})
+                try:
+                    server.start()
+                    figures = measure(server, points, exact, options.queries)
+                finally:
+                    server.close()
+                report("memory", on_disk=on_disk, room_for=room, points=len(points.payload), **codes(store, points), **figures)
+        finally:
+            store.close()
+
+
+if __name__ == "__main__":
+    main()

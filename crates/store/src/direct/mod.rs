@@ -1,0 +1,232 @@
+//! Few bytes here and there out of large files, many reads at once and past the page cache.
+//!
+//! A memory map is read one page fault after another by whoever touches it. Here all reads of a batch are under way at
+//! once: by io_uring with `O_DIRECT`, or, where the kernel refuses io_uring (containers often do), by `pread` after
+//! telling the kernel all that will be wanted. Which of the two is found out once per process. Waiting is sleeping:
+//! nothing here spins, and no thread of its own is needed.
+
+mod piece;
+#[cfg(target_os = "linux")]
+mod uring;
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use memmap2::MmapMut;
+use parking_lot::Mutex;
+
+use self::piece::{Piece, Plan};
+
+/// Offsets, lengths and addresses of direct reads are multiples of this: no block device in use asks for more.
+const BLOCK: u64 = 4096;
+/// Bytes that one batch reads into.
+const BUFFER: usize = 1 << 20;
+/// Reads of one batch.
+const BATCH: usize = 64;
+/// Buffers, and rings with them, that wait for the next batch; more than are ever busy on most machines.
+const IDLE: usize = 64;
+
+/// How batches are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Backend {
+    /// All at once, by the kernel.
+    IoUring,
+    /// One after the other.
+    Pread,
+}
+
+impl Backend {
+    /// What this process uses, found out when first asked for.
+    pub fn of_process() -> Self {
+        static CHOSEN: OnceLock<Backend> = OnceLock::new();
+        *CHOSEN.get_or_init(|| match Desk::with_ring() {
+            Ok(desk) => {
+                desk.put_back();
+                Backend::IoUring
+            }
+            Err(error) => {
+                tracing::info!(%error, "the kernel gives no io_uring; vectors on disk are read with pread");
+                Backend::Pread
+            }
+        })
+    }
+
+    /// The name, for people and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Backend::IoUring => "io_uring",
+            Backend::Pread => "pread",
+        }
+    }
+}
+
+/// A file that is read here and there. It stays readable after it was deleted.
+#[derive(Debug)]
+pub struct DirectFile {
+    file: File,
+    length: u64,
+    /// Whether the page cache is passed by, which asks for whole blocks.
+    direct: bool,
+    backend: Backend,
+}
+
+impl DirectFile {
+    /// Opens a file for the backend of this process.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Self::open_for(path, Backend::of_process())
+    }
+
+    /// Opens a file for one backend. Past the page cache only with io_uring and where the file system can do so:
+    /// `pread` waits for each read by itself, unless the page cache was told to fetch all of them.
+    fn open_for(path: &Path, backend: Backend) -> io::Result<Self> {
+        let direct = if backend == Backend::IoUring { open_direct(path) } else { None };
+        let (file, direct) = match direct {
+            Some(file) => (file, true),
+            None => (File::open(path)?, false),
+        };
+        let length = file.metadata()?.len();
+        Ok(Self { file, length, direct, backend })
+    }
+
+    /// Bytes of the file when it was opened.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> u64 {
+        self.length
+    }
+
+    /// Appends the bytes of `ranges` to `out`, one range after another, and says how they were read. A range past the
+    /// end of the file is an error of kind `UnexpectedEof`, and then `out` is as it was.
+    pub fn read_many(&self, ranges: &[Range<u64>], out: &mut Vec<u8>) -> io::Result<Backend> {
+        if let Some(range) = ranges.iter().find(|r| r.start > r.end || r.end > self.length) {
+            let why = format!("bytes {}..{} of a file of {}", range.start, range.end, self.length);
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why));
+        }
+        let before = out.len();
+        let mut desk = Desk::take(self.backend)?;
+        let mut plan = Plan::new(ranges, if self.direct { BLOCK } else { 1 });
+        while let Some(mut pieces) = plan.next_batch(BATCH, BUFFER) {
+            if let Err(error) = desk.read(self, &mut pieces) {
+                out.truncate(before);
+                desk.put_back();
+                return Err(error);
+            }
+            pieces.iter().for_each(|piece| out.extend_from_slice(&desk.buffer[piece.wanted()]));
+        }
+        let backend = desk.backend();
+        desk.put_back();
+        Ok(backend)
+    }
+
+    /// Tells the page cache what will be read next, all at once.
+    fn announce(&self, pieces: &[Piece]) {
+        #[cfg(target_os = "linux")]
+        if !self.direct && pieces.len() > 1 {
+            use std::os::fd::AsRawFd;
+            for piece in pieces {
+                let (offset, length) = (piece.offset() as libc::off_t, piece.length() as libc::off_t);
+                // SAFETY: advice about a descriptor that is open; no memory is involved.
+                unsafe {
+                    libc::posix_fadvise(self.file.as_raw_fd(), offset, length, libc::POSIX_FADV_WILLNEED)
+                };
+            }
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = pieces;
+    }
+}
+
+/// The file past the page cache; `None` where its file system does not do that, or nothing can be opened at all.
+#[cfg(target_os = "linux")]
+fn open_direct(path: &Path) -> Option<File> {
+    use std::os::unix::fs::{FileExt, OpenOptionsExt};
+    let file = File::options().read(true).custom_flags(libc::O_DIRECT).open(path).ok()?;
+    // Some file systems refuse only when read, or want larger blocks.
+    let mut block = MmapMut::map_anon(BLOCK as usize).ok()?;
+    file.read_at(&mut block, 0).ok()?;
+    Some(file)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn open_direct(_: &Path) -> Option<File> {
+    None
+}
+
+/// What one batch needs: a buffer, and a ring where there are any. Kept between batches.
+struct Desk {
+    /// Begins at a page.
+    buffer: MmapMut,
+    #[cfg(target_os = "linux")]
+    ring: Option<uring::Ring>,
+}
+
+static DESKS: Mutex<Vec<Desk>> = Mutex::new(Vec::new());
+
+impl Desk {
+    /// A desk for `backend`, or without a ring where the kernel has none to give at the moment.
+    fn take(backend: Backend) -> io::Result<Self> {
+        if backend == Backend::IoUring {
+            let idle = DESKS.lock().pop();
+            if let Some(desk) = idle.map_or_else(Self::with_ring, Ok).ok() {
+                return Ok(desk);
+            }
+        }
+        Self::plain()
+    }
+
+    fn plain() -> io::Result<Self> {
+        Ok(Self {
+            buffer: MmapMut::map_anon(BUFFER)?,
+            #[cfg(target_os = "linux")]
+            ring: None,
+        })
+    }
+
+    #[cfg(target_os = "linux")]
+    fn with_ring() -> io::Result<Self> {
+        Ok(Self { ring: Some(uring::Ring::new(BATCH as u32)?), ..Self::plain()? })
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn with_ring() -> io::Result<Self> {
+        Err(io::Error::from(io::ErrorKind::Unsupported))
+    }
+
+    fn put_back(self) {
+        let mut desks = DESKS.lock();
+        if self.backend() == Backend::IoUring && desks.len() < IDLE {
+            desks.push(self);
+        }
+    }
+
+    fn backend(&self) -> Backend {
+        #[cfg(target_os = "linux")]
+        if self.ring.is_some() {
+            return Backend::IoUring;
+        }
+        Backend::Pread
+    }
+
+    /// Reads all `pieces` into the buffer.
+    fn read(&mut self, file: &DirectFile, pieces: &mut [Piece]) -> io::Result<()> {
+        #[cfg(target_os = "linux")]
+        if let Some(ring) = &mut self.ring
+            && let Err(error) = ring.read(&file.file, pieces, &mut self.buffer)
+        {
+            tracing::warn!(%error, "io_uring failed; reading with pread");
+            // The kernel may still write to the buffer: nobody may have it again.
+            std::mem::forget(std::mem::replace(self, Self::plain()?));
+            pieces.iter_mut().for_each(Piece::restart);
+        }
+        if self.backend() == Backend::Pread {
+            file.announce(pieces);
+        }
+        // What a ring left undone too: reads that were short or failed say here why.
+        pieces.iter_mut().try_for_each(|piece| piece.finish(&file.file, &mut self.buffer))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,135 @@
+"""Vectors that are not in memory: because the user says so, or because there is no room. Answers are the same."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+from qdrant_client import models
+
+from harness.server import Server
+from harness.stores import LocalStore
+from harness.wordnet import COLLECTION, Exact, WordNet, create, create_indexes, filters, load, upload
+from harness.wordnet_check import recall, wait_for_index
+
+POINTS = int(os.environ.get("WORDNET_POINTS", "20000")) or None
+LEAST = 0.98
+"""The recall that nobody should have to ask for."""
+
+
+class RefusedServer(Server):
+    """A server whose kernel refuses io_uring."""
+
+    def command(self) -> list[str]:
+        """The command line."""
+        return [sys.executable, "-m", "harness.refuse", *super().command()]
+
+
+@pytest.fixture(scope="module")
+def data() -> WordNet:
+    """The points of this run."""
+    try:
+        return load(POINTS)
+    except FileNotFoundError as missing:
+        pytest.skip(f"NOT TESTED: {missing}")
+
+
+@pytest.fixture(scope="module")
+def exact(data: WordNet) -> Exact:
+    """The right answers."""
+    return Exact(data)
+
+
+@pytest.fixture(scope="module")
+def store(data: WordNet) -> Iterator[LocalStore]:
+    """Indexed vectors that the user wants on disk."""
+    made = LocalStore()
+    server = Server(made).start()
+    try:
+        client = server.client(grpc=True, timeout=120)
+        create(client, data, on_disk=True)
+        upload(client, data)
+        create_indexes(client)
+        client.update_collection(COLLECTION, optimizers_config=models.OptimizersConfigDiff(indexing_threshold=500))
+        wait_for_index(client)
+        server.stop()
+        yield made
+    finally:
+        server.close()
+        made.close()
+
+
+def metric(server: Server, name: str) -> float:
+    """One number that the server counts."""
+    text = httpx.get(f"{server.url}/metrics", trust_env=False).raise_for_status().text
+    return next(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name + " "))
+
+
+def rows(server: Server, by: str | None = None) -> float:
+    """Vectors that were read from disk."""
+    every = ["io_uring", "pread"] if by is None else [by]
+    return sum(metric(server, f'lodestone_vectors_read_total{{by="{name}"}}') for name in every)
+
+
+def in_memory(server: Server) -> float:
+    """Bytes of vectors in memory."""
+    return metric(server, 'lodestone_vectors_bytes{place="memory"}')
+
+
+def on_disk(server: Server) -> float:
+    """Bytes of vectors on disk."""
+    return metric(server, 'lodestone_vectors_bytes{place="disk"}')
+
+
+@pytest.mark.parametrize("kind", [Server, RefusedServer], ids=["any way", "io_uring refused"])
+def test_answers_are_right_and_read_from_disk(
+    store: LocalStore, data: WordNet, exact: Exact, kind: type[Server]
+) -> None:
+    server = kind(store)
+    try:
+        client = server.start().client(grpc=True)
+        assert recall(client, data, exact, queries=100, params=None) >= LEAST
+        read = rows(server)
+        # At least what is handed out was read, and far from everything.
+        assert 100 * 10 / 2 <= read <= 100 * len(data.payload) / 10, read
+        assert in_memory(server) == 0 and on_disk(server) >= len(data.payload) * 4 * data.dimensions * 0.4
+        if kind is RefusedServer:
+            assert rows(server, "pread") == read
+        for name, condition, allowed in filters(data):
+            found = recall(client, data, exact, queries=20, condition=condition, allowed=allowed, params=None)
+            assert found >= LEAST - 0.01, f"{name}: {found}"
+        assert rows(server) > read
+        read = rows(server)
+        assert recall(client, data, exact, queries=20, params=models.SearchParams(exact=True)) == 1.0
+        assert rows(server) == read, "all of them are read in a row"
+    finally:
+        server.close()
+
+
+def test_the_user_may_change_his_mind(
+    launch: Callable[..., Server], store: LocalStore, data: WordNet, exact: Exact
+) -> None:
+    server = launch(store).start()
+    client = server.client()
+    for wanted in (True, False, True):
+        client.update_collection(COLLECTION, vectors_config={"": models.VectorParamsDiff(on_disk=wanted)})
+        before = rows(server)
+        assert recall(client, data, exact, queries=20, params=None) >= LEAST
+        assert (rows(server) > before) == wanted
+        assert (in_memory(server) == 0) == wanted and (on_disk(server) > 0) == wanted
+    server.stop()
+
+
+def test_what_does_not_fit_into_memory_is_read_from_disk(
+    launch: Callable[..., Server], store: LocalStore, data: WordNet, exact: Exact
+) -> None:
+    for memory in ("0", "4GiB"):
+        server = launch(store, environment={"LODESTONE_CACHE_MEMORY": memory}).start()
+        client = server.client()
+        client.update_collection(COLLECTION, vectors_config={"": models.VectorParamsDiff(on_disk=False)})
+        assert recall(client, data, exact, queries=20, params=None) >= LEAST
+        fits = memory != "0"
+        assert (rows(server) == 0) == fits and (in_memory(server) > 0) == fits and (on_disk(server) == 0) == fits
+        client.update_collection(COLLECTION, vectors_config={"": models.VectorParamsDiff(on_disk=True)})
+        server.stop()
