@@ -1,17 +1,19 @@
 #!/usr/bin/env python3
 """Search with vectors in memory and on disk: speed, recall and resident memory, for one client.
 
-One line per setting: `on_disk` as a user sets it, then vectors that should be in memory with room for none, half and all.
+One line per setting: `on_disk` as a user sets it, with io_uring and where that is refused, then vectors that should be in memory with room for none, half and all.
 Vectors on disk are really read there: their files are dropped from the page cache before the clock starts.
 """
 
+import mmap
 import os
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _bench import Server, data, metrics, parser, percentiles, report, wordnet
+from _bench import data, metrics, parser, percentiles, report, wordnet
+from harness.server import RefusedServer, Server
 from harness.stores import LocalStore
 from harness.wordnet_check import wait_for_index
 
@@ -67,6 +69,22 @@ def codes(store: LocalStore, points: Any) -> dict[str, float]:
     return {"code_bytes": round(per_vector, 1), "share_of_f32": round(per_vector / (4 * points.dimensions), 3)}
 
 
+def disk(folder: Path, reads: int = 1000) -> dict[str, float]:
+    """What one read of 4 KiB at a random place takes here, past the page cache, alone."""
+    path = max(folder.iterdir(), key=lambda path: path.stat().st_size)
+    handle, block = os.open(path, os.O_RDONLY | os.O_DIRECT), mmap.mmap(-1, 4096)
+    places = np.random.default_rng(1).integers(0, path.stat().st_size // 4096, reads)
+    taken = []
+    try:
+        for place in places:
+            begun = time.perf_counter()
+            os.preadv(handle, [block], int(place) * 4096)
+            taken.append(time.perf_counter() - begun)
+    finally:
+        os.close(handle)
+    return percentiles(taken)
+
+
 def measure(server: Server, points: Any, exact: wordnet.Exact, queries: int) -> dict[str, Any]:
     """One client, one query after another."""
     client = server.client(grpc=True)
@@ -113,21 +131,23 @@ def main() -> None:
     exact = wordnet.Exact(points)
     whole = 4 * points.dimensions * len(points.payload)
     settings = [
-        (True, [("any", whole)]),
+        (True, [("any", whole, Server), ("any", whole, RefusedServer)]),
         # Shards are not quite of one size.
-        (False, [("none", 0), ("half", int(0.6 * whole)), ("all", 2 * whole)]),
+        (False, [("none", 0, Server), ("half", int(0.6 * whole), Server), ("all", 2 * whole, Server)]),
     ]
     for on_disk, budgets in settings:
         store = build(points, on_disk)
+        sizes = {"points": len(points.payload), **codes(store, points)}
         try:
-            for room, memory in budgets:
-                server = Server(store, environment={"LODESTONE_CACHE_MEMORY": str(memory)})
+            for room, memory, kind in budgets:
+                server = kind(store, environment={"LODESTONE_CACHE_MEMORY": str(memory)})
                 try:
                     server.start()
-                    figures = measure(server, points, exact, options.queries)
+                    report("memory", on_disk=on_disk, room_for=room, **sizes, **measure(server, points, exact, options.queries))
+                    if kind is RefusedServer:
+                        report("one read of the disk", **disk(server.local / "parts"))
                 finally:
                     server.close()
-                report("memory", on_disk=on_disk, room_for=room, points=len(points.payload), **codes(store, points), **figures)
         finally:
             store.close()
 

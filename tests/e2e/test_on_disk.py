@@ -1,14 +1,13 @@
 """Vectors that are not in memory: because the user says so, or because there is no room. Answers are the same."""
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
 from qdrant_client import models
 
-from harness.server import Server
+from harness.server import RefusedServer, Server
 from harness.stores import LocalStore
 from harness.wordnet import COLLECTION, Exact, WordNet, create, create_indexes, filters, load, upload
 from harness.wordnet_check import recall, wait_for_index
@@ -16,14 +15,6 @@ from harness.wordnet_check import recall, wait_for_index
 POINTS = int(os.environ.get("WORDNET_POINTS", "20000")) or None
 LEAST = 0.98
 """The recall that nobody should have to ask for."""
-
-
-class RefusedServer(Server):
-    """A server whose kernel refuses io_uring."""
-
-    def command(self) -> list[str]:
-        """The command line."""
-        return [sys.executable, "-m", "harness.refuse", *super().command()]
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +71,15 @@ def in_memory(server: Server) -> float:
 def on_disk(server: Server) -> float:
     """Bytes of vectors on disk."""
     return metric(server, 'lodestone_vectors_bytes{place="disk"}')
+
+
+def test_codes_take_less_than_a_fifth(launch: Callable[..., Server], store: LocalStore, data: WordNet) -> None:
+    server = launch(store).start()
+    indexed = server.client().get_collection(COLLECTION).indexed_vectors_count
+    assert indexed >= 0.4 * len(data.payload)
+    codes = sum(size for key, size in store.objects().items() if "-vec-" in key)
+    assert codes <= 4 * data.dimensions * indexed / 5, codes / indexed
+    server.stop()
 
 
 @pytest.mark.parametrize("kind", [Server, RefusedServer], ids=["any way", "io_uring refused"])

@@ -1,4 +1,4 @@
-"""Runs a command whose kernel refuses io_uring, as that of many containers does: `python -m harness.refuse COMMAND ...`."""
+"""Runs a command whose kernel refuses io_uring, as that of many containers does: `python refuse.py COMMAND ...`."""
 
 import ctypes
 import errno

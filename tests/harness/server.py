@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -170,6 +171,14 @@ class Server:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
         return int(line.split()[1]) * 1024
+
+
+class RefusedServer(Server):
+    """A server whose kernel refuses io_uring, as that of many containers does."""
+
+    def command(self) -> list[str]:
+        """The command line."""
+        return [sys.executable, str(Path(__file__).with_name("refuse.py")), *super().command()]
 
 
 def run_tool(store: Store, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:

@@ -78,6 +78,12 @@ pub fn build_index(
     let index = build(model, column.len(), &write, &row, BuildOptions { spill: !task.small });
     let index_part = object.add_vector_index(name, &index, &model_part)?;
     objects.put(key, object.finish())?;
+    if task.small
+        && let Some(disk) = column.on_disk(true)
+    {
+        // Building took all vectors into memory.
+        disk.forget_map();
+    }
     Ok(vec![model_part, index_part])
 }
 

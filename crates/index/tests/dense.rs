@@ -279,3 +279,23 @@ proptest! {
         prop_assert!(found.len() <= 10 && found.iter().all(|candidate| filter.allows(candidate.row)));
     }
 }
+
+#[test]
+fn rows_in_one_list_take_less_room_and_are_found_in_more_lists() {
+    let distance = Distance::Euclid;
+    let all = clouds(distance, 10_100, 200, 12);
+    let (floats, queries) = all.floats.split_at(10_000 * 200);
+    let rows = Rows { dim: 200, floats: floats.to_vec() };
+    let queries = Rows { dim: 200, floats: queries.to_vec() };
+    let twice = index(&rows, options(distance));
+    let row = |i: usize, out: &mut [f32]| out.copy_from_slice(rows.row(i));
+    let model = Model::train(200, rows.count(), &row, TrainOptions { list_rows: 100, ..options(distance) });
+    let once = build(&model, rows.count(), &row, &|row| row, BuildOptions { spill: false });
+    assert!(twice.1.shape().spilled && !once.shape().spilled);
+    let bytes = |model: &Model, index: &VectorIndex| (model.bytes() + index.bytes()) as f64;
+    assert!(bytes(&model, &once) <= 0.8 * bytes(&twice.0, &twice.1));
+    let effort = |lists| Effort { lists, keep: 200, candidates: 40 };
+    let found_twice = recall(&rows, &queries, &twice, effort(40), distance);
+    let found_once = recall(&rows, &queries, &(model, once), effort(60), distance);
+    assert!(found_twice >= 0.97 && found_once >= 0.97, "{found_twice} and {found_once}");
+}

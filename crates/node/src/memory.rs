@@ -19,7 +19,10 @@ fn usable(root: &Path) -> Option<u64> {
     let files = groups.lines().filter_map(group).flat_map(|(tree, path, file)| {
         // A group is bound by those around it too. Inside a container the path may be that of the host, where only the
         // outermost file exists.
-        Path::new(path).ancestors().map(move |group| format!("{tree}{}/{file}", group.display())).collect::<Vec<_>>()
+        Path::new(path)
+            .ancestors()
+            .map(move |group| format!("{tree}{}/{file}", group.display()))
+            .collect::<Vec<_>>()
     });
     let limits = files.filter_map(|file| read(&file)?.trim().parse::<u64>().ok());
     Some(limits.fold(machine, u64::min))
@@ -57,7 +60,8 @@ mod tests {
         usable(dir.path())
     }
 
-    const MACHINE: (&str, &str) = ("proc/meminfo", "MemFree: 1 kB\nMemTotal:       1000 kB\nSwapTotal: 9 kB\n");
+    const MACHINE: (&str, &str) =
+        ("proc/meminfo", "MemFree: 1 kB\nMemTotal:       1000 kB\nSwapTotal: 9 kB\n");
 
     #[test]
     fn the_least_limit_counts() {

@@ -108,8 +108,7 @@ fn write_vectors(out: &mut String, usage: VectorUsage) {
     line(out, &format!("{BYTES}{{place=\"memory\"}}"), usage.mapped);
     line(out, &format!("{BYTES}{{place=\"disk\"}}"), usage.on_disk);
     header(out, ROWS, "counter", "Vectors read from disk.");
-    for (backend, rows) in
-        [(Backend::IoUring, usage.rows_by_io_uring), (Backend::Pread, usage.rows_by_pread)]
+    for (backend, rows) in [(Backend::IoUring, usage.rows_by_io_uring), (Backend::Pread, usage.rows_by_pread)]
     {
         line(out, &format!("{ROWS}{{by=\"{}\"}}", backend.name()), rows);
     }

@@ -53,7 +53,7 @@ fn read_all(draft: PartDraft) -> lodestone_types::Result<()> {
             }
         }
         _ => {
-            let vectors = VectorColumn::open(&part, ROWS)?;
+            let vectors = VectorColumn::open(&part, None, ROWS)?;
             let there = (0..ROWS).filter_map(|row| vectors.row(row)).count();
             assert_eq!(there, vectors.len());
         }

@@ -150,7 +150,8 @@ impl DiskPart for Residence {
     }
 
     fn read_many(&self, ranges: &[Range<u64>], out: &mut Vec<u8>) -> Result<()> {
-        let file = self.file().ok_or_else(|| Error::internal("vectors that are no file were read from disk"))?;
+        let file =
+            self.file().ok_or_else(|| Error::internal("vectors that are no file were read from disk"))?;
         let backend = file.read_many(ranges, out).map_err(|e| {
             Error::unavailable(format!("vectors of '{}' cannot be read from disk: {e}", self.object))
         })?;

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use lodestone_index::dense::{self, BuildOptions, Distance, TrainOptions, build};
 use lodestone_kernels::LevelBits;
 use lodestone_segment::{
-    DiskPart, Fetch, ObjectWriter, PartMeta, Row, SegmentId, SegmentMeta, SegmentReader, SegmentSchema, SegmentWriter,
-    VectorSpec,
+    DiskPart, Fetch, ObjectWriter, PartMeta, Row, SegmentId, SegmentMeta, SegmentReader, SegmentSchema,
+    SegmentWriter, VectorSpec,
 };
 use lodestone_types::{Datatype, Error, PointId, Result};
 use proptest::prelude::*;
