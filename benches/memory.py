@@ -8,6 +8,7 @@ Vectors on disk are really read there: their files are dropped from the page cac
 import mmap
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from _bench import data, metrics, parser, percentiles, report, wordnet
 from harness.server import RefusedServer, Server
 from harness.stores import LocalStore
 from harness.wordnet_check import wait_for_index
+from qdrant_client import QdrantClient, models
 
 LIMIT = 10
 SHARDS = 2
@@ -23,23 +25,38 @@ SHARDS = 2
 
 
 def build(points: Any, on_disk: bool) -> LocalStore:
-    """A store with the points in one indexed segment per shard, and a few left over that are compared one by one."""
+    """A store with the points in one indexed segment per shard."""
     store = LocalStore()
-    limits = {
-        "LODESTONE_COMPACT_FOLD_ROWS": str(int(0.98 * len(points.payload) / SHARDS)),
-        "LODESTONE_COMPACT_FOLD_BYTES": "8GiB",
-        "LODESTONE_WAL_TAIL_LIMIT": "8GiB",
-    }
-    server = Server(store, environment=limits).start()
+    late = {"LODESTONE_COMPACT_FOLD_ROWS": "1000000", "LODESTONE_COMPACT_FOLD_BYTES": "8GiB"}
+    soon = {"LODESTONE_COMPACT_FOLD_ROWS": "1", "LODESTONE_COMPACT_MERGE_FAN_IN": "2"}
+    _serve(store, late, lambda client: _fill(client, points, on_disk))
+    _serve(store, soon, _index)
+    return store
+
+
+def _serve(store: LocalStore, environment: dict[str, str], work: Callable[[QdrantClient], None]) -> None:
+    server = Server(store, environment=environment).start()
     try:
-        client = server.client(grpc=True, timeout=120)
-        wordnet.create(client, points, shards=SHARDS, on_disk=on_disk)
-        wordnet.upload(client, points, parallel=2, batch_size=256, wait=True)
-        wait_for_index(client)
+        work(server.client(grpc=True, timeout=120))
         server.stop(120)
     finally:
         server.close()
-    return store
+
+
+def _fill(client: QdrantClient, points: Any, on_disk: bool) -> None:
+    wordnet.create(client, points, shards=SHARDS, on_disk=on_disk)
+    client.update_collection(wordnet.COLLECTION, optimizers_config=models.OptimizersConfigDiff(indexing_threshold=0))
+    wordnet.upload(client, points, parallel=2, batch_size=256, wait=True)
+
+
+def _index(client: QdrantClient) -> None:
+    deadline = time.monotonic() + 120
+    while client.get_collection(wordnet.COLLECTION).segments_count > SHARDS:
+        if time.monotonic() > deadline:
+            raise TimeoutError("segments are not merged")
+        time.sleep(0.2)
+    client.update_collection(wordnet.COLLECTION, optimizers_config=models.OptimizersConfigDiff(indexing_threshold=500))
+    wait_for_index(client)
 
 
 def drop(folder: Path) -> None:
