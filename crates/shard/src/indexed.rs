@@ -80,14 +80,7 @@ impl Scan<'_> {
             .collect();
         let numbers: Vec<u32> = slots.iter().map(|(_, slot)| *slot).collect();
         let mut scores = vec![0.0; numbers.len()];
-        match disk {
-            None => self.scorer().score_numbered(column.raw(), &numbers, &mut scores),
-            Some(disk) => {
-                let mut read = Vec::new();
-                disk.read(&numbers, &mut read)?;
-                self.scorer().score_block(&read, &mut scores);
-            }
-        }
+        self.score(column, disk, &numbers, &mut scores)?;
         for ((row, _), score) in slots.iter().zip(scores) {
             if self.is_near_enough(score) {
                 best.push(Scored::new(score, self.greater(), *row));

@@ -192,16 +192,30 @@ impl Scan<'_> {
         self.query.vector
     }
 
-    pub(crate) fn scorer(&self) -> &Scorer {
-        &self.scorer
-    }
-
     pub(crate) fn greater(&self) -> bool {
         self.greater
     }
 
     pub(crate) fn best<K: Ord>(&self) -> Best<Scored<K>> {
         Best::new(self.query.limit)
+    }
+
+    /// Scores the vectors in these slots, in memory or read from `disk`.
+    pub(crate) fn score(
+        &self,
+        column: &VectorColumn,
+        disk: Option<ColumnOnDisk>,
+        slots: &[u32],
+        scores: &mut [f32],
+    ) -> Result<()> {
+        let Some(disk) = disk else {
+            self.scorer.score_numbered(column.raw(), slots, scores);
+            return Ok(());
+        };
+        let mut vectors = Vec::new();
+        disk.read(slots, &mut vectors)?;
+        self.scorer.score_block(&vectors, scores);
+        Ok(())
     }
 
     /// Whether a segment is not to be searched: it lacks an index and is too large to do without.
@@ -261,21 +275,13 @@ impl Scan<'_> {
         let mut block = Vec::with_capacity(BLOCK_ROWS);
         let mut block_slots = Vec::with_capacity(BLOCK_ROWS);
         let mut scores = [0.0; BLOCK_ROWS];
-        let mut read = Vec::new();
         while numbers.peek().is_some() {
             block.clear();
             block.extend(numbers.by_ref().take(BLOCK_ROWS));
             block_slots.clear();
             block_slots.extend(block.iter().map(|row| slots.slot(*row)));
             let scores = &mut scores[..block.len()];
-            match disk {
-                None => self.scorer.score_numbered(column.raw(), &block_slots, scores),
-                Some(disk) => {
-                    read.clear();
-                    disk.read(&block_slots, &mut read)?;
-                    self.scorer.score_block(&read, scores);
-                }
-            }
+            self.score(column, disk, &block_slots, scores)?;
             for (row, score) in block.iter().zip(scores.iter()) {
                 if self.is_near_enough(*score) {
                     best.push(Scored::new(*score, self.greater, *row));
