@@ -233,7 +233,7 @@ mod tests {
         assert_eq!(out, expected);
         let usage = memory.usage();
         assert_eq!(usage.rows_by_io_uring + usage.rows_by_pread, 2);
-        assert!(parts[1].read_many(&[PART - 1..PART + 1], &mut out).is_err());
+        assert!(parts[1].read_many(&[0..1, PART - 1..PART + 1], &mut out).is_err());
     }
 
     #[tokio::test]

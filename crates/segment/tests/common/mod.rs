@@ -42,14 +42,17 @@ impl Fetch for Bucket {
     }
 
     fn disk(&self, object: &str, range: Range<u64>) -> Option<Box<dyn DiskPart>> {
-        let objects = self.objects.lock().unwrap();
-        Some(Box::new(PartInBucket(objects[object].slice(range.start as usize..range.end as usize))))
+        let object = self.objects.lock().unwrap()[object].clone();
+        Some(Box::new(PartInBucket { object, start: range.start as usize }))
     }
 }
 
 /// A part as it lies in the bucket.
 #[derive(Debug)]
-struct PartInBucket(Bytes);
+struct PartInBucket {
+    object: Bytes,
+    start: usize,
+}
 
 impl DiskPart for PartInBucket {
     fn is_in_use(&self, wanted: bool) -> bool {
@@ -57,7 +60,8 @@ impl DiskPart for PartInBucket {
     }
 
     fn read_many(&self, ranges: &[Range<u64>], out: &mut Vec<u8>) -> Result<()> {
-        ranges.iter().for_each(|r| out.extend_from_slice(&self.0[r.start as usize..r.end as usize]));
+        let part = &self.object[self.start..];
+        ranges.iter().for_each(|r| out.extend_from_slice(&part[r.start as usize..r.end as usize]));
         Ok(())
     }
 

@@ -93,7 +93,7 @@ pub(super) fn open_direct(dir: &Path, id: &PartId) -> io::Result<DirectFile> {
     let file = DirectFile::open(&dir.join(id.slot().file_name()))?;
     let length = id.end - id.start;
     let mut found = Vec::new();
-    file.read_many(&[length..file.len()], &mut found)?;
+    file.read_many(std::slice::from_ref(&(length..file.len())), &mut found)?;
     let crc = found.len().checked_sub(16).and_then(|at| found[at..].first_chunk());
     let crc = crc.map(|bytes| u32::from_le_bytes(*bytes)).ok_or_else(|| damaged("its length is wrong"))?;
     if found != label(id, crc)? {

@@ -169,7 +169,7 @@ impl Desk {
     fn take(backend: Backend) -> io::Result<Self> {
         if backend == Backend::IoUring {
             let idle = DESKS.lock().pop();
-            if let Some(desk) = idle.map_or_else(Self::with_ring, Ok).ok() {
+            if let Ok(desk) = idle.map_or_else(Self::with_ring, Ok) {
                 return Ok(desk);
             }
         }
