@@ -41,7 +41,7 @@ struct Restless {
 
 impl DiskPart for Restless {
     fn is_in_use(&self, _: bool) -> bool {
-        self.times.fetch_add(1, Ordering::Relaxed) % 2 == 0
+        self.times.fetch_add(1, Ordering::Relaxed).is_multiple_of(2)
     }
 
     fn read_many(&self, ranges: &[Range<u64>], out: &mut Vec<u8>) -> Result<()> {
