@@ -7,6 +7,7 @@
 //! A job never changes an object. It writes new parts under its own name and proposes a rewrite, which the state
 //! refuses if anything the job read has changed; then the parts are garbage, and the job is planned again.
 
+mod builders;
 pub mod fold;
 pub mod merge;
 mod output;

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::output::{self, Landed, in_background};
 use crate::plan::{self, CompactOptions, IndexTask, Task};
-use crate::{fold, merge, reindex, vector_index};
+use crate::{builders, fold, merge, reindex, vector_index};
 
 /// How long a shard rests after a job failed; twice as long after each further failure.
 const REST: Duration = Duration::from_millis(500);
@@ -284,7 +284,9 @@ impl Compactor {
         };
         let (begun, wanted, building) = (Instant::now(), task.clone(), job.clone());
         let parts = output::write(self.store.as_ref(), move |objects| {
-            vector_index::build_index(&reader, model_of.as_ref(), &wanted, &building, objects)
+            builders::build(wanted.threads, || {
+                vector_index::build_index(&reader, model_of.as_ref(), &wanted, &building, objects)
+            })
         })
         .await?;
         let landed = self.land_index(shard, &task, &parts, &job).await?;

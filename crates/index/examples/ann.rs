@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use lodestone_index::dense::{
-    BuildOptions, Candidate, Distance, Effort, Model, Searcher, TrainOptions, VectorIndex, build,
+    BuildOptions, Candidate, Distance, Effort, Model, Searcher, Target, TrainOptions, VectorIndex, build,
 };
 use lodestone_kernels::{Element, LevelBits, Metric, Scorer, prefetch};
 use serde_json::{Value, json};
@@ -107,6 +107,8 @@ impl Engine {
         let candidates = number("candidates").unwrap_or(self.setting("candidates", 0.0) as usize);
         let effort = Effort {
             lists,
+            wanted: k,
+            doubt: self.setting("doubt", 2.0) as f32,
             keep: if keep == 0 { 10 * k + 2 * lists } else { keep },
             candidates: if candidates == 0 { 2 * k + lists / 8 } else { candidates },
         };
@@ -119,6 +121,7 @@ impl Engine {
             for _ in 0..threads {
                 scope.spawn(|| {
                     let mut searcher = Searcher::new(model);
+                    let targets = [Target { index, filter: None }];
                     let (mut found, mut query) = (Vec::new(), vec![0.0; self.queries.dim]);
                     barrier.wait();
                     loop {
@@ -127,7 +130,7 @@ impl Engine {
                             break;
                         }
                         self.queries.write(first + i, &mut query);
-                        searcher.search(model, index, &query, effort, None, &mut found);
+                        searcher.search(model, &targets, &query, effort, &mut found);
                         let ids = self.rescored(&query, &found, k);
                         *results[i].lock().expect("no thread fails") = ids;
                     }

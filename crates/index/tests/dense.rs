@@ -1,7 +1,8 @@
 //! Rows in lists are found: what is near comes out, everything does where everything is looked at, and filters hold.
 
 use lodestone_index::dense::{
-    BuildOptions, Candidate, Distance, Effort, Filter, Model, Searcher, TrainOptions, VectorIndex, build,
+    BuildOptions, Candidate, Distance, Effort, Filter, Model, Searcher, Target, TrainOptions, VectorIndex,
+    build,
 };
 use lodestone_kernels::LevelBits;
 use proptest::prelude::*;
@@ -103,7 +104,7 @@ fn search(
     allowed: Option<&dyn Filter>,
 ) -> Vec<Candidate> {
     let mut found = Vec::new();
-    Searcher::new(model).search(model, index, query, effort, allowed, &mut found);
+    Searcher::new(model).search(model, &[Target { index, filter: allowed }], query, effort, &mut found);
     found
 }
 
@@ -124,8 +125,12 @@ impl Filter for Remainder {
     }
 }
 
+fn effort(lists: usize, keep: usize, candidates: usize) -> Effort {
+    Effort { lists, wanted: candidates.min(10), keep, candidates, doubt: 0.0 }
+}
+
 fn everything(rows: &Rows, (model, _): &(Model, VectorIndex)) -> Effort {
-    Effort { lists: model.lists(), keep: rows.count().max(1) * 2, candidates: rows.count().max(1) }
+    effort(model.lists(), rows.count().max(1) * 2, rows.count().max(1))
 }
 
 /// The share of the true ten nearest among the candidates.
@@ -154,7 +159,7 @@ fn near_rows_are_found() {
             let queries = Rows { dim, floats: queries.to_vec() };
             let index = index(&rows, TrainOptions { level_bits: bits, ..options(distance) });
             for (lists, wanted) in [(20, 0.93), (60, 0.98)] {
-                let effort = Effort { lists, keep: 200, candidates: 40 };
+                let effort = effort(lists, 200, 40);
                 let recall = recall(&rows, &queries, &index, effort, distance);
                 println!("{distance:?}, {dim}, {lists} lists: {recall:.4}");
                 assert!(recall >= wanted, "{distance:?}, {dim}, {lists} lists: {recall}");
@@ -203,7 +208,7 @@ fn the_same_index_on_any_number_of_threads() {
     let on = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         let index = pool.install(|| index(&rows, options(Distance::Euclid)));
-        let effort = Effort { lists: 10, keep: 100, candidates: 50 };
+        let effort = effort(10, 100, 50);
         (0..50).map(|i| search(&index, rows.row(i * 7), effort, None)).collect::<Vec<_>>()
     };
     let one = on(1);
@@ -214,12 +219,13 @@ fn the_same_index_on_any_number_of_threads() {
 fn a_searcher_forgets_the_query_before() {
     let rows = clouds(Distance::Dot, 2000, 30, 17);
     let (model, index) = index(&rows, options(Distance::Dot));
-    let effort = Effort { lists: 8, keep: 60, candidates: 20 };
+    let effort = effort(8, 60, 20);
+    let targets = [Target { index: &index, filter: None }];
     let (mut searcher, mut found) = (Searcher::new(&model), Vec::new());
     for i in 0..100 {
-        searcher.search(&model, &index, rows.row(i), effort, None, &mut found);
+        searcher.search(&model, &targets, rows.row(i), effort, &mut found);
         let mut fresh = Vec::new();
-        Searcher::new(&model).search(&model, &index, rows.row(i), effort, None, &mut fresh);
+        Searcher::new(&model).search(&model, &targets, rows.row(i), effort, &mut fresh);
         assert_eq!(found, fresh);
     }
 }
@@ -242,7 +248,7 @@ fn rows_that_suit_no_index() {
                     assert_eq!(found.len(), rows.count(), "{distance:?}, {dim}");
                     assert!(found.iter().all(|candidate| candidate.estimate.is_finite()));
                 }
-                let nothing = Effort { lists: 0, keep: 0, candidates: 0 };
+                let nothing = effort(0, 0, 0);
                 assert!(search(&index, rows.row(0), nothing, None).is_empty());
                 let strange = vec![f32::NAN; dim];
                 search(&index, &strange, everything(&rows, &index), None);
@@ -274,7 +280,7 @@ proptest! {
         numbers.sort_unstable();
         prop_assert_eq!(numbers, wanted);
 
-        let effort = Effort { lists: 3, keep: 20, candidates: 10 };
+        let effort = effort(3, 20, 10);
         let found = search(&index, rows.row(count / 2), effort, Some(&filter));
         prop_assert!(found.len() <= 10 && found.iter().all(|candidate| filter.allows(candidate.row)));
     }
@@ -294,7 +300,7 @@ fn rows_in_one_list_take_less_room_and_are_found_in_more_lists() {
     assert!(twice.1.shape().spilled && !once.shape().spilled);
     let bytes = |model: &Model, index: &VectorIndex| (model.bytes() + index.bytes()) as f64;
     assert!(bytes(&model, &once) <= 0.8 * bytes(&twice.0, &twice.1));
-    let effort = |lists| Effort { lists, keep: 200, candidates: 40 };
+    let effort = |lists| effort(lists, 200, 40);
     let found_twice = recall(&rows, &queries, &twice, effort(40), distance);
     let found_once = recall(&rows, &queries, &(model, once), effort(60), distance);
     assert!(found_twice >= 0.97 && found_once >= 0.97, "{found_twice} and {found_once}");

@@ -42,7 +42,9 @@ pub use levels::{LEVEL_DIM_STEP, LevelBits, LevelQuery, pack_levels};
 pub use prefetch::prefetch;
 pub use product::Centroids;
 pub use scorer::{Isa, MAX_DIM, Scorer};
-pub use signs::{BLOCK_ROWS, Estimate, SIGN_DIM_STEP, SignQuery, block_bytes, empty_block, places, put_row};
+pub use signs::{
+    BLOCK_ROWS, Estimate, SIGN_DIM_STEP, SignQuery, block_bytes, empty_block, mean_mul, places, put_row,
+};
 
 /// How near two vectors are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -5,7 +5,7 @@ mod common;
 use std::sync::Arc;
 
 use common::*;
-use lodestone_index::dense::{Effort, Searcher};
+use lodestone_index::dense::{Effort, Searcher, Target};
 use lodestone_segment::{PartKind, SegmentReader};
 use lodestone_types::{ErrorKind, PointId};
 
@@ -38,11 +38,12 @@ fn comes_back_and_finds_what_it_holds() {
     let (model, index) = indexed.vector_index("").unwrap().unwrap();
     assert_eq!((index.rows() as u64, model.header().rows), (ROWS / 5 * 4, ROWS / 5 * 4));
     let mut found = Vec::new();
-    let all = Effort { lists: model.lists(), keep: ROWS as usize * 2, candidates: ROWS as usize };
+    let (keep, candidates) = (ROWS as usize * 2, ROWS as usize);
+    let all = Effort { lists: model.lists(), wanted: candidates, keep, candidates, doubt: 0.0 };
     for row in [1, 77, 321, 899] {
         let vector = reader.vector("").unwrap().unwrap().row(row).unwrap().as_chunks().0;
         let query: Vec<f32> = vector.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-        Searcher::new(model).search(model, index, &query, all, None, &mut found);
+        Searcher::new(model).search(model, &[Target { index, filter: None }], &query, all, &mut found);
         let mut rows: Vec<u32> = found.iter().map(|candidate| candidate.row).collect();
         assert!(rows[..10].contains(&row), "row {row} is among the nearest to itself");
         rows.sort_unstable();

@@ -1,29 +1,39 @@
 //! Search by a segment's vector index: candidates from codes, decided by the vectors themselves.
 
-use lodestone_index::dense::{Effort, Filter, Model, Searcher, VectorIndex};
-use lodestone_segment::{ColumnOnDisk, VectorColumn};
+use lodestone_index::dense::{Candidate, Effort, Filter, Searcher, Target, VectorIndex};
+use lodestone_segment::PartMeta;
 use lodestone_types::Result;
 use roaring::RoaringBitmap;
 
-use crate::best::{Best, Scored};
-use crate::nearest::Scan;
+use crate::best::Scored;
+use crate::nearest::{Part, Scan};
 
 /// Beam width that stands for what the user left open, as in Qdrant.
 const DEFAULT_EF: usize = 128;
-/// Lists to scan per two units of `hnsw_ef`, where rows are in two lists and where they are in one.
-const LISTS_PER_TWO_EF: [usize; 2] = [4, 6];
-/// What it costs to compare a byte of a vector that lies anywhere, and to scan a byte of codes in a row, in picoseconds.
-/// Measured on wordnet-minilm; only their ratio matters.
+/// Lists to scan per unit of `hnsw_ef`, where rows are in two lists and where they are in one.
+const LISTS_PER_EF: [usize; 2] = [2, 3];
+/// What it costs to compare a byte of a vector that lies anywhere, to scan a byte of codes in a row, and to look at a list
+/// under a filter, in picoseconds. Measured on wordnet-minilm by `benches/filters.py`; only their ratios matter.
 const VECTOR_BYTE: u64 = 60;
-const CODE_BYTE: u64 = 16;
+const CODE_BYTE: u64 = 30;
+const LIST: u64 = 400_000;
 /// What it costs besides to read a vector from disk, in the same unit: reads of a batch are under way together.
 const DISK_READ: u64 = 15_000_000;
+/// Rows that one task searches at most, if there are others to share the work with.
+const TASK_ROWS: usize = 400_000;
+/// Standard errors by which a row may seem too far and is looked at all the same.
+const DOUBT: f32 = 2.0;
 
-/// How many of a segment's rows a search through its index looks at.
+/// How many rows a search through indexes looks at.
 pub(crate) fn effort(limit: usize, hnsw_ef: Option<usize>, spilled: bool) -> Effort {
     let ef = hnsw_ef.unwrap_or(DEFAULT_EF).max(limit);
-    let lists = ef.saturating_mul(LISTS_PER_TWO_EF[usize::from(!spilled)]) / 2;
-    Effort { lists, keep: 10 * limit + ef + 50, candidates: 2 * limit + ef / 8 + 4 }
+    Effort {
+        lists: ef.saturating_mul(LISTS_PER_EF[usize::from(!spilled)]),
+        wanted: limit,
+        keep: 10 * limit + ef + 50,
+        candidates: 2 * limit + ef / 8 + 4,
+        doubt: DOUBT,
+    }
 }
 
 /// Whether comparing all of `matching` rows costs less than going through the index.
@@ -38,8 +48,30 @@ pub(crate) fn is_scan_cheaper(
     let share = matching.max(1) as f64 / rows.max(1) as f64;
     let lists = (effort.lists as f64 / share.min(1.0)).min(f64::from(index.shape().lists));
     let codes = lists * index.rows_per_list() as f64 * f64::from(index.shape().padded) / 8.0;
+    let through_index = codes as u64 * CODE_BYTE + lists as u64 * LIST;
     let vector = row_bytes as u64 * VECTOR_BYTE + if on_disk { DISK_READ } else { 0 };
-    matching * vector <= codes as u64 * CODE_BYTE + effort.candidates as u64 * vector
+    matching.saturating_sub(effort.candidates as u64) * vector <= through_index
+}
+
+/// Segments that are searched together: of one model, and not too many rows.
+pub(crate) fn groups(parts: Vec<Part>) -> Vec<Vec<Part>> {
+    let mut groups: Vec<Vec<Part>> = Vec::new();
+    for part in parts {
+        let rows = |part: &Part| part.index.map_or(0, |index| index.index.rows());
+        let joins = |group: &&mut Vec<Part>| {
+            let together = group.iter().map(rows).sum::<usize>() + rows(&part);
+            group.first().is_some_and(|first| model_part(first) == model_part(&part)) && together <= TASK_ROWS
+        };
+        match groups.iter_mut().find(joins) {
+            Some(group) => group.push(part),
+            None => groups.push(vec![part]),
+        }
+    }
+    groups
+}
+
+fn model_part<'a>(part: &Part<'a>) -> Option<&'a PartMeta> {
+    part.index.map(|index| index.model_part)
 }
 
 /// The rows that are answers.
@@ -56,36 +88,42 @@ impl Filter for Matching<'_> {
 }
 
 impl Scan<'_> {
-    /// The best of `rows` but `except`, as far as the index finds them; `rows` is `None` where every row is an answer.
-    /// Vectors are read in memory, or from `disk`.
-    pub(crate) fn by_index(
-        &self,
-        column: &VectorColumn,
-        disk: Option<ColumnOnDisk>,
-        (model, index): (&Model, &VectorIndex),
-        effort: Effort,
-        rows: Option<&RoaringBitmap>,
-        except: Option<u32>,
-    ) -> Result<Best<Scored<u32>>> {
-        let matching = rows.map(Matching);
-        let filter = matching.as_ref().map(|matching| matching as &dyn Filter);
+    /// The best rows of segments with indexes of one model, as far as these find them, with their segments.
+    pub(crate) fn by_index(&self, group: &[Part]) -> Result<Vec<(usize, Scored<u32>)>> {
+        let Some(model) = group.iter().find_map(|part| part.index.map(|index| index.model)) else {
+            return Ok(Vec::new());
+        };
+        let filters: Vec<Matching> = group.iter().map(|part| Matching(part.rows)).collect();
+        let targets: Vec<Target> = group
+            .iter()
+            .zip(&filters)
+            .filter_map(|(part, filter)| {
+                let filter = (!part.all).then_some(filter as &dyn Filter);
+                Some(Target { index: part.index?.index, filter })
+            })
+            .collect();
         let mut candidates = Vec::new();
         let mut searcher = Searcher::new(model);
-        searcher.search(model, index, self.vector(), effort, filter, &mut candidates);
-        let mut best = self.best();
-        let slots: Vec<(u32, u32)> = candidates
-            .iter()
-            .filter(|candidate| except != Some(candidate.row))
-            .filter_map(|candidate| Some((candidate.row, column.row_to_slot(candidate.row)?)))
-            .collect();
+        let spilled = targets.iter().all(|target| target.index.shape().spilled);
+        searcher.search(model, &targets, self.vector(), self.effort(spilled), &mut candidates);
+        candidates.sort_unstable_by_key(|candidate| candidate.target);
+        let mut hits = Vec::with_capacity(candidates.len());
+        for candidates in candidates.chunk_by(|a, b| a.target == b.target) {
+            hits.extend(self.rescored(&group[candidates[0].target as usize], candidates)?);
+        }
+        Ok(hits)
+    }
+
+    /// Candidates of one segment with their scores.
+    fn rescored(&self, part: &Part, candidates: &[Candidate]) -> Result<Vec<(usize, Scored<u32>)>> {
+        let rows = candidates.iter().map(|candidate| candidate.row).filter(|row| part.except != Some(*row));
+        let slots: Vec<(u32, u32)> =
+            rows.filter_map(|row| Some((row, part.column.row_to_slot(row)?))).collect();
         let numbers: Vec<u32> = slots.iter().map(|(_, slot)| *slot).collect();
         let mut scores = vec![0.0; numbers.len()];
-        self.score(column, disk, &numbers, &mut scores)?;
-        for ((row, _), score) in slots.iter().zip(scores) {
-            if self.is_near_enough(score) {
-                best.push(Scored::new(score, self.greater(), *row));
-            }
-        }
-        Ok(best)
+        self.score(part.column, part.disk, &numbers, &mut scores)?;
+        let scored = slots.iter().zip(scores).filter(|(_, score)| self.is_near_enough(*score));
+        let hit = |row: u32, score| (part.segment, Scored::new(score, self.greater(), row));
+        Ok(scored.map(|((row, _), score)| hit(*row, score)).collect())
     }
 }

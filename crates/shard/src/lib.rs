@@ -34,6 +34,7 @@ mod schema;
 mod select;
 mod selection;
 mod tail;
+mod tail_vectors;
 mod view;
 mod views;
 

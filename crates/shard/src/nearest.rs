@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use lodestone_index::dense::{Effort, Model, VectorIndex};
-use lodestone_kernels::Scorer;
-use lodestone_segment::{ColumnOnDisk, SegmentReader, VectorColumn};
+use lodestone_kernels::{Scorer, prefetch};
+use lodestone_segment::{ColumnOnDisk, PartKind, PartMeta, SegmentReader, VectorColumn};
 use lodestone_types::{Error, PointId, Result};
 use rayon::prelude::*;
 use roaring::RoaringBitmap;
@@ -17,9 +17,9 @@ use roaring::RoaringBitmap;
 use crate::best::{Best, Scored};
 use crate::cancel::Cancel;
 use crate::indexed;
-use crate::rows::RowReader;
+use crate::rows::{RowReader, damaged_row};
 use crate::selection::Selection;
-use crate::view::Found;
+use crate::view::{Found, Place};
 
 /// Bytes of vectors that one task scores: large enough to outweigh handing it out, small enough for all
 /// threads to have some and for a cancelled search to stop soon.
@@ -29,7 +29,9 @@ const BLOCK_ROWS: usize = 128;
 /// Rows on disk are read one by one where they are fewer than one of so many: all of them are read faster in a row.
 const FEW: u64 = 16;
 /// Rows of the tail per task.
-const TAIL_TASK_ROWS: usize = 512;
+const TAIL_TASK_ROWS: usize = 1024;
+/// Rows of the tail that are on their way while one is compared: they lie anywhere.
+const TAIL_AHEAD: usize = 3;
 
 /// A search among the rows of a [`Selection`].
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +59,31 @@ pub struct Method {
     pub hnsw_ef: Option<usize>,
     /// Leave out segments that have no index and more bytes of vectors, counted as `f32`, than this.
     pub unindexed_bytes: Option<u64>,
+}
+
+/// A segment in a search.
+pub(crate) struct Part<'a> {
+    pub segment: usize,
+    pub column: &'a VectorColumn,
+    /// Where single vectors are read from, if not from memory.
+    pub disk: Option<ColumnOnDisk<'a>>,
+    /// The rows that match.
+    pub rows: &'a RoaringBitmap,
+    /// Whether these are all that the segment has.
+    pub all: bool,
+    /// A row that is no answer all the same.
+    pub except: Option<u32>,
+    /// What to search with, where that pays.
+    pub index: Option<Index<'a>>,
+}
+
+/// The index of a segment.
+#[derive(Clone, Copy)]
+pub(crate) struct Index<'a> {
+    /// Tells one model from another.
+    pub model_part: &'a PartMeta,
+    pub model: &'a Model,
+    pub index: &'a VectorIndex,
 }
 
 /// A row near to a vector.
@@ -96,22 +123,58 @@ impl Selection {
         let scorer = Scorer::new(query.vector, shape.metric, shape.element);
         let greater = shape.metric.greater_is_nearer();
         let scan = Scan { scorer, greater, on_disk: shape.on_disk, query, cancel };
-        let (segments, tail) = rayon::join(
-            || {
-                let segments = (0..self.view().segment_count()).into_par_iter();
-                segments.map(|segment| self.nearest_in_segment(segment, &scan)).collect::<Result<Vec<_>>>()
-            },
-            || self.nearest_in_tail(&scan),
-        );
-        let mut best = scan.best();
-        segments?.into_iter().flatten().chain(tail?.into_sorted()).for_each(|hit| best.push(hit));
-        let hits = best.into_sorted().into_iter();
+        let (segments, tail) =
+            rayon::join(|| self.nearest_in_segments(&scan), || self.nearest_in_tail(&scan));
+        let hits = segments?.merge(tail?).into_sorted().into_iter();
         Ok(hits.map(|hit| Hit { found: hit.key.0, score: hit.score(scan.greater) }).collect())
     }
 
-    fn nearest_in_segment(&self, segment: usize, scan: &Scan) -> Result<Vec<Scored<Ranked>>> {
+    fn nearest_in_segments(&self, scan: &Scan) -> Result<Best<Scored<Ranked>>> {
+        let segments = (0..self.view().segment_count()).into_par_iter();
+        let part = |segment| -> Result<Option<Part>> { self.part(segment, scan) };
+        let parts: Vec<Option<Part>> = segments.map(part).collect::<Result<_>>()?;
+        let (indexed, others): (Vec<Part>, Vec<Part>) =
+            parts.into_iter().flatten().partition(|part| part.index.is_some());
+        let groups = indexed::groups(indexed);
+        let (by_index, by_scan) = rayon::join(
+            || {
+                groups
+                    .par_iter()
+                    .map(|group| self.ranked(scan, scan.by_index(group)?))
+                    .try_reduce(|| scan.best(), |a, b| Ok(a.merge(b)))
+            },
+            || {
+                others
+                    .par_iter()
+                    .map(|part| {
+                        self.ranked(
+                            scan,
+                            scan.rows(part)?.into_sorted().into_iter().map(|hit| (part.segment, hit)),
+                        )
+                    })
+                    .try_reduce(|| scan.best(), |a, b| Ok(a.merge(b)))
+            },
+        );
+        Ok(by_index?.merge(by_scan?))
+    }
+
+    /// Hits in segments as hits of points.
+    fn ranked(
+        &self,
+        scan: &Scan,
+        hits: impl IntoIterator<Item = (usize, Scored<u32>)>,
+    ) -> Result<Best<Scored<Ranked>>> {
+        let mut best = scan.best();
+        for (segment, hit) in hits {
+            best.push(hit.with_key(Ranked(self.view().plain(segment, hit.key)?)));
+        }
+        Ok(best)
+    }
+
+    /// What of a segment is to be searched, and how; `None` if nothing.
+    fn part(&self, segment: usize, scan: &Scan) -> Result<Option<Part<'_>>> {
         let reader = self.view().reader(segment);
-        let Some(column) = reader.vector(scan.query.using)? else { return Ok(Vec::new()) };
+        let Some(column) = reader.vector(scan.query.using)? else { return Ok(None) };
         if column.spec().row_bytes() != scan.scorer.row_bytes() {
             return Err(Error::damaged(format!(
                 "segment {} holds vectors '{}' of {} bytes instead of {}",
@@ -127,63 +190,77 @@ impl Selection {
             None => None,
         };
         let disk = column.on_disk(scan.on_disk);
-        let best = match self.by_index(segment, rows.len(), scan, disk.is_some())? {
-            Some((index, effort)) => {
-                let rows = (rows.len() < u64::from(reader.rows())).then_some(rows);
-                scan.by_index(column, disk, index, effort, rows, except)?
-            }
-            None if scan.leaves_out(reader, column)? => return Ok(Vec::new()),
-            None => {
-                let mut rows = Cow::Borrowed(rows);
-                if let Some(row) = except {
-                    rows.to_mut().remove(row);
-                }
-                if let Some(present) = column.present() {
-                    *rows.to_mut() &= present;
-                }
-                scan.rows(column, disk, &rows)?
-            }
+        let index = match self.index(segment, rows.len(), scan, disk.is_some())? {
+            None if scan.leaves_out(reader, column)? => return Ok(None),
+            index => index,
         };
-        let best = best.into_sorted().into_iter();
-        best.map(|hit| Ok(hit.with_key(Ranked(self.view().plain(segment, hit.key)?)))).collect()
+        let all = rows.len() == u64::from(reader.rows());
+        Ok((!rows.is_empty()).then_some(Part { segment, column, disk, rows, all, except, index }))
     }
 
-    /// The index of a segment and how much to look at, where that costs less than comparing all rows that match.
-    fn by_index(
-        &self,
-        segment: usize,
-        matching: u64,
-        scan: &Scan,
-        on_disk: bool,
-    ) -> Result<Option<((&Model, &VectorIndex), Effort)>> {
-        let Nearest { method, limit, using, except, .. } = *scan.query;
+    /// The index of a segment, where that costs less than comparing all rows that match.
+    fn index(&self, segment: usize, matching: u64, scan: &Scan, on_disk: bool) -> Result<Option<Index<'_>>> {
+        let Nearest { method, using, .. } = *scan.query;
         if method.exact {
             return Ok(None);
         }
-        let Some((model, index)) = self.view().reader(segment).vector_index(using)? else { return Ok(None) };
-        let (limit, spilled) = (limit + usize::from(except.is_some()), index.shape().spilled);
-        let effort = indexed::effort(limit, method.hnsw_ef, spilled);
-        let row_bytes = scan.scorer.row_bytes();
+        let reader = self.view().reader(segment);
+        let model_part = reader.meta().part(&PartKind::Model(using.to_owned()));
+        let (Some((model, index)), Some(model_part)) = (reader.vector_index(using)?, model_part) else {
+            return Ok(None);
+        };
+        let (effort, row_bytes) = (scan.effort(index.shape().spilled), scan.scorer.row_bytes());
         let scan_is_cheaper = indexed::is_scan_cheaper(matching, index, effort, row_bytes, on_disk);
-        Ok((!scan_is_cheaper).then_some(((model, index), effort)))
+        Ok((!scan_is_cheaper).then_some(Index { model_part, model, index }))
     }
 
-    /// Rows that are not read from a segment as they are.
+    /// Rows that are not read from a segment as they are. Whether they match is asked of those that are near only.
     fn nearest_in_tail(&self, scan: &Scan) -> Result<Best<Scored<Ranked>>> {
-        let tasks = self.overlaid(scan.cancel)?.par_chunks(TAIL_TASK_ROWS).map(|rows| {
+        let using = scan.query.using;
+        let whole = self.view().tail_vectors().named(using).par_chunks(TAIL_TASK_ROWS).map(|rows| {
             scan.cancel.check()?;
-            let reader = RowReader::new(self.view());
-            let mut best = scan.best();
-            for found in rows.iter().filter(|found| scan.query.except != Some(found.id)) {
-                let Some(vector) = reader.vector(*found, scan.query.using)? else { continue };
-                let score = scan.scorer.score(vector);
-                if scan.is_near_enough(score) {
-                    best.push(Scored::new(score, scan.greater, Ranked(*found)));
+            let (mut best, mut reader) = (scan.best(), RowReader::new(self.view()));
+            for (at, (id, bytes)) in rows.iter().enumerate() {
+                if let Some((_, ahead)) = rows.get(at + TAIL_AHEAD) {
+                    prefetch(ahead);
+                }
+                if bytes.len() != scan.scorer.row_bytes() {
+                    return Err(damaged_row(*id, using, bytes.len(), scan.scorer.row_bytes()));
+                }
+                self.consider(Found { id: *id, place: Place::Tail }, bytes, scan, &mut reader, &mut best)?;
+            }
+            Ok(best)
+        });
+        let patched = self.view().patched()?;
+        let patched = patched.par_chunks(TAIL_TASK_ROWS).map(|rows| {
+            scan.cancel.check()?;
+            let (mut best, mut reader) = (scan.best(), RowReader::new(self.view()));
+            for found in rows {
+                if let Some(bytes) = reader.vector(*found, using)? {
+                    self.consider(*found, bytes, scan, &mut reader, &mut best)?;
                 }
             }
             Ok(best)
         });
-        tasks.try_reduce(|| scan.best(), |a, b| Ok(a.merge(b)))
+        whole.chain(patched).try_reduce(|| scan.best(), |a, b| Ok(a.merge(b)))
+    }
+
+    /// Takes a row that is near and matches.
+    fn consider(
+        &self,
+        found: Found,
+        vector: &[u8],
+        scan: &Scan,
+        reader: &mut RowReader,
+        best: &mut Best<Scored<Ranked>>,
+    ) -> Result<()> {
+        let score = scan.scorer.score(vector);
+        let hit = Scored::new(score, scan.greater, Ranked(found));
+        let is_near = scan.is_near_enough(score) && best.bar().is_none_or(|bar| hit < *bar);
+        if is_near && scan.query.except != Some(found.id) && self.matches(reader, found)? {
+            best.push(hit);
+        }
+        Ok(())
     }
 }
 
@@ -233,13 +310,22 @@ impl Scan<'_> {
         }
     }
 
-    /// The best of `rows`, all of which have a vector in `column`; read from `disk` if they are few of those there.
-    fn rows(
-        &self,
-        column: &VectorColumn,
-        disk: Option<ColumnOnDisk>,
-        rows: &RoaringBitmap,
-    ) -> Result<Best<Scored<u32>>> {
+    /// How much an index looks at.
+    pub(crate) fn effort(&self, spilled: bool) -> Effort {
+        let wanted = self.query.limit + usize::from(self.query.except.is_some());
+        indexed::effort(wanted, self.query.method.hnsw_ef, spilled)
+    }
+
+    /// The best of the rows of a segment, by comparing each; read from disk if they are few of those there.
+    fn rows(&self, part: &Part) -> Result<Best<Scored<u32>>> {
+        let Part { column, disk, .. } = *part;
+        let mut rows = Cow::Borrowed(part.rows);
+        if let Some(row) = part.except {
+            rows.to_mut().remove(row);
+        }
+        if let Some(present) = column.present() {
+            *rows.to_mut() &= present;
+        }
         let few = disk.filter(|_| rows.len() < column.len() as u64 / FEW);
         let per_task = (TASK_BYTES / self.scorer.row_bytes()).max(BLOCK_ROWS) as u64;
         let tasks = rows.len().div_ceil(per_task);
@@ -249,7 +335,7 @@ impl Scan<'_> {
                 self.cancel.check()?;
                 let first = (task * per_task) as u32;
                 let count = per_task.min(rows.len() - u64::from(first)) as usize;
-                self.some_rows(column, few, rows, first, count)
+                self.some_rows(column, few, &rows, first, count)
             })
             .try_reduce(|| self.best(), |a, b| Ok(a.merge(b)))
             .inspect(|_| {

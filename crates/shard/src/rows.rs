@@ -53,11 +53,7 @@ impl<'v> RowReader<'v> {
         let Some(bytes) = vector else { return Ok(None) };
         let expected = self.view.schema().vector(name)?.row_bytes();
         if bytes.len() != expected {
-            return Err(Error::damaged(format!(
-                "vector '{name}' of point {} has {} bytes instead of {expected}",
-                found.id,
-                bytes.len()
-            )));
+            return Err(damaged_row(found.id, name, bytes.len(), expected));
         }
         Ok(Some(bytes))
     }
@@ -168,6 +164,10 @@ impl ShardView {
         let parts: Vec<Vec<Record>> = tasks.collect::<Result<_>>()?;
         Ok(parts.into_iter().flatten().collect())
     }
+}
+
+pub(crate) fn damaged_row(id: PointId, name: &str, bytes: usize, expected: usize) -> Error {
+    Error::damaged(format!("vector '{name}' of point {id} has {bytes} bytes instead of {expected}"))
 }
 
 fn no_row(row: u32) -> Error {

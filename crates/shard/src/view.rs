@@ -11,6 +11,7 @@ use crate::memtable::Memtable;
 use crate::overlay::Overlay;
 use crate::schema::ShardSchema;
 use crate::tail::TailEntry;
+use crate::tail_vectors::TailVectors;
 
 /// What a shard holds at one LSN: the rows of its segments, and over them the tail.
 ///
@@ -26,6 +27,8 @@ pub struct ShardView {
     schema: Arc<ShardSchema>,
     segments: Arc<[SegmentView]>,
     memtable: Memtable,
+    /// Gathered when first asked for.
+    tail_vectors: Arc<OnceLock<TailVectors>>,
 }
 
 #[derive(Clone)]
@@ -60,7 +63,12 @@ impl ShardView {
     /// The view of `memtable` over the segments that hold everything up to [`Memtable::folded`].
     pub fn new(schema: Arc<ShardSchema>, segments: Vec<SegmentReader>, memtable: Memtable) -> Self {
         let view = |reader| SegmentView { reader, overlay: OnceLock::new(), earlier: None };
-        Self { schema, segments: segments.into_iter().map(view).collect(), memtable }
+        Self {
+            schema,
+            segments: segments.into_iter().map(view).collect(),
+            memtable,
+            tail_vectors: Arc::default(),
+        }
     }
 
     /// The view after the operations with the given LSN.
@@ -78,6 +86,7 @@ impl ShardView {
             schema: self.schema.clone(),
             segments: self.segments.iter().map(carry).collect(),
             memtable,
+            tail_vectors: Arc::default(),
         })
     }
 
@@ -161,12 +170,24 @@ impl ShardView {
             matches!(**entry, TailEntry::Row(_)).then_some(Found { id, place: Place::Tail })
         };
         let mut found: Vec<Found> = self.memtable.iter().filter_map(whole).collect();
+        found.extend(self.patched()?);
+        Ok(found)
+    }
+
+    /// All rows of segments that the tail has changes of.
+    pub(crate) fn patched(&self) -> Result<Vec<Found>> {
+        let mut found = Vec::new();
         for (segment, view) in self.segments.iter().enumerate() {
             for row in self.overlay(segment)?.patched_rows(&view.reader)? {
                 found.push(Found { id: view.reader.id(row)?, place: Place::Patched { segment, row } });
             }
         }
         Ok(found)
+    }
+
+    /// The vectors of whole rows of the tail.
+    pub(crate) fn tail_vectors(&self) -> &TailVectors {
+        self.tail_vectors.get_or_init(|| TailVectors::of(&self.memtable))
     }
 }
 

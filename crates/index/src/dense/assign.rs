@@ -6,7 +6,8 @@
 
 use lodestone_kernels::SignQuery;
 
-use super::model::{Distance, ListFinder, Model};
+use super::lists::{ListFinder, Turned};
+use super::model::{Distance, Model};
 
 /// Lists among which the second one is chosen.
 const CHOICES: usize = 12;
@@ -31,7 +32,8 @@ impl<'a> Assigner<'a> {
     pub fn assign(&mut self, turned: &[f32]) -> (u32, Option<u32>) {
         self.signs.set(turned);
         let (model, count) = (self.model, CHOICES.min(self.model.lists()));
-        self.finder.find(model, self.blocks, Distance::Euclid, &self.signs, turned, count);
+        let to = Turned { vector: turned, signs: &self.signs };
+        self.finder.find(model, self.blocks, Distance::Euclid, to, count);
         let Some((first, others)) = self.finder.near.split_first() else { return (0, None) };
         let centroid = model.centroid(first.list as usize);
         let residual: Vec<f32> = turned.iter().zip(&centroid).map(|(x, c)| x - c).collect();

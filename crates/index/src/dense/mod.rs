@@ -14,14 +14,16 @@ mod assign;
 mod build;
 mod code;
 mod kmeans;
+mod lists;
 mod model;
 mod order;
 mod rotation;
 mod search;
+mod shortlist;
 mod vector_index;
 
 pub use build::{BuildOptions, build};
 pub use model::{Distance, Model, ModelHeader, TrainOptions};
 pub use rotation::Rotation;
-pub use search::{Candidate, Effort, Filter, Searcher};
+pub use search::{Candidate, Effort, Filter, Searcher, Target};
 pub use vector_index::{IndexSections, IndexShape, VectorIndex};

@@ -1,10 +1,7 @@
 //! How the vectors of a shard are seen: their mean, a rotation, and the centroids of the lists.
 
 use bytes::Bytes;
-use lodestone_kernels::{
-    BLOCK_ROWS, Element, Estimate, LevelBits, MAX_DIM, Metric, Scorer, SignQuery, block_bytes, empty_block,
-    put_row,
-};
+use lodestone_kernels::{BLOCK_ROWS, LevelBits, MAX_DIM, empty_block, put_row};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -67,14 +64,6 @@ pub struct Model {
     squares: Vec<f32>,
     /// Sign codes of the centroids, to find the nearest ones of many.
     blocks: Vec<u8>,
-}
-
-/// A list and how near its centroid is.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct NearList {
-    pub list: u32,
-    /// The base of estimates of its rows.
-    pub base: f32,
 }
 
 impl Model {
@@ -198,6 +187,11 @@ impl Model {
         self.centroids.len() + self.blocks.len() + 4 * (self.squares.len() + self.mean.len())
     }
 
+    /// The squared length of a list's centroid.
+    pub(super) fn square(&self, list: u32) -> f32 {
+        self.squares[list as usize]
+    }
+
     pub(super) fn centroid(&self, list: usize) -> Vec<f32> {
         let size = 4 * self.padded();
         floats(&self.centroids[list * size..(list + 1) * size]).collect()
@@ -228,73 +222,6 @@ impl Model {
     pub(super) fn blocks(&self) -> &[u8] {
         &self.blocks
     }
-}
-
-/// Finds the lists that are nearest to turned vectors; keeps its memory between them.
-#[derive(Debug, Default)]
-pub(super) struct ListFinder {
-    found: Vec<Estimate>,
-    numbers: Vec<u32>,
-    products: Vec<f32>,
-    /// What was found last, nearest first.
-    pub near: Vec<NearList>,
-}
-
-impl ListFinder {
-    /// The `count` lists nearest to the turned vector that `signs` holds too. `blocks` are codes of the centroids for
-    /// `distance`.
-    pub fn find(
-        &mut self,
-        model: &Model,
-        blocks: &[u8],
-        distance: Distance,
-        signs: &SignQuery,
-        turned: &[f32],
-        count: usize,
-    ) {
-        // Signs tell roughly which are near; half as many again are looked at closely.
-        let keep = (count + count / 2 + 8).min(model.lists());
-        let (size, mut limit) = (block_bytes(model.padded()), f32::INFINITY);
-        self.found.clear();
-        for some in blocks.chunks(16 * size) {
-            signs.scan(some, 0.0, limit, &mut self.found);
-            limit = cut(&mut self.found, keep, 2 * keep).unwrap_or(limit);
-        }
-        cut(&mut self.found, keep, keep);
-        self.numbers.clear();
-        self.numbers.extend(self.found.iter().map(|found| found.place));
-        self.products.resize(self.numbers.len(), 0.0);
-        Scorer::new(turned, Metric::Dot, Element::F32).score_numbered(
-            &model.centroids,
-            &self.numbers,
-            &mut self.products,
-        );
-        let square: f32 = turned.iter().map(|x| x * x).sum();
-        let base = |list: u32, product: f32| match distance {
-            Distance::Euclid => square + model.squares[list as usize] - 2.0 * product,
-            Distance::Dot => -product,
-        };
-        self.near.clear();
-        let lists = self.numbers.iter().zip(&self.products);
-        self.near.extend(lists.map(|(list, product)| NearList { list: *list, base: base(*list, *product) }));
-        let nearer = |a: &NearList, b: &NearList| a.base.total_cmp(&b.base);
-        if count < self.near.len() {
-            self.near.select_nth_unstable_by(count, nearer);
-            self.near.truncate(count);
-        }
-        self.near.sort_unstable_by(nearer);
-    }
-}
-
-/// Where there are more than `most`, leaves the `keep` nearest and returns the farthest of their values.
-pub(super) fn cut(found: &mut Vec<Estimate>, keep: usize, most: usize) -> Option<f32> {
-    if found.len() <= most || keep == 0 {
-        return None;
-    }
-    let (_, last, _) = found.select_nth_unstable_by(keep - 1, |a, b| a.value.total_cmp(&b.value));
-    let limit = last.value;
-    found.truncate(keep);
-    Some(limit)
 }
 
 /// Centroids as rows of blocks.

@@ -1,25 +1,33 @@
 //! The rows that may be nearest to a query.
 
-use lodestone_kernels::{Estimate, LevelQuery, SignQuery, prefetch};
+use lodestone_kernels::{LevelQuery, SignQuery, block_bytes, mean_mul, prefetch};
 
-use super::model::{ListFinder, cut};
+use super::lists::{ListFinder, NearList, Turned};
+use super::shortlist::{Shortlist, Size};
 use super::vector_index::LEVEL_FACTORS;
 use super::{Distance, Model, VectorIndex};
 
 /// How much a search does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Effort {
     /// Lists to scan. Under a filter more are, until as many rows that match were seen as so many lists have.
     pub lists: usize,
-    /// Rows that the scan hands to the finer codes.
+    /// Rows that are looked for.
+    pub wanted: usize,
+    /// Rows that the scan hands to the finer codes, at least.
     pub keep: usize,
-    /// Candidates that are handed out.
+    /// Candidates that are handed out, at least.
     pub candidates: usize,
+    /// Rows are kept beyond that while their estimate is so many standard errors from those that are wanted, as they are
+    /// where many rows are about equally near.
+    pub doubt: f32,
 }
 
 /// A row that may be near.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Candidate {
+    /// Of which of the targets.
+    pub target: u32,
     /// Which.
     pub row: u32,
     /// Its distance by its code, up to a constant of the query; less is nearer.
@@ -34,6 +42,39 @@ pub trait Filter {
     fn allows(&self, row: u32) -> bool;
 }
 
+/// An index to search, and which of its rows are answers; all if there is no filter.
+#[derive(Clone, Copy)]
+pub struct Target<'a> {
+    /// One that [`VectorIndex::fits`] the model.
+    pub index: &'a VectorIndex,
+    /// Which rows.
+    pub filter: Option<&'a dyn Filter>,
+}
+
+impl Target<'_> {
+    fn allows(&self, place: u32) -> bool {
+        self.filter.is_none_or(|filter| filter.allows(self.index.row(place)))
+    }
+
+    fn matching(&self) -> usize {
+        self.filter.map_or(self.index.rows(), Filter::count)
+    }
+
+    /// About how many rows of a list match.
+    fn matching_in(&self, list: u32) -> f64 {
+        let places = self.index.places(list);
+        if self.filter.is_none() || places.is_empty() {
+            return places.len() as f64;
+        }
+        let step = (places.len() as u32).div_ceil(SAMPLE) as usize;
+        let (looked_at, matching) = places
+            .clone()
+            .step_by(step)
+            .fold((0, 0), |(n, m), place| (n + 1, m + u32::from(self.allows(place))));
+        places.len() as f64 * f64::from(matching) / f64::from(looked_at)
+    }
+}
+
 /// Searches indexes of one model; keeps its memory between queries.
 #[derive(Debug)]
 pub struct Searcher {
@@ -42,13 +83,22 @@ pub struct Searcher {
     signs: SignQuery,
     levels: LevelQuery,
     lists: ListFinder,
-    found: Vec<Estimate>,
+    /// The places of one target come after those of another.
+    rows: Shortlist,
+    firsts: Vec<u32>,
 }
 
 /// Rows whose codes are on their way while one is compared.
 const AHEAD: usize = 8;
 /// Rows of a list that are looked at to tell how many of it match.
-const SAMPLE: u32 = 16;
+const SAMPLE: u32 = 8;
+/// Rows are kept in doubt up to so many times as many as are kept in any case.
+const MOST: usize = 64;
+/// The standard error of a sign code's estimate, of the query's distance to the centroid times `mul`: the sine of the
+/// angle between a vector and its signs (RaBitQ: arXiv 2405.12497, theorem 3.2, with a cosine of 0.8).
+const SIGN_ERROR: f32 = 0.6;
+/// The same of a level code, of the length of the query times `mul`: what a step of a third of the spread leaves.
+const LEVEL_ERROR: f32 = 0.35;
 
 impl Searcher {
     /// A searcher for indexes of `model`.
@@ -59,111 +109,185 @@ impl Searcher {
             signs: SignQuery::new(model.padded()),
             levels: LevelQuery::new(model.padded(), model.level_bits()),
             lists: ListFinder::default(),
-            found: Vec::new(),
+            rows: Shortlist::default(),
+            firsts: Vec::new(),
         }
     }
 
-    /// Writes candidates to `out`, likely ones first; with a filter, only rows that it allows. The index has to be one
-    /// that [`VectorIndex::fits`] the model.
+    /// Writes candidates of all targets to `out`, likely ones first.
+    ///
+    /// # Panics
+    /// If the targets have more rows than a `u32` counts.
     pub fn search(
         &mut self,
         model: &Model,
-        index: &VectorIndex,
+        targets: &[Target],
         query: &[f32],
         effort: Effort,
-        filter: Option<&dyn Filter>,
         out: &mut Vec<Candidate>,
     ) {
+        self.firsts.clear();
+        let mut rows: u32 = 0;
+        for target in targets {
+            self.firsts.push(rows);
+            rows = rows.checked_add(target.index.rows() as u32).expect("targets of less than 2^32 rows");
+        }
         model.turn_query(query, &mut self.centred, &mut self.turned);
         self.signs.set(&self.turned);
-        let lists = match filter {
-            None => effort.lists.min(model.lists()),
-            Some(filter) => lists_to_order(effort.lists, filter.count(), index, model),
-        };
-        self.lists.find(model, model.blocks(), model.distance(), &self.signs, &self.turned, lists);
-        match filter {
-            None => self.scan(index, effort.keep),
-            Some(filter) => self.scan_filtered(index, effort, filter),
+        self.rows.clear();
+        if targets.iter().all(|target| target.filter.is_none()) {
+            self.scan(model, targets, effort);
+        } else {
+            self.scan_filtered(model, targets, effort);
         }
-        // A row in two of the lists was found twice. A place that is none can only come from damage.
-        self.found.retain(|found| (found.place as usize) < index.rows());
-        self.found.sort_unstable_by_key(|found| found.place);
-        self.found.dedup_by_key(|found| found.place);
-        self.rank(model, index, effort.candidates, out);
+        // A row in two of the lists was found twice.
+        self.rows.found.sort_unstable_by_key(|found| found.place);
+        self.rows.found.dedup_by_key(|found| found.place);
+        self.rank(model, targets, effort, out);
     }
 
-    /// The rows of the lists found that are nearest by their signs.
-    fn scan(&mut self, index: &VectorIndex, keep: usize) {
-        self.found.clear();
-        let mut limit = f32::INFINITY;
-        for near in &self.lists.near {
-            self.signs.scan(index.list(near.list), near.base, limit, &mut self.found);
-            limit = cut(&mut self.found, keep, 2 * keep).unwrap_or(limit);
+    /// Finds the rows of the nearest lists that are nearest by their signs.
+    fn scan(&mut self, model: &Model, targets: &[Target], effort: Effort) {
+        let to = Turned { vector: &self.turned, signs: &self.signs };
+        self.lists.find(model, model.blocks(), model.distance(), to, effort.lists);
+        let size = self.scan_size(model, targets, effort);
+        for at in 0..self.lists.near.len() {
+            self.scan_list(self.lists.near[at], targets);
+            self.rows.trim_sometimes(&size);
         }
-        cut(&mut self.found, keep, keep);
+        self.rows.trim(&size);
     }
 
-    /// As [`Searcher::scan`], of the rows that the filter allows, and on until enough of these were seen.
-    fn scan_filtered(&mut self, index: &VectorIndex, effort: Effort, filter: &dyn Filter) {
-        self.found.clear();
-        let (mut limit, mut seen) = (f32::INFINITY, 0.0);
-        for near in &self.lists.near {
-            let places = index.places(near.list);
-            let step = (places.len() as u32).div_ceil(SAMPLE).max(1);
-            let sample = places.step_by(step as usize);
-            let (mut looked_at, mut matching) = (0u32, 0u32);
-            for place in sample {
-                looked_at += 1;
-                matching += u32::from(filter.allows(index.row(place)));
+    /// As [`Searcher::scan`], of rows that match, and on until enough of these were seen, the last half of them in vain:
+    /// where what is near does not match, what does may be in any list.
+    fn scan_filtered(&mut self, model: &Model, targets: &[Target], effort: Effort) {
+        let rows: usize = targets.iter().map(|target| target.index.rows()).sum();
+        let matching: usize = targets.iter().map(Target::matching).sum();
+        let enough = effort.lists as f64 * rows as f64 / model.lists() as f64;
+        let (mut seen, mut in_vain) = (0.0, 0.0);
+        // So many if matches are spread evenly, and twice as many each time if they are not.
+        let mut next = effort.lists.saturating_mul(rows) / matching.max(1) + 1;
+        let to = Turned { vector: &self.turned, signs: &self.signs };
+        self.lists.start(model, model.blocks(), to, model.lists());
+        let mut size = None;
+        let is_enough = |seen: f64, in_vain: f64| seen >= enough && in_vain >= 0.5 * enough;
+        while !is_enough(seen, in_vain) {
+            let to = Turned { vector: &self.turned, signs: &self.signs };
+            if effort.lists == 0 || !self.lists.more(model, model.distance(), to, next) {
+                break;
             }
-            let before = self.found.len();
-            self.signs.scan(index.list(near.list), near.base, limit, &mut self.found);
+            next = next.saturating_mul(2);
+            let size = *size.get_or_insert_with(|| self.scan_size(model, targets, effort));
+            for at in 0..self.lists.near.len() {
+                let near = self.lists.near[at];
+                let better = self.scan_list(near, targets);
+                self.rows.trim_sometimes(&size);
+                let matching: f64 = targets.iter().map(|target| target.matching_in(near.list)).sum();
+                seen += matching;
+                in_vain = if better { 0.0 } else { in_vain + matching };
+                if is_enough(seen, in_vain) {
+                    break;
+                }
+            }
+        }
+        let size = size.unwrap_or(Size {
+            wanted: effort.wanted,
+            least: effort.keep,
+            most: effort.keep,
+            margin: 0.0,
+        });
+        self.rows.trim(&size);
+    }
+
+    /// What the scan keeps. How wrong estimates are is taken from the rows of the nearest list that has some.
+    fn scan_size(&self, model: &Model, targets: &[Target], effort: Effort) -> Size {
+        let first_block = |near: &NearList| {
+            let block = |target: &Target| {
+                target.index.list(near.list).get(..block_bytes(model.padded())).map(mean_mul)
+            };
+            targets.iter().find_map(block).map(|mul| (*near, mul))
+        };
+        let error = self.lists.near.iter().find_map(first_block).map_or(0.0, |(near, mul)| {
+            let apart = match model.distance() {
+                Distance::Euclid => near.base,
+                Distance::Dot => squared(&self.turned) + model.square(near.list) + 2.0 * near.base,
+            };
+            SIGN_ERROR * mul * apart.max(0.0).sqrt()
+        });
+        let Effort { wanted, keep, .. } = effort;
+        Size { wanted, least: keep, most: keep.saturating_mul(MOST), margin: effort.doubt * error }
+    }
+
+    /// Finds rows of one list that match, and says whether one is among the nearest so far.
+    fn scan_list(&mut self, near: NearList, targets: &[Target]) -> bool {
+        let mut nearest = f32::INFINITY;
+        for (target, first) in targets.iter().zip(&self.firsts) {
+            let before = self.rows.found.len();
+            let limit = self.rows.limit();
+            self.signs.scan(target.index.list(near.list), near.base, limit, &mut self.rows.found);
             let mut kept = before;
-            for at in before..self.found.len() {
-                let found = self.found[at];
-                if (found.place as usize) < index.rows() && filter.allows(index.row(found.place)) {
-                    self.found[kept] = found;
+            for at in before..self.rows.found.len() {
+                let mut found = self.rows.found[at];
+                // A place that is none can only come from damage.
+                if (found.place as usize) < target.index.rows() && target.allows(found.place) {
+                    found.place += first;
+                    nearest = nearest.min(found.value);
+                    self.rows.found[kept] = found;
                     kept += 1;
                 }
             }
-            self.found.truncate(kept);
-            limit = cut(&mut self.found, effort.keep, 2 * effort.keep).unwrap_or(limit);
-            seen += f64::from(matching) / f64::from(looked_at.max(1));
-            if seen >= effort.lists as f64 {
-                break;
-            }
+            self.rows.found.truncate(kept);
         }
-        cut(&mut self.found, effort.keep, effort.keep);
+        nearest < self.rows.bar()
     }
 
-    /// Ranks what the scan found by finer codes.
-    fn rank(&mut self, model: &Model, index: &VectorIndex, candidates: usize, out: &mut Vec<Candidate>) {
+    /// Ranks what the scan found, which is in order of places, by finer codes.
+    fn rank(&mut self, model: &Model, targets: &[Target], effort: Effort, out: &mut Vec<Candidate>) {
         self.levels.set(&self.turned);
+        let length = squared(&self.turned);
         let base = match model.distance() {
-            Distance::Euclid => self.turned.iter().map(|x| x * x).sum(),
+            Distance::Euclid => length,
             Distance::Dot => 0.0,
         };
-        self.found.iter().take(AHEAD).for_each(|found| prefetch(index.level(found.place)));
-        for at in 0..self.found.len() {
-            if let Some(ahead) = self.found.get(at + AHEAD) {
-                prefetch(index.level(ahead.place));
+        let (mut target, mut sizes) = (0, 0.0);
+        let firsts = &self.firsts;
+        let code = |target: &mut usize, place: u32| {
+            while firsts.get(*target + 1).is_some_and(|next| *next <= place) {
+                *target += 1;
             }
-            let found = &mut self.found[at];
-            let level = index.level(found.place);
+            targets[*target].index.level(place - firsts[*target])
+        };
+        let (mut ahead, mut ahead_target) = (0, 0);
+        let found = &mut self.rows.found;
+        for at in 0..found.len() {
+            while ahead < found.len().min(at + AHEAD) {
+                prefetch(code(&mut ahead_target, found[ahead].place));
+                ahead += 1;
+            }
+            let level = code(&mut target, found[at].place);
             let (code, factors) = level.split_at(level.len() - LEVEL_FACTORS);
             let factor = |bytes: &[u8]| bytes.first_chunk().map_or(0.0, |bytes| f32::from_le_bytes(*bytes));
             let (add, mul) = (factor(factors), factor(&factors[4..]));
-            found.value = base + add + mul * self.levels.product(code);
+            sizes += mul.abs();
+            found[at].value = base + add + mul * self.levels.product(code);
         }
-        cut(&mut self.found, candidates, candidates);
-        self.found.sort_unstable_by(|a, b| a.value.total_cmp(&b.value));
+        let error = LEVEL_ERROR * sizes / found.len().max(1) as f32 * length.sqrt();
+        self.rows.trim(&Size {
+            wanted: effort.wanted,
+            least: effort.candidates,
+            most: effort.candidates.saturating_mul(MOST),
+            margin: effort.doubt * error,
+        });
+        self.rows.found.sort_unstable_by(|a, b| a.value.total_cmp(&b.value));
         out.clear();
-        out.extend(self.found.iter().map(|f| Candidate { row: index.row(f.place), estimate: f.value }));
+        out.extend(self.rows.found.iter().map(|found| {
+            let target = firsts.partition_point(|first| *first <= found.place) - 1;
+            let row = targets[target].index.row(found.place - firsts[target]);
+            Candidate { target: target as u32, row, estimate: found.value }
+        }));
     }
 }
 
-/// Lists that have to be in order before a filtered scan: twice what it takes if matches are spread evenly, or all, since
-/// nobody knows where those are that are not.
-fn lists_to_order(lists: usize, matches: usize, index: &VectorIndex, model: &Model) -> usize {
-    if matches * 2 >= index.rows() { (lists * 4).min(model.lists()) } else { model.lists() }
+fn squared(vector: &[f32]) -> f32 {
+    vector.iter().map(|x| x * x).sum()
 }

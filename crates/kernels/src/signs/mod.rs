@@ -79,6 +79,16 @@ pub fn places(block: &[u8]) -> impl Iterator<Item = u32> {
     block[block.len() - FACTORS..].as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes))
 }
 
+/// The mean size of `mul` over the rows of a block; 0 where it has none.
+pub fn mean_mul(block: &[u8]) -> f32 {
+    let (add, mul) = factors(block, block.len() - 3 * FACTORS);
+    let there = |bytes: &[u8; 4]| f32::from_le_bytes(*bytes).is_finite();
+    let rows = add.iter().zip(mul).filter(|(add, _)| there(add));
+    let (sum, count) =
+        rows.fold((0.0, 0), |(sum, n), (_, mul)| (sum + f32::from_le_bytes(*mul).abs(), n + 1));
+    sum / count.max(1) as f32
+}
+
 /// A row that a scan found.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Estimate {

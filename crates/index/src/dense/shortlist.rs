@@ -1,0 +1,139 @@
+//! The rows that may be among the nearest, as far as estimates tell.
+
+use lodestone_kernels::Estimate;
+
+/// How many rows a shortlist keeps.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Size {
+    /// Rows that are looked for.
+    pub wanted: usize,
+    /// Rows kept in any case.
+    pub least: usize,
+    /// Rows kept at most.
+    pub most: usize,
+    /// A row is kept too while its estimate is no farther than this from that of the last one wanted.
+    pub margin: f32,
+}
+
+/// Collects estimates, and drops now and then those that have no chance any more.
+#[derive(Debug, Default)]
+pub(super) struct Shortlist {
+    /// What was found, in no order.
+    pub found: Vec<Estimate>,
+    limit: f32,
+    bar: f32,
+    trim_at: usize,
+}
+
+impl Shortlist {
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.found.clear();
+        (self.limit, self.bar) = (f32::INFINITY, f32::INFINITY);
+        self.trim_at = 0;
+    }
+
+    /// Estimates that are not below this have no chance.
+    pub fn limit(&self) -> f32 {
+        self.limit
+    }
+
+    /// Estimates below this are among those wanted, as far as the last trim tells.
+    pub fn bar(&self) -> f32 {
+        self.bar
+    }
+
+    /// Drops what has no chance, if there is much of it.
+    pub fn trim_sometimes(&mut self, size: &Size) {
+        if self.found.len() > self.trim_at.max(2 * size.least) {
+            self.trim(size);
+            self.trim_at = 2 * self.found.len();
+        }
+    }
+
+    /// Drops what has no chance.
+    pub fn trim(&mut self, size: &Size) {
+        let least = size.least.max(size.wanted);
+        if self.found.len() <= least || least == 0 {
+            self.found.truncate(least);
+            return;
+        }
+        let most = size.most.max(least);
+        if self.found.len() > most {
+            nth(&mut self.found, most - 1);
+            self.found.truncate(most);
+        }
+        let last_kept = nth(&mut self.found, least - 1);
+        let last_wanted = match size.wanted {
+            0 => f32::NEG_INFINITY,
+            wanted => nth(&mut self.found[..least], wanted - 1),
+        };
+        let limit = last_kept.max(last_wanted + size.margin);
+        let mut kept = least;
+        for at in least..self.found.len() {
+            if self.found[at].value <= limit {
+                self.found.swap(kept, at);
+                kept += 1;
+            }
+        }
+        self.found.truncate(kept);
+        (self.limit, self.bar) = (limit, last_wanted);
+    }
+}
+
+/// Puts the `n`-th nearest in its place, nearer ones before it, and returns its estimate.
+pub(super) fn nth(found: &mut [Estimate], n: usize) -> f32 {
+    found.select_nth_unstable_by(n, |a, b| a.value.total_cmp(&b.value)).1.value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shortlist(values: impl Iterator<Item = u32>) -> Shortlist {
+        let found = values.map(|i| Estimate { value: i as f32, place: i }).collect();
+        Shortlist { found, limit: f32::INFINITY, bar: f32::INFINITY, trim_at: 0 }
+    }
+
+    fn places(list: &Shortlist) -> Vec<u32> {
+        let mut places: Vec<u32> = list.found.iter().map(|found| found.place).collect();
+        places.sort_unstable();
+        places
+    }
+
+    #[test]
+    fn keeps_what_has_a_chance() {
+        let all = || (0..1000u32).map(|i| i * 7 % 1000);
+        for (wanted, least, most, margin, kept) in [
+            (10, 20, 500, 0.0, 20),
+            (10, 20, 500, 50.0, 60),
+            (10, 20, 40, 50.0, 40),
+            (10, 5, 500, 0.0, 10),
+            (10, 2000, 5000, 50.0, 1000),
+            (0, 0, 0, 50.0, 0),
+        ] {
+            let mut list = shortlist(all());
+            list.trim(&Size { wanted, least, most, margin });
+            assert_eq!(places(&list), (0..kept).collect::<Vec<u32>>(), "{wanted}, {least}, {most}, {margin}");
+        }
+    }
+
+    #[test]
+    fn trimming_in_between_loses_nothing() {
+        let size = Size { wanted: 3, least: 5, most: 100, margin: 8.0 };
+        let (mut list, mut once) = (shortlist(std::iter::empty()), shortlist((0..500).map(|i| i * 13 % 500)));
+        list.clear();
+        for estimate in once.found.iter().filter(|estimate| estimate.value.is_finite()) {
+            if estimate.value < list.limit() {
+                list.found.push(*estimate);
+            }
+            list.trim_sometimes(&size);
+        }
+        list.trim(&size);
+        once.trim(&size);
+        // What equals the limit may go or stay.
+        let within =
+            |list: &Shortlist| places(list).into_iter().filter(|place| *place < 10).collect::<Vec<_>>();
+        assert_eq!(within(&list), within(&once));
+    }
+}
