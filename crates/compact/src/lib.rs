@@ -10,6 +10,7 @@
 mod builders;
 pub mod fold;
 pub mod merge;
+mod merged_index;
 mod output;
 pub mod plan;
 pub mod reindex;

@@ -1,18 +1,29 @@
 //! Several segments become one, without what was deleted.
 
+use std::collections::BTreeMap;
+
 use lodestone_manifest::{Rewrite, SegmentEntry, SegmentId, ShardId};
 use lodestone_meta::Job;
-use lodestone_segment::{MergeInput, SegmentReader, SegmentSchema};
+use lodestone_segment::{MergeInput, ObjectWriter, PartKind, SegmentReader};
+use lodestone_shard::ShardSchema;
 use lodestone_types::Result;
 use lodestone_wal::keys;
 use roaring::RoaringBitmap;
 
-use crate::Objects;
+use crate::{Objects, merged_index};
 
-/// Merges the segments, whose parts are loaded. Takes a processor for a while.
+/// What a merge reads of a segment, beside its rows: the indexes of these vectors.
+pub fn index_parts(indexed: &BTreeMap<String, u64>) -> Vec<PartKind> {
+    let parts = |name: &String| [PartKind::Model(name.clone()), PartKind::VectorIndex(name.clone())];
+    indexed.keys().flat_map(parts).collect()
+}
+
+/// Merges the segments, whose rows and [`index_parts`] are loaded. Vectors in `indexed` are indexed at once where there are
+/// as many of them as it says and codes can be taken over. Takes a processor for a while.
 pub fn merge(
     inputs: &[(SegmentReader, SegmentEntry)],
-    schema: &SegmentSchema,
+    schema: &ShardSchema,
+    indexed: &BTreeMap<String, u64>,
     shard: ShardId,
     job: &Job,
     objects: &Objects,
@@ -20,13 +31,24 @@ pub fn merge(
     let nothing = RoaringBitmap::new();
     let segments: Vec<MergeInput> =
         inputs.iter().map(|(reader, _)| MergeInput { reader, drop: &nothing }).collect();
-    let writer = lodestone_segment::merge(&segments, schema)?;
+    let merged = lodestone_segment::merge(&segments, schema.segment())?;
     let mut put = Vec::new();
-    if writer.rows() > 0 {
+    if merged.writer.rows() > 0 {
         let key = keys::part(job.epoch, job.id, "seg", 0);
-        let (bytes, meta) = writer.finish(&key, SegmentId::new(job.epoch, job.id, 0))?;
-        put.push(meta.to_entry(0)?);
+        let (bytes, mut meta) = merged.writer.finish(&key, SegmentId::new(job.epoch, job.id, 0))?;
         objects.put(key, bytes)?;
+        for (number, (name, least)) in (0..).zip(indexed) {
+            let sources: Vec<_> = inputs.iter().map(|(reader, _)| reader).zip(&merged.rows).collect();
+            let shape = schema.vector(name)?;
+            let Some(plan) = merged_index::plan(&sources, name, *least, !shape.on_disk)? else { continue };
+            let key = keys::part(job.epoch, job.id, "vec", number);
+            let mut object = ObjectWriter::new(&key);
+            let index = plan.merge(shape);
+            let part = object.add_vector_index(name, &index, plan.model_part())?;
+            objects.put(key, object.finish())?;
+            meta = meta.with_part(plan.model_part().clone()).with_part(part);
+        }
+        put.push(meta.to_entry(0)?);
     }
     Ok(Rewrite {
         epoch: job.epoch,

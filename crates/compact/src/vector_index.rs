@@ -6,8 +6,8 @@ use lodestone_index::dense::{self, BuildOptions, Model, TrainOptions, build};
 use lodestone_kernels::{LevelBits, Metric, decode, normalize};
 use lodestone_manifest::{Rewrite, SegmentEntry, ShardId};
 use lodestone_meta::Job;
-use lodestone_segment::{ObjectWriter, PartMeta, SegmentMeta, SegmentReader};
-use lodestone_shard::{element_of, metric_of};
+use lodestone_segment::{ObjectWriter, PartMeta, SegmentMeta, SegmentReader, VectorColumn};
+use lodestone_shard::{VectorShape, element_of, metric_of};
 use lodestone_types::{Error, Result};
 use lodestone_wal::keys;
 
@@ -25,58 +25,63 @@ const SAMPLE_BYTES: usize = 1 << 30;
 /// Any will do; the same rows give the same index.
 const SEED: u64 = 0x10de_5704;
 
-/// Builds the index, hands over the object that holds it, and returns its parts. The vectors of `reader` are loaded, and
-/// of `model_of` the model, if the task names one. Takes all processors for a while.
+/// An index that was built.
+pub struct Built {
+    /// The parts of the model and of the index.
+    pub parts: [PartMeta; 2],
+    /// Whether the model is one that segments of the shard have already.
+    pub is_model_shared: bool,
+}
+
+/// Builds the index, hands over the objects that hold it, and returns its parts. The vectors of `reader` are loaded, and
+/// of `model_of` the model, if the task names one; where rows have moved away from that, another one is made. Takes all
+/// processors for a while.
 pub fn build_index(
     reader: &SegmentReader,
     model_of: Option<&SegmentReader>,
     task: &IndexTask,
     job: &Job,
     objects: &Objects,
-) -> Result<Vec<PartMeta>> {
+) -> Result<Built> {
     let name = &task.vector;
     let column =
         reader.vector(name)?.ok_or_else(|| Error::internal("a segment without vectors is to be indexed"))?;
-    let (dim, element) = (column.spec().dim as usize, element_of(column.spec().datatype));
-    let metric = metric_of(task.distance);
-    let size = column.spec().row_bytes();
-    let write = |slot: usize, out: &mut [f32]| {
-        let mut vector = Vec::with_capacity(dim);
-        decode(element, &column.raw()[slot * size..(slot + 1) * size], &mut vector);
-        // Bytes are stored as they came.
-        if metric == Metric::Cosine {
-            normalize(&mut vector);
+    let shape = VectorShape {
+        dim: column.dim(),
+        metric: metric_of(task.distance),
+        element: element_of(column.datatype()),
+        on_disk: task.small,
+    };
+    let write = |slot: usize, out: &mut [f32]| write_vector(column, &shape, slot as u32, out);
+    let row = |slot: u32| column.slot_to_row(slot).unwrap_or_default();
+    let build = |model: &Model| build(model, column.len(), &write, &row, BuildOptions { spill: !task.small });
+    let mut shared = None;
+    if let (Some(other), Some((_, part))) = (model_of, &task.model) {
+        let model =
+            other.model(name)?.ok_or_else(|| Error::internal("the model that was planned is gone"))?;
+        let index = build(model);
+        if !model.header().is_outdated(&index.shape()) {
+            shared = Some((part.clone(), index));
         }
-        out.copy_from_slice(&vector);
+    }
+    let is_model_shared = shared.is_some();
+    let (model, index) = match shared {
+        Some(shared) => shared,
+        None => {
+            let mut model = Model::train(shape.dim, column.len(), &write, train_options(&shape));
+            let index = build(&model);
+            model.note_spread(&index);
+            // In an object of its own: later segments name the model when this index is long gone.
+            let key = keys::part(job.epoch, job.id, "model", 0);
+            let mut object = ObjectWriter::new(&key);
+            let part = object.add_model(name, &model)?;
+            objects.put(key, object.finish())?;
+            (part, index)
+        }
     };
     let key = keys::part(job.epoch, job.id, "vec", 0);
     let mut object = ObjectWriter::new(&key);
-    let made;
-    let (model, model_part) = match (model_of, &task.model) {
-        (Some(other), Some((_, part))) => {
-            let model =
-                other.model(name)?.ok_or_else(|| Error::internal("the model that was planned is gone"))?;
-            (model, part.clone())
-        }
-        _ => {
-            let options = TrainOptions {
-                distance: match metric {
-                    Metric::Dot | Metric::Cosine => dense::Distance::Dot,
-                    Metric::Euclid | Metric::Manhattan => dense::Distance::Euclid,
-                },
-                list_rows: if task.small { SMALL_LIST_ROWS } else { LIST_ROWS },
-                sample_rows: SAMPLE_BYTES / (4 * dim),
-                level_bits: LevelBits::Four,
-                seed: SEED,
-            };
-            made = Model::train(dim, column.len(), &write, options);
-            let part = object.add_model(name, &made)?;
-            (&made, part)
-        }
-    };
-    let row = |slot: u32| column.slot_to_row(slot).unwrap_or_default();
-    let index = build(model, column.len(), &write, &row, BuildOptions { spill: !task.small });
-    let index_part = object.add_vector_index(name, &index, &model_part)?;
+    let index = object.add_vector_index(name, &index, &model)?;
     objects.put(key, object.finish())?;
     if task.small
         && let Some(disk) = column.on_disk(true)
@@ -84,11 +89,36 @@ pub fn build_index(
         // Building took all vectors into memory.
         disk.forget_map();
     }
-    Ok(vec![model_part, index_part])
+    Ok(Built { parts: [model, index], is_model_shared })
+}
+
+fn train_options(shape: &VectorShape) -> TrainOptions {
+    TrainOptions {
+        distance: match shape.metric {
+            Metric::Dot | Metric::Cosine => dense::Distance::Dot,
+            Metric::Euclid | Metric::Manhattan => dense::Distance::Euclid,
+        },
+        list_rows: if shape.on_disk { SMALL_LIST_ROWS } else { LIST_ROWS },
+        sample_rows: SAMPLE_BYTES / (4 * shape.dim),
+        level_bits: LevelBits::Four,
+        seed: SEED,
+    }
+}
+
+/// Writes the vector of a slot as an index sees it.
+pub(crate) fn write_vector(column: &VectorColumn, shape: &VectorShape, slot: u32, out: &mut [f32]) {
+    let size = shape.row_bytes();
+    let mut vector = Vec::with_capacity(shape.dim);
+    decode(shape.element, &column.raw()[slot as usize * size..(slot as usize + 1) * size], &mut vector);
+    // Bytes are stored as they came.
+    if shape.metric == Metric::Cosine {
+        normalize(&mut vector);
+    }
+    out.copy_from_slice(&vector);
 }
 
 /// Gives a segment its index, as it is now: rows may have been deleted since the index was begun, but they are the same
-/// rows.
+/// rows. `model_of`: a segment that names the model, if it is shared.
 pub fn add_index(
     entry: &SegmentEntry,
     model_of: Option<&SegmentEntry>,
@@ -97,7 +127,7 @@ pub fn add_index(
     job: &Arc<Job>,
 ) -> Result<Rewrite> {
     let meta = parts.iter().fold(SegmentMeta::from_entry(entry)?, |meta, part| meta.with_part(part.clone()));
-    // Were the segment gone that the model is of, so might be the model.
+    // Were no segment left that names the model, it might be gone.
     let read = [Some(entry), model_of.filter(|other| other.id != entry.id)];
     Ok(Rewrite {
         epoch: job.epoch,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use imbl::ordmap::DiffItem;
 use lodestone_manifest::{Collection, Rewrite, SegmentId, Shard, ShardId, State};
 use lodestone_meta::{Consistency, Job, Meta, SystemLog};
-use lodestone_segment::{PartKind, PartMeta};
+use lodestone_segment::PartKind;
 use lodestone_shard::{Cancel, Snapshot, Views};
 use lodestone_store::Store;
 use lodestone_types::{Error, Result};
@@ -18,7 +18,8 @@ use tokio::time::Instant;
 
 use crate::output::{self, Landed, in_background};
 use crate::plan::{self, CompactOptions, IndexTask, Task};
-use crate::{builders, fold, merge, reindex, vector_index};
+use crate::vector_index::{self, Built};
+use crate::{builders, fold, merge, reindex};
 
 /// How long a shard rests after a job failed; twice as long after each further failure.
 const REST: Duration = Duration::from_millis(500);
@@ -283,13 +284,13 @@ impl Compactor {
             None => None,
         };
         let (begun, wanted, building) = (Instant::now(), task.clone(), job.clone());
-        let parts = output::write(self.store.as_ref(), move |objects| {
+        let built = output::write(self.store.as_ref(), move |objects| {
             builders::build(wanted.threads, || {
                 vector_index::build_index(&reader, model_of.as_ref(), &wanted, &building, objects)
             })
         })
         .await?;
-        let landed = self.land_index(shard, &task, &parts, &job).await?;
+        let landed = self.land_index(shard, &task, &built, &job).await?;
         let counter = match landed {
             Landed::Yes => &self.counters.indexes,
             Landed::Stale => &self.counters.stale,
@@ -304,23 +305,23 @@ impl Compactor {
         &self,
         shard: ShardId,
         task: &IndexTask,
-        parts: &[PartMeta],
+        built: &Built,
         job: &Arc<Job>,
     ) -> Result<Landed> {
         const TRIES: u32 = 10;
+        let [model, _] = &built.parts;
         for _ in 0..TRIES {
             let state = self.meta.read(Consistency::Strong).await?;
             let Some((_, manifest)) = known(&state, shard) else { return Ok(Landed::Stale) };
-            let entry = |id: SegmentId| manifest.segments.iter().find(|entry| entry.id == id);
-            let Some(segment) = entry(task.segment) else { return Ok(Landed::Stale) };
-            let model_of = match &task.model {
-                Some((id, _)) => match entry(*id) {
-                    Some(other) => Some(other),
-                    None => return Ok(Landed::Stale),
-                },
-                None => None,
+            let segment = manifest.segments.iter().find(|entry| entry.id == task.segment);
+            let Some(segment) = segment else { return Ok(Landed::Stale) };
+            let model_of = if built.is_model_shared {
+                let Some(other) = plan::segment_of(model, manifest)? else { return Ok(Landed::Stale) };
+                Some(other)
+            } else {
+                None
             };
-            let rewrite = vector_index::add_index(segment, model_of, parts, shard, job)?;
+            let rewrite = vector_index::add_index(segment, model_of, &built.parts, shard, job)?;
             if output::land(rewrite, self.log.as_ref()).await? == Landed::Yes {
                 return Ok(Landed::Yes);
             }
@@ -338,7 +339,7 @@ impl Compactor {
         job: Arc<Job>,
     ) -> Result<Option<Rewrite>> {
         let store = self.store.as_ref();
-        let Snapshot { manifest, view, .. } = &snapshot;
+        let Snapshot { manifest, view, collection, .. } = &snapshot;
         let rewrite = match task {
             Task::Fold { to } => {
                 let (to, manifest, cancel) = (*to, manifest.clone(), self.stopping.clone());
@@ -354,10 +355,13 @@ impl Compactor {
                 .await?
             }
             Task::Merge { segments } => {
+                let indexed = plan::indexed_from(collection, &self.options);
+                let index_parts = merge::index_parts(&indexed);
                 let mut inputs = Vec::new();
                 for (reader, entry) in view.segments().zip(&manifest.segments) {
                     if segments.contains(&entry.id) {
                         reader.load_rows().await?;
+                        reader.load(&index_parts).await?;
                         inputs.push((reader.clone(), entry.clone()));
                     }
                 }
@@ -366,7 +370,7 @@ impl Compactor {
                 }
                 let schema = view.schema().clone();
                 output::write(store, move |objects| {
-                    merge::merge(&inputs, schema.segment(), shard, &job, objects)
+                    merge::merge(&inputs, &schema, &indexed, shard, &job, objects)
                 })
                 .await?
             }

@@ -43,7 +43,8 @@ pub use prefetch::prefetch;
 pub use product::Centroids;
 pub use scorer::{Isa, MAX_DIM, Scorer};
 pub use signs::{
-    BLOCK_ROWS, Estimate, SIGN_DIM_STEP, SignQuery, block_bytes, empty_block, mean_mul, places, put_row,
+    BLOCK_ROWS, Estimate, SIGN_DIM_STEP, SignQuery, block_bytes, block_rows, copy_row, empty_block, mean_mul,
+    put_row, row_mul,
 };
 
 /// How near two vectors are.

@@ -3,7 +3,7 @@
 
 use lodestone_kernels::{
     BLOCK_ROWS, Estimate, Isa, LEVEL_DIM_STEP, LevelBits, LevelQuery, SIGN_DIM_STEP, SignQuery, block_bytes,
-    empty_block, pack_levels, places, put_row,
+    block_rows, copy_row, empty_block, pack_levels, put_row, row_mul,
 };
 use proptest::prelude::*;
 
@@ -140,10 +140,30 @@ fn the_greatest_sums_do_not_overflow() {
 }
 
 #[test]
-fn places_are_handed_back() {
-    let rows = sign_rows(64, 32, 5);
-    let found: Vec<u32> = places(&blocks(64, &rows)).collect();
-    assert_eq!(found, (0..32).map(|i| 7 * i + 3).collect::<Vec<_>>());
+fn places_and_factors_are_handed_back() {
+    for count in [1, 9, 31, 32] {
+        let rows = sign_rows(64, count, 5);
+        let block = blocks(64, &rows);
+        let found: Vec<(usize, u32)> = block_rows(&block).collect();
+        assert_eq!(found, (0..count).map(|i| (i, 7 * i as u32 + 3)).collect::<Vec<_>>());
+        assert!(rows.iter().enumerate().all(|(i, row)| row_mul(&block, i) == row.mul));
+    }
+}
+
+/// Rows moved to other numbers of another block are as if they had been written there.
+#[test]
+fn rows_are_copied() {
+    for dim in [16, 64, 400] {
+        let rows = sign_rows(dim, BLOCK_ROWS, dim as u64);
+        let from = blocks(dim, &rows);
+        let (mut copied, mut written) = (empty_block(dim), empty_block(dim));
+        for i in (0..BLOCK_ROWS).filter(|i| i % 3 != 0) {
+            let (to, row) = ((i * 7 + 5) % BLOCK_ROWS, &rows[i]);
+            copy_row((&from, i), (&mut copied, to), 1000 + i as u32);
+            put_row(&mut written, to, &row.components, row.add, row.mul, 1000 + i as u32);
+        }
+        assert!(copied == written, "{dim}");
+    }
 }
 
 #[test]

@@ -34,7 +34,7 @@ mod writer;
 pub use fields::build_field_index_part;
 pub use ids::IdColumn;
 pub use lodestone_manifest::SegmentId;
-pub use merge::{MergeInput, merge};
+pub use merge::{MergeInput, Merged, merge};
 pub use meta::{PartKind, PartMeta, SectionKind, SectionMeta, SegmentMeta};
 pub use part::{BLOCK_BYTES, ObjectWriter, SECTION_ALIGN, list_parts};
 pub use payload::{PayloadBlock, PayloadColumn};

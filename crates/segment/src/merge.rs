@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use lodestone_index::dense::GONE;
 use lodestone_types::{Error, PointId, Result};
 use roaring::RoaringBitmap;
 
@@ -22,9 +23,17 @@ pub struct MergeInput<'a> {
     pub drop: &'a RoaringBitmap,
 }
 
+/// What a merge makes.
+pub struct Merged {
+    /// The new segment.
+    pub writer: SegmentWriter,
+    /// For each input, the row that each of its rows has become, [`GONE`] where it stayed behind.
+    pub rows: Vec<Vec<u32>>,
+}
+
 /// Merges `inputs` into a segment of `schema`, whose payload indexes are built anew. Where two inputs have the
 /// same id with the same LSN, the later input wins. Vectors that the schema does not name are left out.
-pub fn merge(inputs: &[MergeInput], schema: &SegmentSchema) -> Result<SegmentWriter> {
+pub fn merge(inputs: &[MergeInput], schema: &SegmentSchema) -> Result<Merged> {
     let mut cursors = inputs.iter().map(|input| Cursor::new(input, schema)).collect::<Result<Vec<_>>>()?;
     let mut writer = SegmentWriter::new(schema)?;
     let mut heads = BinaryHeap::with_capacity(cursors.len());
@@ -47,7 +56,7 @@ pub fn merge(inputs: &[MergeInput], schema: &SegmentSchema) -> Result<SegmentWri
             heads.extend(cursors[at].advance()?.map(|head| head.place(at)));
         }
     }
-    Ok(writer)
+    Ok(Merged { writer, rows: cursors.into_iter().map(|cursor| cursor.new_rows).collect() })
 }
 
 /// A row that waits for its turn.
@@ -71,6 +80,7 @@ struct Cursor<'a> {
     deletes: &'a RoaringBitmap,
     next_row: u32,
     row: u32,
+    new_rows: Vec<u32>,
     block: Option<PayloadBlock>,
 }
 
@@ -93,6 +103,7 @@ impl<'a> Cursor<'a> {
             deletes: reader.deletes()?,
             next_row: 0,
             row: 0,
+            new_rows: vec![GONE; reader.rows() as usize],
             block: None,
         })
     }
@@ -119,6 +130,7 @@ impl<'a> Cursor<'a> {
         let payload_json = self.block.as_ref().and_then(|block| block.get(row)).unwrap_or_default();
         let present = |(name, column): &(&'a str, &'a VectorColumn)| Some((*name, column.row(row)?));
         let vectors: Vec<_> = self.vectors.iter().filter_map(present).collect();
+        self.new_rows[row as usize] = writer.rows();
         writer.push(Row { id, lsn, vectors: &vectors, payload_json })
     }
 }

@@ -59,6 +59,26 @@ pub(crate) struct OpenIndex {
     pub model: u32,
 }
 
+impl PartMeta {
+    /// What a model's part says of the model without its bytes.
+    pub fn model_header(&self) -> Result<ModelHeader> {
+        postcard::from_bytes(&self.detail).map_err(|_| self.unreadable())
+    }
+
+    /// What an index's part says of the index without its bytes.
+    pub fn index_shape(&self) -> Result<IndexShape> {
+        let detail: IndexDetail = postcard::from_bytes(&self.detail).map_err(|_| self.unreadable())?;
+        Ok(detail.shape)
+    }
+
+    fn unreadable(&self) -> Error {
+        Error::damaged(format!(
+            "what the manifest says about part {} of '{}' cannot be read",
+            self.kind, self.object
+        ))
+    }
+}
+
 pub(crate) fn open_model(part: &PartBytes) -> Result<Model> {
     let header: ModelHeader = read_detail(part)?;
     let (mean, centroids) = (part.section(SectionKind::MEAN)?, part.section(SectionKind::CENTROIDS)?);

@@ -81,7 +81,7 @@ proptest! {
         let other_reader = open(&bucket, &meta);
         let drop = RoaringBitmap::new();
         let inputs = [&along, &other_reader].map(|reader| MergeInput { reader, drop: &drop });
-        let (object, meta) = merge(&inputs, &indexed()).unwrap().finish("merged", SegmentId(4)).unwrap();
+        let (object, meta) = merge(&inputs, &indexed()).unwrap().writer.finish("merged", SegmentId(4)).unwrap();
         bucket.put("merged", object);
         let mut both = model;
         for (id, row) in other {

@@ -5,6 +5,7 @@ mod common;
 use std::sync::Arc;
 
 use common::*;
+use lodestone_index::dense::GONE;
 use lodestone_segment::{MergeInput, SegmentId, SegmentSchema, delete_bitmap_part, merge};
 use lodestone_types::PointId;
 use proptest::prelude::*;
@@ -48,9 +49,23 @@ proptest! {
             }
         }
         let inputs: Vec<_> = readers.iter().map(|(reader, drop)| MergeInput { reader, drop }).collect();
-        let (object, meta) = merge(&inputs, &schema()).unwrap().finish("m", SegmentId(99)).unwrap();
+        let merged = merge(&inputs, &schema()).unwrap();
+        let (object, meta) = merged.writer.finish("m", SegmentId(99)).unwrap();
         bucket.put("m", object);
-        prop_assert_eq!(read(&open(&bucket, &meta)), expected);
+        let reader = open(&bucket, &meta);
+        // Each row that is there came from one place, and no other.
+        let mut came: Vec<u32> = Vec::new();
+        for ((input, _), rows) in readers.iter().zip(&merged.rows) {
+            prop_assert_eq!(rows.len(), input.rows() as usize);
+            for (old, new) in (0..).zip(rows).filter(|(_, new)| **new != GONE) {
+                prop_assert_eq!(input.id(old).unwrap(), reader.id(*new).unwrap());
+                prop_assert_eq!(input.lsn(old).unwrap(), reader.lsn(*new).unwrap());
+                came.push(*new);
+            }
+        }
+        came.sort_unstable();
+        prop_assert!(came.into_iter().eq(0..reader.rows()));
+        prop_assert_eq!(read(&reader), expected);
     }
 }
 
@@ -76,8 +91,8 @@ fn vectors_come_and_go_with_the_schema() {
     let half = vectors.remove("half").unwrap();
     vectors.insert("new".into(), half);
     let schema = SegmentSchema { vectors, ..SegmentSchema::default() };
-    let writer = merge(&[MergeInput { reader: &reader, drop: &drop }], &schema).unwrap();
-    let (object, meta) = writer.finish("m", SegmentId(2)).unwrap();
+    let merged = merge(&[MergeInput { reader: &reader, drop: &drop }], &schema).unwrap();
+    let (object, meta) = merged.writer.finish("m", SegmentId(2)).unwrap();
     let bucket = Arc::new(Bucket::default());
     bucket.put("m", object);
     let merged = open(&bucket, &meta);

@@ -8,7 +8,7 @@ use lodestone_manifest::{Collection, SegmentEntry, SegmentId, Shard, Slot};
 use lodestone_segment::{PartKind, SegmentMeta};
 use lodestone_types::{FieldIndex, JsonPath, Result};
 
-pub use self::vectors::{IndexTask, index_due, indexed_vectors};
+pub use self::vectors::{IndexTask, index_due, indexed_from, indexed_vectors, segment_of};
 
 /// When work is due, and how much is done at once.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,13 +1,12 @@
 //! Which segment gets an index of its vectors next.
 
+use std::collections::BTreeMap;
+
 use lodestone_manifest::{Collection, SegmentEntry, SegmentId, Shard};
 use lodestone_segment::{PartKind, PartMeta, SegmentMeta};
 use lodestone_types::{Distance, Result, VectorParams};
 
 use super::{CompactOptions, merge_due};
-
-/// A model that was made for so many times fewer rows is made anew.
-const OUTGROWN: u64 = 4;
 
 /// An index to build over the vectors of one name in one segment.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,36 +25,49 @@ pub struct IndexTask {
     pub model: Option<(SegmentId, PartMeta)>,
 }
 
-/// The index that is due first, if any.
+/// The index that is due first, if any: one that a segment lacks, or whose model does not suit its rows.
 pub fn index_due(
     collection: &Collection,
     shard: &Shard,
     options: &CompactOptions,
 ) -> Result<Option<IndexTask>> {
-    let Some(threshold) = collection.config.optimizers.indexing_bytes() else { return Ok(None) };
     let merging = merge_due(shard, options).unwrap_or_default();
-    let indexed =
-        collection.config.params.vectors.iter().filter(|(_, vector)| is_indexed(collection, vector));
-    for (name, vector) in indexed {
+    for (name, least) in indexed_from(collection, options) {
+        let Some(vector) = collection.config.params.vectors.get(&name) else { continue };
         for entry in shard.segments.iter().filter(|entry| !merging.contains(&entry.id)) {
             let meta = SegmentMeta::from_entry(entry)?;
-            if meta.part(&PartKind::VectorIndex(name.clone())).is_some() {
-                continue;
-            }
             let rows = meta.part(&PartKind::Vector(name.clone())).map_or(0, |part| part.entries);
-            if rows >= options.index_rows && rows * vector.size * 4 >= threshold {
+            let model = meta.part(&PartKind::Model(name.clone()));
+            let index = meta.part(&PartKind::VectorIndex(name.clone()));
+            let is_due = match (model, index) {
+                (Some(model), Some(index)) => model.model_header()?.is_outdated(&index.index_shape()?),
+                _ => true,
+            };
+            if rows >= least && is_due {
                 return Ok(Some(IndexTask {
                     segment: entry.id,
-                    vector: name.clone(),
                     distance: vector.distance,
                     small: vector.on_disk == Some(true),
                     threads: threads(collection, vector),
-                    model: model_for(name, rows, &shard.segments)?,
+                    model: model_for(&name, rows, index.and(model), &shard.segments)?,
+                    vector: name,
                 }));
             }
         }
     }
     Ok(None)
+}
+
+/// The vectors of a collection that get an index, and in segments with how many of them.
+pub fn indexed_from(collection: &Collection, options: &CompactOptions) -> BTreeMap<String, u64> {
+    let Some(threshold) = collection.config.optimizers.indexing_bytes() else { return BTreeMap::new() };
+    let vectors = collection.config.params.vectors.iter();
+    vectors
+        .filter(|(_, vector)| is_indexed(collection, vector))
+        .map(|(name, vector)| {
+            (name.clone(), threshold.div_ceil(4 * vector.size.max(1)).max(options.index_rows))
+        })
+        .collect()
 }
 
 /// How many vectors of a shard's segments have an index, deleted ones left out as far as the manifest knows.
@@ -80,17 +92,158 @@ fn threads(collection: &Collection, vector: &VectorParams) -> usize {
     own.or(collection.config.hnsw.max_indexing_threads).map_or(0, |threads| threads.min(1024) as usize)
 }
 
-/// The model of the shard that was made for most rows, if this segment has not outgrown it.
-fn model_for(name: &str, rows: u64, segments: &[SegmentEntry]) -> Result<Option<(SegmentId, PartMeta)>> {
+/// The newest model of the shard that suits so many rows, but `except`.
+fn model_for(
+    name: &str,
+    rows: u64,
+    except: Option<&PartMeta>,
+    segments: &[SegmentEntry],
+) -> Result<Option<(SegmentId, PartMeta)>> {
     let mut best: Option<(SegmentId, PartMeta)> = None;
     for entry in segments {
         let meta = SegmentMeta::from_entry(entry)?;
         let Some(part) = meta.part(&PartKind::Model(name.to_owned())) else { continue };
-        if part.entries * OUTGROWN >= rows
-            && best.as_ref().is_none_or(|(_, known)| known.entries < part.entries)
+        // Names of objects begin with epoch and job, so that later ones are greater.
+        if Some(part) != except
+            && part.model_header()?.suits(rows)
+            && best.as_ref().is_none_or(|(_, known)| known.object < part.object)
         {
             best = Some((entry.id, part.clone()));
         }
     }
     Ok(best)
+}
+
+/// A segment that names this part.
+pub fn segment_of<'a>(part: &PartMeta, shard: &'a Shard) -> Result<Option<&'a SegmentEntry>> {
+    for entry in &shard.segments {
+        if SegmentMeta::from_entry(entry)?.parts.contains(part) {
+            return Ok(Some(entry));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use lodestone_index::dense::{self, BuildOptions, Model, TrainOptions, build};
+    use lodestone_kernels::LevelBits;
+    use lodestone_manifest::CollectionId;
+    use lodestone_segment::{ObjectWriter, Row, SegmentSchema, SegmentWriter, VectorSpec};
+    use lodestone_types::{CollectionConfig, CollectionParams, Datatype, OptimizersConfig, PointId};
+
+    use super::*;
+
+    const DIM: usize = 8;
+
+    fn collection() -> Collection {
+        let vector = VectorParams {
+            size: DIM as u64,
+            distance: Distance::Euclid,
+            datatype: None,
+            hnsw: None,
+            on_disk: None,
+            quantization: None,
+        };
+        let config = CollectionConfig {
+            params: CollectionParams {
+                vectors: [(String::new(), vector)].into(),
+                shard_number: 1,
+                replication_factor: 1,
+                write_consistency_factor: 1,
+                on_disk_payload: true,
+            },
+            hnsw: Default::default(),
+            optimizers: OptimizersConfig { indexing_threshold: Some(10), ..Default::default() },
+            quantization: None,
+            metadata: None,
+            strict_mode: None,
+        };
+        Collection { id: CollectionId(1), name: "c".into(), config, fields: Default::default() }
+    }
+
+    fn vector(i: usize, scale: f32) -> Vec<f32> {
+        (0..DIM).map(|j| scale * (((i * 31 + j * 7 + 1) * 2_654_435_761) % 1000) as f32).collect()
+    }
+
+    /// A segment without an index.
+    fn segment(id: u64, rows: usize) -> SegmentMeta {
+        let spec = VectorSpec { dim: DIM as u32, datatype: Datatype::Float32 };
+        let schema = SegmentSchema { vectors: [(String::new(), spec)].into(), fields: Default::default() };
+        let mut writer = SegmentWriter::new(&schema).unwrap();
+        for i in 0..rows {
+            let bytes: Vec<u8> = vector(i, 1.0).iter().flat_map(|x| x.to_le_bytes()).collect();
+            let vectors = [("", &bytes[..])];
+            let row = Row { id: PointId::Num(i as u64), lsn: 1, vectors: &vectors, payload_json: b"" };
+            writer.push(row).unwrap();
+        }
+        writer.finish(format!("s{id}"), SegmentId(id)).unwrap().1
+    }
+
+    /// A model for so many rows.
+    fn model(rows: usize) -> Model {
+        let row = |i: usize, out: &mut [f32]| out.copy_from_slice(&vector(i, 1.0));
+        let options = TrainOptions {
+            distance: dense::Distance::Euclid,
+            list_rows: 50,
+            sample_rows: 10_000,
+            level_bits: LevelBits::Four,
+            seed: 1,
+        };
+        let mut model = Model::train(DIM, rows, &row, options);
+        model.note_spread(&build(&model, rows, &row, &|row| row, BuildOptions { spill: true }));
+        model
+    }
+
+    /// `meta` with an index of such a model, of rows that are `scale` times as large as the model's.
+    fn indexed(meta: &SegmentMeta, model: &Model, object: &str, scale: f32) -> SegmentMeta {
+        let row = |i: usize, out: &mut [f32]| out.copy_from_slice(&vector(i, scale));
+        let index = build(model, meta.rows as usize, &row, &|row| row, BuildOptions { spill: true });
+        let mut object = ObjectWriter::new(object);
+        let part = object.add_model("", model).unwrap();
+        let index = object.add_vector_index("", &index, &part).unwrap();
+        meta.with_part(part).with_part(index)
+    }
+
+    fn due(segments: &[SegmentMeta]) -> Option<(SegmentId, Option<SegmentId>)> {
+        let segments = segments.iter().map(|meta| meta.to_entry(0).unwrap()).collect();
+        let shard = Shard { segments, ..Shard::default() };
+        let task = index_due(&collection(), &shard, &CompactOptions::default()).unwrap()?;
+        Some((task.segment, task.model.map(|(of, _)| of)))
+    }
+
+    #[test]
+    fn segments_without_an_index_get_one_from_a_number_of_rows_on() {
+        // 10 KiB of eight components.
+        assert_eq!(due(&[segment(1, 319)]), None);
+        assert_eq!(due(&[segment(1, 320)]), Some((SegmentId(1), None)));
+    }
+
+    #[test]
+    fn the_newest_model_that_suits_is_shared() {
+        let old = indexed(&segment(1, 1000), &model(1000), "parts/1", 1.0);
+        let new = indexed(&segment(2, 900), &model(900), "parts/2", 1.0);
+        let large = indexed(&segment(3, 3000), &model(3000), "parts/3", 1.0);
+        let segments = |rows| [large.clone(), new.clone(), old.clone(), segment(4, rows)];
+        assert_eq!(due(&segments(400)), Some((SegmentId(4), Some(SegmentId(3)))));
+        assert_eq!(due(&segments(320)), Some((SegmentId(4), Some(SegmentId(2)))), "3000 is too many for 320");
+        assert_eq!(due(&segments(3800)), Some((SegmentId(4), Some(SegmentId(3)))));
+        assert_eq!(due(&[new, old, segment(4, 3800)]), Some((SegmentId(4), Some(SegmentId(1)))));
+    }
+
+    #[test]
+    fn an_index_whose_model_does_not_suit_is_made_anew() {
+        let rows = segment(1, 2000);
+        assert_eq!(due(&[indexed(&rows, &model(2000), "parts/1", 1.0)]), None);
+        assert_eq!(due(&[indexed(&rows, &model(500), "parts/1", 1.0)]), None);
+        assert_eq!(due(&[indexed(&rows, &model(499), "parts/1", 1.0)]), Some((SegmentId(1), None)));
+        let drifted = indexed(&rows, &model(2000), "parts/1", 1.5);
+        assert_eq!(due(std::slice::from_ref(&drifted)), Some((SegmentId(1), None)));
+        let other = indexed(&segment(2, 2000), &model(2000), "parts/2", 1.0);
+        assert_eq!(
+            due(&[drifted, other]),
+            Some((SegmentId(1), Some(SegmentId(2)))),
+            "a newer one is tried first"
+        );
+    }
 }

@@ -1,11 +1,9 @@
-//! Puts rows into the lists of a model.
+//! Puts rows into the lists of a model: rows as vectors, and rows that indexes of the same model have already.
 
-use lodestone_kernels::{BLOCK_ROWS, block_bytes, empty_block, pack_levels, put_row};
 use rayon::prelude::*;
 
 use super::assign::Assigner;
-use super::code::{levels, sign_factors};
-use super::vector_index::{LEVEL_FACTORS, ListStart};
+use super::layout::{Entry, Inputs, List, Origin};
 use super::{Distance, Model, VectorIndex};
 
 /// How rows are put into lists.
@@ -14,6 +12,18 @@ pub struct BuildOptions {
     /// Whether each row goes into a second list too.
     pub spill: bool,
 }
+
+/// An index whose rows go into another one.
+#[derive(Debug, Clone, Copy)]
+pub struct MergeInput<'a> {
+    /// Of the same model.
+    pub index: &'a VectorIndex,
+    /// For each row of its segment the row that it becomes, [`GONE`] where it stays behind. No two become one.
+    pub rows: &'a [u32],
+}
+
+/// No row.
+pub const GONE: u32 = u32::MAX;
 
 /// Rows that one task assigns.
 const TASK_ROWS: usize = 512;
@@ -26,67 +36,40 @@ pub fn build(
     name: &dyn Fn(u32) -> u32,
     options: BuildOptions,
 ) -> VectorIndex {
-    let assigned = assign(model, count, row, options);
-    let mut lists = vec![(Vec::new(), Vec::new()); model.lists()];
-    for (row, (first, second)) in assigned.into_iter().enumerate() {
-        lists[first as usize].0.push(row as u32);
+    merge(model, &[], count, row, name, options)
+}
+
+/// As [`build`], with the rows of `inputs` beside the vectors: their codes are copied, as they do not depend on where a
+/// row is. What comes out is, byte for byte, what [`build`] would make of the vectors of all rows.
+///
+/// # Panics
+/// If an input does not [fit](VectorIndex::fits) the model.
+pub fn merge(
+    model: &Model,
+    inputs: &[MergeInput],
+    count: usize,
+    row: &(dyn Fn(usize, &mut [f32]) + Sync),
+    name: &dyn Fn(u32) -> u32,
+    options: BuildOptions,
+) -> VectorIndex {
+    assert!(inputs.iter().all(|input| input.index.fits(model)), "an index of another model");
+    let mut lists = vec![List::default(); model.lists()];
+    for (number, (first, second)) in assign(model, count, row, options).into_iter().enumerate() {
+        let entry = Entry { row: name(number as u32), origin: Origin::New(number as u32) };
+        lists[first as usize].first.push(entry);
         if let Some(second) = second {
-            lists[second as usize].1.push(row as u32);
+            lists[second as usize].second.push(entry);
         }
     }
-    let rows: Vec<u32> = lists.iter().flat_map(|(first, _)| first).copied().collect();
-    let mut places = vec![0; count];
-    rows.iter().enumerate().for_each(|(place, row)| places[*row as usize] = place as u32);
-    let turn = |number: u32, scratch: &mut Vec<f32>, turned: &mut [f32]| {
-        scratch.resize(model.dim(), 0.0);
-        row(number as usize, scratch);
-        model.turn_row(scratch, turned);
-    };
-    let mut end = ListStart { block: 0, place: 0 };
-    let mut starts = vec![end];
-    for (first, second) in &lists {
-        end.block += (first.len() + second.len()).div_ceil(BLOCK_ROWS) as u32;
-        end.place += first.len() as u32;
-        starts.push(end);
-    }
-    let size = block_bytes(model.padded());
-    let blocks: Vec<Vec<u8>> = lists
-        .par_iter()
-        .enumerate()
-        .map_init(Vec::new, |scratch, (list, (first, second))| {
-            let centroid = model.centroid(list);
-            let mut turned = vec![0.0; model.padded()];
-            let rows: Vec<u32> = first.iter().chain(second).copied().collect();
-            let mut blocks = Vec::with_capacity(rows.len().div_ceil(BLOCK_ROWS) * size);
-            for some in rows.chunks(BLOCK_ROWS) {
-                let mut block = empty_block(model.padded());
-                for (i, row) in some.iter().enumerate() {
-                    turn(*row, scratch, &mut turned);
-                    turned.iter_mut().zip(&centroid).for_each(|(x, c)| *x -= c);
-                    let factors = sign_factors(model.distance(), &turned, &centroid);
-                    put_row(&mut block, i, &turned, factors.add, factors.mul, places[*row as usize]);
-                }
-                blocks.extend(block);
-            }
-            blocks
-        })
-        .collect();
-    let level = model.level_bits().code_bytes(model.padded()) + LEVEL_FACTORS;
-    let mut codes = vec![0; count * level];
-    codes.par_chunks_mut(level).zip(&rows).for_each_init(
-        || (Vec::new(), vec![0.0; model.padded()], Vec::new(), Vec::new()),
-        |(scratch, turned, found, code), (out, row)| {
-            turn(*row, scratch, turned);
-            let factors = levels(model.distance(), model.level_bits(), turned, found);
-            code.clear();
-            pack_levels(model.level_bits(), found, code);
-            code.extend(factors.add.to_le_bytes());
-            code.extend(factors.mul.to_le_bytes());
-            out.copy_from_slice(code);
-        },
-    );
-    let rows: Vec<u32> = rows.into_iter().map(name).collect();
-    VectorIndex::new(model, starts, blocks.concat(), codes, &rows, options.spill)
+    let spilled = options.spill || inputs.iter().any(|input| input.index.shape().spilled);
+    let inputs = Inputs { model, old: inputs, new: row, spilled };
+    lists.par_iter_mut().enumerate().for_each(|(number, list)| {
+        inputs.collect(number as u32, list);
+        // Whatever the order in which they come, the index is the same.
+        list.first.sort_unstable_by_key(|entry| entry.row);
+        list.second.sort_unstable_by_key(|entry| entry.row);
+    });
+    inputs.write(lists)
 }
 
 fn assign(
@@ -95,6 +78,9 @@ fn assign(
     row: &(dyn Fn(usize, &mut [f32]) + Sync),
     options: BuildOptions,
 ) -> Vec<(u32, Option<u32>)> {
+    if count == 0 {
+        return Vec::new();
+    }
     let blocks = model.blocks_for(Distance::Euclid);
     let tasks = (0..count.div_ceil(TASK_ROWS)).into_par_iter();
     tasks

@@ -14,6 +14,7 @@ mod assign;
 mod build;
 mod code;
 mod kmeans;
+mod layout;
 mod lists;
 mod model;
 mod order;
@@ -22,7 +23,7 @@ mod search;
 mod shortlist;
 mod vector_index;
 
-pub use build::{BuildOptions, build};
+pub use build::{BuildOptions, GONE, MergeInput, build, merge};
 pub use model::{Distance, Model, ModelHeader, TrainOptions};
 pub use rotation::Rotation;
 pub use search::{Candidate, Effort, Filter, Searcher, Target};

@@ -9,6 +9,7 @@ use super::code::sign_factors;
 use super::kmeans::cluster;
 use super::order::bisected;
 use super::rotation::{Rotation, split_mix};
+use super::{IndexShape, VectorIndex};
 
 /// What is compared; less is nearer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -35,7 +36,7 @@ pub struct TrainOptions {
 }
 
 /// What of a model is not in its sections. The rotation is what [`Rotation`] makes of the seed, and has to stay so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ModelHeader {
     /// What is compared.
     pub distance: Distance,
@@ -49,6 +50,29 @@ pub struct ModelHeader {
     pub seed: u64,
     /// Rows that it was made for.
     pub rows: u64,
+    /// The [spread](IndexShape::spread) of those rows; infinite if it was not noted.
+    pub spread: f32,
+}
+
+/// A model is made anew for so many times more rows.
+const OUTGROWN: u64 = 4;
+/// And for so many times fewer: most of each list's block would be empty.
+const OVERSIZED: u64 = 8;
+/// And where rows are so many times farther from centroids than those that it was made for. Rows of the same distribution
+/// are 1.02 times as far, as they had no say in where centroids are; at 1.1 searches of little effort lose a percent.
+const DRIFTED: f32 = 1.08;
+
+impl ModelHeader {
+    /// Whether the lists of this model suit a segment of so many rows.
+    pub fn suits(&self, rows: u64) -> bool {
+        rows <= self.rows.saturating_mul(OUTGROWN) && self.rows <= rows.saturating_mul(OVERSIZED)
+    }
+
+    /// Whether an index of this model had better be one of a new model: it has many more or fewer rows than those that
+    /// the model was made for, or rows elsewhere. Never so for the index whose spread was noted.
+    pub fn is_outdated(&self, index: &IndexShape) -> bool {
+        !self.suits(index.rows.into()) || index.spread > self.spread * DRIFTED
+    }
 }
 
 /// The mean, the rotation and the centroids. All vectors here are turned and, but for queries of [`Distance::Dot`], taken
@@ -101,6 +125,7 @@ impl Model {
             lists: order.len() as u32,
             seed: options.seed,
             rows: count as u64,
+            spread: f32::INFINITY,
         };
         let bytes = centroids.iter().flat_map(|x| x.to_le_bytes()).collect();
         Self::new(header, options.level_bits, rotation, mean, bytes)
@@ -140,6 +165,11 @@ impl Model {
             centroids,
             rotation,
         }
+    }
+
+    /// Notes the spread of the rows that the model was made for, by an index of them.
+    pub fn note_spread(&mut self, index: &VectorIndex) {
+        self.header.spread = index.shape().spread;
     }
 
     /// What of it is not in the sections.

@@ -1,7 +1,7 @@
 //! The rows of one segment in the lists of a model.
 
 use bytes::Bytes;
-use lodestone_kernels::{BLOCK_ROWS, LevelBits, block_bytes};
+use lodestone_kernels::{BLOCK_ROWS, LevelBits, block_bytes, block_rows, row_mul};
 use serde::{Deserialize, Serialize};
 
 use super::Model;
@@ -25,7 +25,7 @@ pub struct VectorIndex {
 }
 
 /// What of an index is not in its sections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct IndexShape {
     /// Components of a code.
     pub padded: u32,
@@ -37,6 +37,9 @@ pub struct IndexShape {
     pub rows: u32,
     /// Whether rows are in a second list too.
     pub spilled: bool,
+    /// How far rows are from their nearest centroid, on average and but for a factor that is the same for all indexes of
+    /// a model.
+    pub spread: f32,
 }
 
 /// Where a list begins.
@@ -77,15 +80,32 @@ impl VectorIndex {
             lists: model.lists() as u32,
             rows: rows.len() as u32,
             spilled,
+            spread: 0.0,
         };
-        Self {
+        let mut index = Self {
             shape,
             level_bits: model.level_bits(),
             starts,
             blocks: blocks.into(),
             levels: levels.into(),
             rows: rows.iter().flat_map(|row| row.to_le_bytes()).collect(),
+        };
+        index.shape.spread = index.spread();
+        index
+    }
+
+    /// See [`IndexShape::spread`]. What stretches the signs of a residual to its length is, the residual being turned at
+    /// random, proportional to that length, up to some percent.
+    fn spread(&self) -> f32 {
+        let mut sum = 0.0;
+        for list in 0..self.shape.lists {
+            let firsts = self.places(list);
+            for (at, _) in self.list_rows(list).filter(|(_, place)| firsts.contains(place)) {
+                let (block, row) = self.block_row(at);
+                sum += f64::from(row_mul(block, row).abs());
+            }
         }
+        (sum / f64::from(self.shape.rows.max(1))) as f32
     }
 
     /// The index that was stored as these; says what is wrong with them otherwise. All its rows are below `row_bound`.
@@ -168,6 +188,21 @@ impl VectorIndex {
         let size = block_bytes(self.shape.padded as usize);
         let (start, end) = (self.starts[list as usize], self.starts[list as usize + 1]);
         &self.blocks[start.block as usize * size..end.block as usize * size]
+    }
+
+    /// The rows of a list: their numbers among those of all blocks, and their places.
+    pub(super) fn list_rows(&self, list: u32) -> impl Iterator<Item = (u32, u32)> {
+        let first = self.starts[list as usize].block;
+        let blocks = self.list(list).chunks_exact(block_bytes(self.shape.padded as usize));
+        (first..).zip(blocks).flat_map(|(number, block)| {
+            block_rows(block).map(move |(row, place)| (number * BLOCK_ROWS as u32 + row as u32, place))
+        })
+    }
+
+    /// The block of a row by its number among those of all blocks, and its number in it.
+    pub(super) fn block_row(&self, at: u32) -> (&[u8], usize) {
+        let (block, size) = (at as usize / BLOCK_ROWS, block_bytes(self.shape.padded as usize));
+        (&self.blocks[block * size..(block + 1) * size], at as usize % BLOCK_ROWS)
     }
 
     /// The places that a list was the first one for.

@@ -52,6 +52,11 @@ pub fn empty_block(dim: usize) -> Vec<u8> {
     block
 }
 
+/// Which of every 16 bytes of codes has the four bits of a row, and the first of them.
+fn bits_of(row: usize) -> (usize, usize) {
+    (2 * (row % 8) + row / 8 % 2, 4 * (row / 16))
+}
+
 fn put(block: &mut [u8], section: usize, row: usize, value: [u8; 4]) {
     block[section + 4 * row..section + 4 * row + 4].copy_from_slice(&value);
 }
@@ -64,7 +69,7 @@ fn put(block: &mut [u8], section: usize, row: usize, value: [u8; 4]) {
 pub fn put_row(block: &mut [u8], row: usize, components: &[f32], add: f32, mul: f32, place: u32) {
     let dim = components.len();
     assert_eq!(block.len(), block_bytes(dim), "a block of other codes");
-    let (byte, shift) = (2 * (row % 8) + row / 8 % 2, 4 * (row / 16));
+    let (byte, shift) = bits_of(row);
     for (group, four) in components.chunks(4).enumerate() {
         let bits = four.iter().enumerate().fold(0, |bits, (i, x)| bits | u8::from(*x > 0.0) << i);
         block[16 * group + byte] |= bits << shift;
@@ -74,9 +79,37 @@ pub fn put_row(block: &mut [u8], row: usize, components: &[f32], add: f32, mul: 
     put(block, 4 * dim + 2 * FACTORS, row, place.to_le_bytes());
 }
 
-/// The `place` of each row of a block.
-pub fn places(block: &[u8]) -> impl Iterator<Item = u32> {
-    block[block.len() - FACTORS..].as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes))
+/// The rows that a block has: the number of each within it, and its `place`.
+pub fn block_rows(block: &[u8]) -> impl Iterator<Item = (usize, u32)> {
+    let (add, mul) = factors(block, block.len() - 3 * FACTORS);
+    let places = block[block.len() - FACTORS..].as_chunks().0;
+    // No vector has these factors: what stretches its code is 0 only where nothing is infinite.
+    let is_there =
+        |row: &usize| f32::from_le_bytes(add[*row]) != f32::INFINITY || f32::from_le_bytes(mul[*row]) != 0.0;
+    (0..BLOCK_ROWS).filter(is_there).map(|row| (row, u32::from_le_bytes(places[row])))
+}
+
+/// The factor `mul` of row `row` of a block.
+pub fn row_mul(block: &[u8], row: usize) -> f32 {
+    f32::from_le_bytes(factors(block, block.len() - 3 * FACTORS).1[row])
+}
+
+/// Copies a row's code and factors from one block to where another one of equal length has no row yet, with another
+/// `place`.
+///
+/// # Panics
+/// If the blocks have different lengths.
+pub fn copy_row((from, from_row): (&[u8], usize), (to, to_row): (&mut [u8], usize), place: u32) {
+    assert_eq!(from.len(), to.len(), "a block of other codes");
+    let codes = from.len() - 3 * FACTORS;
+    let ((byte, shift), (to_byte, to_shift)) = (bits_of(from_row), bits_of(to_row));
+    for (from, to) in from[..codes].as_chunks::<16>().0.iter().zip(to[..codes].as_chunks_mut::<16>().0) {
+        to[to_byte] |= (from[byte] >> shift & 15) << to_shift;
+    }
+    let (add, mul) = factors(from, codes);
+    put(to, codes, to_row, add[from_row]);
+    put(to, codes + FACTORS, to_row, mul[from_row]);
+    put(to, codes + 2 * FACTORS, to_row, place.to_le_bytes());
 }
 
 /// The mean size of `mul` over the rows of a block; 0 where it has none.

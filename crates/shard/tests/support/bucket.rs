@@ -95,8 +95,8 @@ impl Bucket {
         let nothing = RoaringBitmap::new();
         let inputs: Vec<MergeInput> =
             view.segments().map(|reader| MergeInput { reader, drop: &nothing }).collect();
-        let writer = merge(&inputs, view.schema().segment()).unwrap();
-        vec![self.segment(writer)]
+        let merged = merge(&inputs, view.schema().segment()).unwrap();
+        vec![self.segment(merged.writer)]
     }
 
     fn segment(&mut self, writer: SegmentWriter) -> SegmentReader {

@@ -1,0 +1,106 @@
+//! The index of a merged segment, from the indexes of those that it was merged from.
+//!
+//! Codes of one model are copied; only the lesser part of the rows, which has none of this model, is coded anew. No model
+//! is trained here, which is most of the work of an index: where one should be, the index is planned again later, and
+//! the segment is searched by this one until then.
+
+use lodestone_index::dense::{self, BuildOptions, GONE, Model, VectorIndex};
+use lodestone_segment::{PartKind, PartMeta, SegmentReader, VectorColumn};
+use lodestone_shard::VectorShape;
+use lodestone_types::{Error, Result};
+
+use crate::vector_index::write_vector;
+
+/// A segment, and for each of its rows the row that it has become.
+type Source<'a> = (&'a SegmentReader, &'a Vec<u32>);
+
+/// The vectors of one name in one segment.
+struct Input<'a> {
+    column: &'a VectorColumn,
+    rows: &'a [u32],
+    /// How many of them stay.
+    live: u64,
+    index: Option<(&'a PartMeta, &'a Model, &'a VectorIndex)>,
+}
+
+/// Which codes are copied, and which rows are coded anew.
+pub struct Plan<'a> {
+    inputs: Vec<Input<'a>>,
+    model_part: &'a PartMeta,
+    model: &'a Model,
+    spilled: bool,
+}
+
+/// Decides how the vectors called `name` are indexed, if there are `least` of them and most have codes of one model.
+/// Indexes that are small and those that are fast do not go together: `spilled` says which one is wanted.
+pub fn plan<'a>(sources: &[Source<'a>], name: &str, least: u64, spilled: bool) -> Result<Option<Plan<'a>>> {
+    let mut inputs = Vec::new();
+    for (reader, rows) in sources {
+        let Some(column) = reader.vector(name)? else { continue };
+        let index = match reader.vector_index(name)? {
+            Some((model, index)) if index.shape().spilled == spilled => {
+                let part = reader.meta().part(&PartKind::Model(name.to_owned()));
+                Some((part.ok_or_else(|| Error::internal("a model has no part"))?, model, index))
+            }
+            _ => None,
+        };
+        let live = slots(column).filter(|(_, row)| rows[*row as usize] != GONE).count() as u64;
+        inputs.push(Input { column, rows, live, index });
+    }
+    let of_model = |part: &PartMeta| -> u64 {
+        inputs.iter().filter(|input| input.is_of(part)).map(|input| input.live).sum()
+    };
+    let models = inputs.iter().filter_map(|input| input.index);
+    let Some((model_part, model, _)) = models.max_by_key(|(part, ..)| of_model(part)) else {
+        return Ok(None);
+    };
+    let (all, copied) = (inputs.iter().map(|input| input.live).sum::<u64>(), of_model(model_part));
+    Ok((all >= least && 2 * copied >= all).then_some(Plan { inputs, model_part, model, spilled }))
+}
+
+impl Plan<'_> {
+    /// The part of the model, in an object that one of the merged segments names.
+    pub fn model_part(&self) -> &PartMeta {
+        self.model_part
+    }
+
+    /// The index. Takes all processors for a while.
+    pub fn merge(&self, shape: &VectorShape) -> VectorIndex {
+        let mut old = Vec::new();
+        let mut new: Vec<(&VectorColumn, u32, u32)> = Vec::new();
+        for input in &self.inputs {
+            match input.index {
+                Some((_, _, index)) if input.is_of(self.model_part) => {
+                    old.push(dense::MergeInput { index, rows: input.rows });
+                }
+                _ => {
+                    let slots = slots(input.column).map(|(slot, row)| (slot, input.rows[row as usize]));
+                    new.extend(
+                        slots.filter(|(_, row)| *row != GONE).map(|(slot, row)| (input.column, slot, row)),
+                    );
+                }
+            }
+        }
+        let write = |number: usize, out: &mut [f32]| {
+            let (column, slot, _) = new[number];
+            write_vector(column, shape, slot, out);
+        };
+        let name = |number: u32| new[number as usize].2;
+        dense::merge(self.model, &old, new.len(), &write, &name, BuildOptions { spill: self.spilled })
+    }
+}
+
+impl Input<'_> {
+    fn is_of(&self, model: &PartMeta) -> bool {
+        self.index.is_some_and(|(part, ..)| part == model)
+    }
+}
+
+/// The slots of a column and their rows.
+fn slots(column: &VectorColumn) -> impl Iterator<Item = (u32, u32)> {
+    let rows: Box<dyn Iterator<Item = u32>> = match column.present() {
+        None => Box::new(0..column.len() as u32),
+        Some(present) => Box::new(present.iter()),
+    };
+    (0..).zip(rows)
+}
