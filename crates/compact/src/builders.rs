@@ -3,9 +3,10 @@
 use lodestone_types::{Error, Result};
 use rayon::ThreadPoolBuilder;
 
-/// How much less a building thread counts than one that answers: with this the scheduler gives it about a tenth of a
-/// processor that both want, and all of one that nobody else does.
-const NICE: i32 = 10;
+/// How much less a building thread counts than one that answers: with this the scheduler gives it about two fifths of a
+/// processor that both want, and all of one that nobody else does. With less, searches that lack the index keep it from
+/// being built.
+const NICE: i32 = 2;
 
 /// Runs `work`, and what it does in parallel, on threads of its own that stand back behind all others; as many as there
 /// are processors if `threads` is 0.
