@@ -176,6 +176,8 @@ fn rows_that_suit_no_index() {
                 }
                 let nothing = effort(0, 0, 0);
                 assert!(search(&index, rows.row(0), nothing, None).is_empty());
+                let more_than_there_is = effort(usize::MAX, usize::MAX, usize::MAX);
+                assert_eq!(search(&index, rows.row(0), more_than_there_is, None).len(), rows.count());
                 let strange = vec![f32::NAN; dim];
                 search(&index, &strange, everything(&rows, &index), None);
             }
@@ -201,6 +203,8 @@ proptest! {
         let remainder = seed % modulus;
         let wanted: Vec<u32> = (0..count as u32).filter(|row| row % modulus == remainder).collect();
         let filter = Remainder { modulus, remainder, count: wanted.len() };
+        let found = search(&index, rows.row(0), effort(usize::MAX, usize::MAX, usize::MAX), Some(&filter));
+        prop_assert_eq!(found.len(), wanted.len());
         let found = search(&index, rows.row(0), everything(&rows, &index), Some(&filter));
         let mut numbers: Vec<u32> = found.iter().map(|candidate| candidate.row).collect();
         numbers.sort_unstable();

@@ -30,7 +30,7 @@ pub(crate) fn effort(limit: usize, hnsw_ef: Option<usize>, spilled: bool) -> Eff
     Effort {
         lists: ef.saturating_mul(LISTS_PER_EF[usize::from(!spilled)]),
         wanted: limit,
-        keep: 10 * limit + ef + 50,
+        keep: ef.saturating_add(10 * limit + 50),
         candidates: 2 * limit + ef / 8 + 4,
         doubt: DOUBT,
     }
@@ -125,5 +125,19 @@ impl Scan<'_> {
         let scored = slots.iter().zip(scores).filter(|(_, score)| self.is_near_enough(*score));
         let hit = |row: u32, score| (part.segment, Scored::new(score, self.greater(), row));
         Ok(scored.map(|((row, _), score)| hit(*row, score)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_ef_is_an_effort() {
+        for spilled in [true, false] {
+            let most = effort(1_000_001, Some(usize::MAX), spilled);
+            assert_eq!((most.lists, most.keep), (usize::MAX, usize::MAX));
+            assert!(effort(10, Some(0), spilled).lists > 0, "at least what the limit asks for");
+        }
     }
 }

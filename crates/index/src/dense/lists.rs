@@ -37,6 +37,7 @@ impl ListFinder {
     /// Finds the `count` nearest lists at once. `blocks` are codes of the centroids for `distance`.
     pub fn find(&mut self, model: &Model, blocks: &[u8], distance: Distance, to: Turned, count: usize) {
         // Signs tell roughly which are near; half as many again are looked at closely.
+        let count = count.min(model.lists());
         let looked_at = (count + count / 2 + 8).min(model.lists());
         self.start(model, blocks, to, looked_at);
         self.more(model, distance, to, looked_at);

@@ -166,7 +166,7 @@ impl Searcher {
         let enough = effort.lists as f64 * rows as f64 / model.lists() as f64;
         let (mut seen, mut in_vain) = (0.0, 0.0);
         // So many if matches are spread evenly, and twice as many each time if they are not.
-        let mut next = effort.lists.saturating_mul(rows) / matching.max(1) + 1;
+        let mut next = (effort.lists.saturating_mul(rows) / matching.max(1)).saturating_add(1);
         let to = Turned { vector: &self.turned, signs: &self.signs };
         self.lists.start(model, model.blocks(), to, model.lists());
         let mut size = None;

@@ -45,7 +45,7 @@ impl Shortlist {
 
     /// Drops what has no chance, if there is much of it.
     pub fn trim_sometimes(&mut self, size: &Size) {
-        if self.found.len() > self.trim_at.max(2 * size.least) {
+        if self.found.len() > self.trim_at.max(size.least.saturating_mul(2)) {
             self.trim(size);
             self.trim_at = 2 * self.found.len();
         }
