@@ -1,5 +1,6 @@
 """Fixtures: one MinIO per run, a store of either kind, a server on it."""
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ from harness.minio import Minio
 from harness.paths import minio_binary, server_binary
 from harness.server import Server
 from harness.stores import LocalStore, MinioStore, Store
+from harness.wordnet import Exact, WordNet, load
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -37,6 +39,21 @@ def store_kind(request: pytest.FixtureRequest) -> str:
 def protocol(request: pytest.FixtureRequest) -> str:
     """Both protocols."""
     return request.param
+
+
+@pytest.fixture(scope="session")
+def data() -> WordNet:
+    """WordNet's points, as many as `WORDNET_POINTS` says (0: all 117,659). Tests leave them as they are."""
+    try:
+        return load(int(os.environ.get("WORDNET_POINTS", "20000")) or None)
+    except FileNotFoundError as missing:
+        pytest.skip(f"NOT TESTED: {missing}")
+
+
+@pytest.fixture(scope="session")
+def exact(data: WordNet) -> Exact:
+    """The right answers about these points."""
+    return Exact(data)
 
 
 @pytest.fixture

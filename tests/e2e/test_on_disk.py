@@ -1,6 +1,5 @@
 """Vectors that are not in memory: because the user says so, or because there is no room. Answers are the same."""
 
-import os
 from collections.abc import Callable, Iterator
 
 import httpx
@@ -9,27 +8,11 @@ from qdrant_client import models
 
 from harness.server import RefusedServer, Server
 from harness.stores import LocalStore
-from harness.wordnet import COLLECTION, Exact, WordNet, create, create_indexes, filters, load, upload
+from harness.wordnet import COLLECTION, Exact, WordNet, create, create_indexes, filters, upload
 from harness.wordnet_check import recall, wait_for_index
 
-POINTS = int(os.environ.get("WORDNET_POINTS", "20000")) or None
 LEAST = 0.98
 """The recall that nobody should have to ask for."""
-
-
-@pytest.fixture(scope="module")
-def data() -> WordNet:
-    """The points of this run."""
-    try:
-        return load(POINTS)
-    except FileNotFoundError as missing:
-        pytest.skip(f"NOT TESTED: {missing}")
-
-
-@pytest.fixture(scope="module")
-def exact(data: WordNet) -> Exact:
-    """The right answers."""
-    return Exact(data)
 
 
 @pytest.fixture(scope="module")

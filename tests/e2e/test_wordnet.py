@@ -10,26 +10,10 @@ import pytest
 
 from harness.server import Server
 from harness.stores import Store
-from harness.wordnet import Exact, WordNet, load
+from harness.wordnet import Exact, WordNet
 from harness.wordnet_check import check_all, upload_all
 
-POINTS = int(os.environ.get("WORDNET_POINTS", "20000")) or None
 QUERIES = int(os.environ.get("WORDNET_QUERIES", "200"))
-
-
-@pytest.fixture(scope="module")
-def data() -> WordNet:
-    """The points of this run."""
-    try:
-        return load(POINTS)
-    except FileNotFoundError as missing:
-        pytest.skip(f"NOT TESTED: {missing}")
-
-
-@pytest.fixture(scope="module")
-def exact(data: WordNet) -> Exact:
-    """The right answers."""
-    return Exact(data)
 
 
 @pytest.mark.timeout(1800)

@@ -114,11 +114,9 @@ pub fn copy_row((from, from_row): (&[u8], usize), (to, to_row): (&mut [u8], usiz
 
 /// The mean size of `mul` over the rows of a block; 0 where it has none.
 pub fn mean_mul(block: &[u8]) -> f32 {
-    let (add, mul) = factors(block, block.len() - 3 * FACTORS);
-    let there = |bytes: &[u8; 4]| f32::from_le_bytes(*bytes).is_finite();
-    let rows = add.iter().zip(mul).filter(|(add, _)| there(add));
+    let sizes = block_rows(block).map(|(row, _)| row_mul(block, row).abs());
     let (sum, count) =
-        rows.fold((0.0, 0), |(sum, n), (_, mul)| (sum + f32::from_le_bytes(*mul).abs(), n + 1));
+        sizes.filter(|size| size.is_finite()).fold((0.0, 0), |(sum, n), size| (sum + size, n + 1));
     sum / count.max(1) as f32
 }
 
