@@ -134,11 +134,6 @@ impl Compactor {
         &self.counters
     }
 
-    /// When work is due.
-    pub fn options(&self) -> &CompactOptions {
-        &self.options
-    }
-
     /// Runs until the state is no longer watched, which is when the leader is gone. Dropping the future stops planning;
     /// jobs under way end by themselves.
     pub async fn run(self: Arc<Self>) {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use lodestone_manifest::checkpoint::{self, PageRef, Root};
 use lodestone_manifest::{Claim, Epoch, Record, Slot, State};
 use lodestone_store::{Store, StoreError, list_all};
-use lodestone_wal::{keys, object};
+use lodestone_wal::{SlotCache, keys, object};
 
 use crate::{MetaError, Result};
 
@@ -42,10 +42,21 @@ async fn pause(attempt: usize) {
     tokio::time::sleep(std::time::Duration::from_millis(10 << attempt.min(7))).await;
 }
 
-/// The record of a slot, or `None` where the object is absent.
-pub async fn read_slot(store: &dyn Store, slot: Slot) -> Result<Option<Record>> {
+/// The record of a slot, or `None` where the object is absent. Its bytes are left in `slots`: whoever reads a tail later
+/// looks there first, and asks only for slots whose object the tail needs and which therefore is the one that was read.
+pub(crate) async fn read_slot(
+    store: &dyn Store,
+    slots: Option<&SlotCache>,
+    slot: Slot,
+) -> Result<Option<Record>> {
     match store.get(&keys::wal(slot)).await {
-        Ok(bytes) => decode_slot(slot, &bytes).map(Some),
+        Ok(bytes) => {
+            let record = decode_slot(slot, &bytes)?;
+            if let (Some(slots), Record::Batch(_)) = (slots, &record) {
+                slots.insert(slot, bytes);
+            }
+            Ok(Some(record))
+        }
         Err(e) if e.is_not_found() => Ok(None),
         Err(e) => Err(e.into()),
     }

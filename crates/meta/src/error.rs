@@ -32,6 +32,11 @@ pub enum MetaError {
     /// What a write depends on could not be read; nothing was written.
     #[error(transparent)]
     Resolve(Error),
+    /// This process only reads.
+    #[error(
+        "this process only answers reads, its role is `query`; send this to a process with all roles on the same store"
+    )]
+    ReadOnly,
     /// The instance that holds the claim answers.
     #[error("{0}")]
     Held(String),
@@ -48,6 +53,7 @@ impl From<MetaError> for Error {
             MetaError::Damaged(_) => Error::damaged(message),
             MetaError::Violation(_) => Error::internal(message),
             MetaError::Resolve(e) => e,
+            MetaError::ReadOnly => Error::forbidden(message),
             MetaError::Held(_) => Error::unavailable(message),
         }
     }

@@ -11,7 +11,9 @@
 //!
 //! - [`Meta`]: what ingest, query and compact see of all this
 //! - [`Leader`]: reserves, commits, voids; owns the background work
-//! - [`claim`]: how a process becomes leader; [`recover`]: how the bucket becomes a state
+//! - [`BucketReader`]: the same port for reads alone, without any leader
+//! - [`claim`]: how a process becomes leader; [`recover`]: how the bucket becomes a state; `forward`: reading
+//!   several slots at once
 //! - [`proof`]: how a leader knows that it still is one
 //! - [`checkpoint`], [`garbage`]: what it writes down, and what it removes
 //! - [`replica`]: where decided slots are applied; [`raft`]: the same on several voters
@@ -24,12 +26,14 @@ pub mod checkpoint;
 pub mod claim;
 mod clock;
 mod error;
+mod forward;
 pub mod garbage;
 mod job;
 mod leader;
 mod port;
 pub mod proof;
 pub mod raft;
+mod reader;
 pub mod recover;
 pub mod replica;
 pub mod rules;
@@ -41,5 +45,6 @@ pub use job::Job;
 pub use leader::{Leader, LeaderOptions};
 pub use port::{Consistency, Meta, SystemLog};
 pub use raft::RaftReplica;
+pub use reader::{BucketReader, ReaderOptions};
 pub use replica::{LocalReplica, Replica};
 pub use rules::Rules;

@@ -1,14 +1,14 @@
 //! How the bucket becomes a state: the newest root, then the slots after it (rules 10 and 11).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use lodestone_manifest::checkpoint::PageRef;
 use lodestone_manifest::{Applied, Epoch, Nonce, Record, Slot, State};
 use lodestone_store::Store;
+use lodestone_wal::SlotCache;
 
+use crate::forward::Forward;
 use crate::{MetaError, Result, Rules, bucket};
 
 /// The newest root that was found, as the base of the next checkpoint and for garbage collection.
@@ -76,25 +76,45 @@ impl Recovered {
     }
 }
 
-/// Reads the newest root; an empty state if there is none.
-pub async fn from_checkpoint(store: &dyn Store) -> Result<Recovered> {
-    loop {
-        let Some(slot) = bucket::newest_checkpoint(store).await? else {
-            return Ok(Recovered { state: State::default(), base: None, outcomes: BTreeMap::new() });
-        };
-        match bucket::read_checkpoint(store, slot).await {
-            Ok((root, state)) => {
-                let base = Base { state: Arc::new(state.clone()), pages: root.pages };
-                return Ok(Recovered { state, base: Some(base), outcomes: BTreeMap::new() });
+/// How many slots after a root are asked for together with it. Most often none or one is there.
+const AFTER_ROOT: usize = 3;
+
+/// The newest root, and the slots after it on their way.
+pub(crate) struct Start {
+    /// Of the root; an empty state if there is none.
+    pub recovered: Recovered,
+    /// From the slot after it on.
+    pub forward: Forward,
+}
+
+impl Start {
+    /// Lists the roots and reads the newest: two dependent trips, and one more where its pages are objects of their own.
+    pub async fn read(store: &Arc<dyn Store>, slots: Option<&Arc<SlotCache>>) -> Result<Self> {
+        let mut newest = bucket::newest_checkpoint(store.as_ref()).await?;
+        loop {
+            let forward = Forward::from(store, slots, newest.unwrap_or_default().next(), AFTER_ROOT);
+            let Some(slot) = newest else {
+                let recovered = Recovered { state: State::default(), base: None, outcomes: BTreeMap::new() };
+                return Ok(Self { recovered, forward });
+            };
+            match bucket::read_checkpoint(store.as_ref(), slot).await {
+                Ok((root, state)) => {
+                    let base = Base { state: Arc::new(state.clone()), pages: root.pages };
+                    let recovered = Recovered { state, base: Some(base), outcomes: BTreeMap::new() };
+                    return Ok(Self { recovered, forward });
+                }
+                Err(e) if bucket::is_absent(&e) => {
+                    // A newer root may have come and this one's pages gone; anything else is damage.
+                    let listed = bucket::newest_checkpoint(store.as_ref()).await?;
+                    if listed == newest {
+                        return Err(MetaError::Damaged(format!(
+                            "checkpoint {slot} names an object that is missing: {e}"
+                        )));
+                    }
+                    newest = listed;
+                }
+                Err(e) => return Err(e),
             }
-            // A newer root may have come and this one's pages gone; anything else is damage.
-            Err(e) if bucket::is_absent(&e) && bucket::newest_checkpoint(store).await? != Some(slot) => {}
-            Err(e) if bucket::is_absent(&e) => {
-                return Err(MetaError::Damaged(format!(
-                    "checkpoint {slot} names an object that is missing: {e}"
-                )));
-            }
-            Err(e) => return Err(e),
         }
     }
 }
@@ -102,8 +122,9 @@ pub async fn from_checkpoint(store: &dyn Store) -> Result<Recovered> {
 /// The state of everything decided in the bucket, up to the first free slot.
 pub async fn recover(store: &Arc<dyn Store>, rules: Rules) -> Result<Recovered> {
     loop {
-        let mut recovered = from_checkpoint(store.as_ref()).await?;
-        if read_to_end(store, &mut recovered, rules).await? {
+        let Start { mut recovered, forward } = Start::read(store, None).await?;
+        adopt_all(&mut recovered, forward, rules).await?;
+        if is_newest(store, &recovered, rules).await? {
             return Ok(recovered);
         }
     }
@@ -117,39 +138,24 @@ pub(crate) async fn read_to_end(
     recovered: &mut Recovered,
     rules: Rules,
 ) -> Result<bool> {
-    read_forward(store, recovered, rules).await?;
+    // The first slot is read alone: most often nothing follows.
+    adopt_all(recovered, Forward::from(store, None, recovered.next(), 1), rules).await?;
+    is_newest(store, recovered, rules).await
+}
+
+/// Adopts slots up to the first that is absent.
+async fn adopt_all(recovered: &mut Recovered, mut forward: Forward, rules: Rules) -> Result<()> {
+    while let Some(record) = forward.next().await? {
+        recovered.adopt(record, rules);
+    }
+    Ok(())
+}
+
+/// Whether no root is listed that is newer than the one it started from.
+async fn is_newest(store: &Arc<dyn Store>, recovered: &Recovered, rules: Rules) -> Result<bool> {
     if !rules.relist_at_end() {
         return Ok(true);
     }
     let newest = bucket::newest_checkpoint(store.as_ref()).await?.unwrap_or_default();
     Ok(newest <= recovered.root())
-}
-
-/// Adopts slots up to the first that is absent.
-async fn read_forward(store: &Arc<dyn Store>, recovered: &mut Recovered, rules: Rules) -> Result<()> {
-    const AHEAD: usize = 16;
-    type Fetch = BoxFuture<'static, Result<Option<Record>>>;
-    let fetch = |slot: Slot| -> Fetch {
-        let store = store.clone();
-        async move { bucket::read_slot(store.as_ref(), slot).await }.boxed()
-    };
-    // The first slot is read alone: most often nothing follows, and asking for sixteen would cost fifteen.
-    let mut ahead: VecDeque<tokio::task::JoinHandle<Result<Option<Record>>>> = VecDeque::new();
-    let mut width = 1;
-    let mut next_fetch = recovered.next();
-    loop {
-        while ahead.len() < width {
-            ahead.push_back(tokio::spawn(fetch(next_fetch)));
-            next_fetch = next_fetch.next();
-        }
-        let Some(first) = ahead.pop_front() else { return Ok(()) };
-        let record =
-            first.await.map_err(|e| MetaError::Damaged(format!("recovery was interrupted: {e}")))??;
-        let Some(record) = record else {
-            ahead.iter().for_each(tokio::task::JoinHandle::abort);
-            return Ok(());
-        };
-        recovered.adopt(record, rules);
-        width = AHEAD;
-    }
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lodestone_api::Engine;
-use lodestone_compact::{Compactor, plan};
+use lodestone_compact::{CompactOptions, Compactor, plan};
 use lodestone_ingest::{Ingest, Reader, Updater, Write};
 use lodestone_manifest::{CatalogError, Collection, ShardId, Slot, State, SystemOp};
-use lodestone_meta::{Consistency, Meta};
+use lodestone_meta::{Consistency, Meta, MetaError};
 use lodestone_query::Query;
 use lodestone_shard::Views;
 use lodestone_store::{Metrics, PartCache};
@@ -22,13 +22,21 @@ use tokio::time::Instant;
 
 pub(crate) struct NodeEngine {
     pub meta: Arc<dyn Meta>,
-    pub ingest: Arc<Ingest>,
-    pub updater: Updater,
     pub query: Arc<Query>,
-    pub compactor: Arc<Compactor>,
+    /// None where the process only reads.
+    pub writing: Option<Writing>,
+    /// What makes jobs due.
+    pub compact: CompactOptions,
     pub metrics: Arc<Metrics>,
     pub parts: Arc<PartCache>,
     pub views: Arc<Views>,
+}
+
+/// The roles that write.
+pub(crate) struct Writing {
+    pub ingest: Arc<Ingest>,
+    pub updater: Updater,
+    pub compactor: Arc<Compactor>,
 }
 
 /// Reads for writes that depend on data.
@@ -51,6 +59,10 @@ impl Reader for QueryReader {
 }
 
 impl NodeEngine {
+    fn writing(&self) -> Result<&Writing> {
+        self.writing.as_ref().ok_or_else(|| MetaError::ReadOnly.into())
+    }
+
     async fn find(&self, name: &str) -> Result<(Arc<State>, Arc<Collection>)> {
         let state = self.meta.read(Consistency::Strong).await?;
         let collection = state.collection(name).cloned().ok_or_else(|| Error::no_collection(name))?;
@@ -59,9 +71,10 @@ impl NodeEngine {
 
     /// Puts one change of the catalog into the log.
     async fn change(&self, op: SystemOp, timeout: Option<Duration>) -> Result<Result<Slot, CatalogError>> {
+        let writing = self.writing()?;
         // A bucket that is down is found out first, while nothing is in doubt.
         self.meta.read(Consistency::Strong).await?;
-        let write = self.ingest.write(Write { system: vec![op], ..Write::default() });
+        let write = writing.ingest.write(Write { system: vec![op], ..Write::default() });
         let written = match timeout {
             None => write.await?,
             Some(limit) => tokio::time::timeout(limit, write).await.map_err(|_| {
@@ -111,6 +124,7 @@ impl Engine for NodeEngine {
     }
 
     async fn delete_collection(&self, name: &str, timeout: Option<Duration>) -> Result<bool> {
+        self.writing()?;
         let state = self.meta.read(Consistency::Strong).await?;
         // An alias is no name to delete a collection by.
         let Some(id) = state.names.get(name) else { return Ok(false) };
@@ -132,9 +146,8 @@ impl Engine for NodeEngine {
         let (mut segments, mut indexed) = (0, 0);
         let mut covered: BTreeMap<JsonPath, u64> = BTreeMap::new();
         for shard in collection.shards().filter_map(|id| state.shards.get(&id)) {
-            let options = self.compactor.options();
-            due |= plan::due(&collection, shard, options)?.is_some()
-                || plan::index_due(&collection, shard, options)?.is_some();
+            due |= plan::due(&collection, shard, &self.compact)?.is_some()
+                || plan::index_due(&collection, shard, &self.compact)?.is_some();
             indexed += plan::indexed_vectors(shard)?;
             segments += shard.segments.len() as u64 + u64::from(!shard.tail.is_empty());
             for (path, rows) in plan::indexed_rows(&collection, shard)? {
@@ -206,11 +219,12 @@ impl Engine for NodeEngine {
         operations: Vec<UpdateOp>,
         options: WriteOptions,
     ) -> Result<Vec<UpdateResult>> {
+        let updater = &self.writing()?.updater;
         let deadline = options.timeout.map(|limit| Instant::now() + limit);
         let mut results = Vec::with_capacity(operations.len());
         for operation in operations {
             let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            results.push(self.updater.apply(name, operation, WriteOptions { timeout, ..options }).await?);
+            results.push(updater.apply(name, operation, WriteOptions { timeout, ..options }).await?);
         }
         Ok(results)
     }
@@ -242,6 +256,10 @@ impl Engine for NodeEngine {
     }
 
     async fn ready(&self) -> Result<()> {
+        if self.writing.is_none() {
+            // It has read the bucket once; whoever asks for health again and again shall not make it ask the bucket.
+            return Ok(());
+        }
         self.meta.read(Consistency::Eventual).await.map(|_| ()).map_err(Error::from)
     }
 

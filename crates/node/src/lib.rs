@@ -1,7 +1,8 @@
 //! From a config to running roles: what the binary and a Lambda shell start.
 //!
 //! - [`NodeOptions`]: everything a node can be told
-//! - [`Node`]: all roles in one process over one store and one cache
+//! - [`Roles`]: all jobs, or reads alone
+//! - [`Node`]: the roles of one process over one store and one cache
 //! - [`engine`](crate::Node::engine): what the interfaces call
 //! - [`instance`]: is the process that holds the bucket still running?
 //! - [`raft_http`]: how voters of a meta group reach each other
@@ -16,11 +17,14 @@ mod metrics;
 mod node;
 mod options;
 pub mod raft_http;
+mod roles;
 pub mod units;
 
 pub use inspect::{CollectionSummary, Inspection, inspect, write_checkpoint};
 pub use location::StoreLocation;
 pub use node::{Node, open_store};
 pub use options::{
-    CacheOptions, CheckpointOptions, CompactOptions, GcOptions, NodeOptions, S3Options, WalOptions,
+    CacheOptions, CheckpointOptions, CompactOptions, GcOptions, NodeOptions, QueryOptions, S3Options,
+    WalOptions,
 };
+pub use roles::Roles;

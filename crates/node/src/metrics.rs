@@ -3,6 +3,7 @@
 use std::fmt::{Display, Write};
 use std::sync::atomic::Ordering::Relaxed;
 
+use lodestone_compact::Counters;
 use lodestone_ingest::{Stage, Stages};
 use lodestone_shard::VectorUsage;
 use lodestone_store::Backend;
@@ -45,7 +46,10 @@ pub(crate) fn render(engine: &NodeEngine) -> String {
         "Requests to the bucket that failed.",
         store.errors,
     );
-    write_stages(&mut out, engine.ingest.writer().stages());
+    if let Some(writing) = &engine.writing {
+        write_stages(&mut out, writing.ingest.writer().stages());
+        write_jobs(&mut out, writing.compactor.counters());
+    }
     let parts = engine.parts.stats();
     single(&mut out, "lodestone_cache_bytes", "gauge", "Bytes of parts kept near.", parts.bytes);
     single(&mut out, "lodestone_cache_hits_total", "counter", "Parts that were near.", parts.hits);
@@ -70,20 +74,23 @@ pub(crate) fn render(engine: &NodeEngine) -> String {
         "Collections in the bucket.",
         state.collections.len() as u64,
     );
-    let compact = engine.compactor.counters();
-    let jobs = [
-        ("fold", &compact.folds),
-        ("merge", &compact.merges),
-        ("reindex", &compact.reindexes),
-        ("index", &compact.indexes),
-        ("stale", &compact.stale),
-        ("failed", &compact.failures),
-    ];
-    header(&mut out, "lodestone_compaction_jobs_total", "counter", "Jobs by what became of them.");
-    for (kind, count) in jobs {
-        line(&mut out, &format!("lodestone_compaction_jobs_total{{kind=\"{kind}\"}}"), count.load(Relaxed));
-    }
     out
+}
+
+fn write_jobs(out: &mut String, done: &Counters) {
+    const JOBS: &str = "lodestone_compaction_jobs_total";
+    header(out, JOBS, "counter", "Jobs by what became of them.");
+    let jobs = [
+        ("fold", &done.folds),
+        ("merge", &done.merges),
+        ("reindex", &done.reindexes),
+        ("index", &done.indexes),
+        ("stale", &done.stale),
+        ("failed", &done.failures),
+    ];
+    for (kind, count) in jobs {
+        line(out, &format!("{JOBS}{{kind=\"{kind}\"}}"), count.load(Relaxed));
+    }
 }
 
 fn write_stages(out: &mut String, stages: &Stages) {

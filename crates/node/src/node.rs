@@ -1,4 +1,4 @@
-//! All roles in one process over one store and one cache.
+//! The roles of one process over one store and one cache: all of them, or `query` alone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,9 @@ use lodestone_api::Engine;
 use lodestone_compact::Compactor;
 use lodestone_ingest::{Ingest, IngestOptions, LogWriter, Updater};
 use lodestone_manifest::{InstanceId, NodeId, State};
-use lodestone_meta::{BootClock, Leader, LeaderOptions, Meta, RaftReplica, Rules, bucket};
+use lodestone_meta::{
+    BootClock, BucketReader, Leader, LeaderOptions, Meta, RaftReplica, ReaderOptions, Rules, bucket,
+};
 use lodestone_query::Query;
 use lodestone_shard::{KeepOptions, VectorMemory, Views};
 use lodestone_store::{
@@ -20,8 +22,8 @@ use rand::{Rng, SeedableRng};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::engine::NodeEngine;
-use crate::{NodeOptions, StoreLocation, instance, memory};
+use crate::engine::{NodeEngine, Writing};
+use crate::{NodeOptions, Roles, StoreLocation, instance, memory};
 
 /// Bytes of slot objects kept in memory, so that the tail need not be read back.
 const SLOT_CACHE_BYTES: usize = 64 << 20;
@@ -41,14 +43,33 @@ const IDLE_ROUNDS: u64 = 120;
 /// start recovers it. [`Node::shutdown`] is faster for who comes next.
 pub struct Node {
     engine: Arc<NodeEngine>,
-    leader: Arc<Leader>,
+    // None where nothing is written.
+    leader: Option<Arc<Leader>>,
     instance: InstanceId,
-    background: [JoinHandle<()>; 2],
+    background: Vec<JoinHandle<()>>,
 }
 
 impl std::fmt::Debug for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Node").field("leader", &self.leader).finish_non_exhaustive()
+    }
+}
+
+/// What is kept near, for all roles of a process.
+struct Near {
+    parts: Arc<PartCache>,
+    slots: Arc<SlotCache>,
+    views: Arc<Views>,
+}
+
+impl Near {
+    fn open(store: &Arc<dyn Store>, slots: Arc<SlotCache>, options: &NodeOptions) -> Self {
+        let parts = Arc::new(PartCache::open(Some(options.local.join("parts")), options.cache.disk));
+        let memory = options.cache.memory.unwrap_or_else(memory::default_budget);
+        tracing::debug!(memory, reads = Backend::of_process().name(), "vectors");
+        let vectors = Arc::new(VectorMemory::new(memory));
+        let views = Arc::new(Views::new(store.clone(), parts.clone(), slots.clone(), vectors));
+        Self { parts, slots, views }
     }
 }
 
@@ -72,8 +93,17 @@ pub fn open_store(options: &NodeOptions, metrics: Arc<Metrics>) -> Result<Arc<dy
 }
 
 impl Node {
-    /// Claims the store and starts all roles. Anything that held the store before is fenced when this returns.
+    /// Starts the roles that `options` name. With all of them it claims the store, and anything that held it before is
+    /// fenced when this returns; as `query` alone it writes nothing.
     pub async fn start(options: NodeOptions) -> Result<Self> {
+        if let (Roles::Query, StoreLocation::Directory(dir)) = (options.roles, &options.store)
+            && !dir.is_dir()
+        {
+            return Err(Error::not_found(format!(
+                "there is no directory {}; a process that only reads does not make one",
+                dir.display()
+            )));
+        }
         let metrics = Arc::new(Metrics::default());
         let store = open_store(&options, metrics.clone())?;
         Self::start_on(store, metrics, options).await
@@ -86,6 +116,14 @@ impl Node {
         metrics: Arc<Metrics>,
         options: NodeOptions,
     ) -> Result<Self> {
+        match options.roles {
+            Roles::All => Self::lead(store, metrics, options).await,
+            Roles::Query => Self::follow(store, metrics, options).await,
+        }
+    }
+
+    /// All roles.
+    async fn lead(store: Arc<dyn Store>, metrics: Arc<Metrics>, options: NodeOptions) -> Result<Self> {
         let mut random = StdRng::from_os_rng();
         if bucket::highest_claim(store.as_ref()).await?.is_none() {
             probe(store.as_ref(), &system_clock(), random.random()).await?;
@@ -111,19 +149,14 @@ impl Node {
         )
         .await?;
         let meta: Arc<dyn Meta> = leader.clone();
-        let slots = Arc::new(SlotCache::new(SLOT_CACHE_BYTES));
-        let parts = Arc::new(PartCache::open(Some(options.local.join("parts")), options.cache.disk));
-        let memory = options.cache.memory.unwrap_or_else(memory::default_budget);
-        tracing::debug!(memory, reads = Backend::of_process().name(), "vectors");
-        let vectors = Arc::new(VectorMemory::new(memory));
-        let views = Arc::new(Views::new(store.clone(), parts.clone(), slots.clone(), vectors));
+        let near = Near::open(&store, Arc::new(SlotCache::new(SLOT_CACHE_BYTES)), &options);
         let query =
-            Arc::new(Query::new(meta.clone(), views.clone(), Box::new(StdRng::from_rng(&mut random))));
+            Arc::new(Query::new(meta.clone(), near.views.clone(), Box::new(StdRng::from_rng(&mut random))));
         let writer = LogWriter::new(
             meta.clone(),
             store.clone(),
             NodeId(random.random()),
-            slots.clone(),
+            near.slots.clone(),
             Box::new(StdRng::from_rng(&mut random)),
             Rules::default(),
         );
@@ -131,22 +164,49 @@ impl Node {
         let ingest = Ingest::start(writer, ingest_options);
         let reader = Arc::new(crate::engine::QueryReader(query.clone()));
         let updater = Updater::new(ingest.clone(), reader, options.wal.tail_limit);
-        let compact = lodestone_compact::CompactOptions {
-            fold_rows: options.compact.fold_rows,
-            fold_bytes: options.compact.fold_bytes,
-            merge_fan_in: options.compact.merge_fan_in as usize,
-            index_rows: options.compact.index_rows,
-            ..options.jobs
-        };
-        let compactor =
-            Compactor::new(meta.clone(), ingest.clone(), store, views.clone(), compact, compaction_jobs());
-        let keep = KeepOptions { idle_rounds: IDLE_ROUNDS, loaded_bytes: options.cache.disk };
-        let background = [
+        let compact = options.compaction();
+        let compactor = Compactor::new(
+            meta.clone(),
+            ingest.clone(),
+            store,
+            near.views.clone(),
+            compact,
+            compaction_jobs(),
+        );
+        let background = vec![
             tokio::spawn(compactor.clone().run()),
-            tokio::spawn(keep_house(meta.watch(), views.clone(), slots, keep)),
+            tokio::spawn(keep_house(meta.watch(), near.views.clone(), near.slots, keep(&options))),
         ];
-        let engine = Arc::new(NodeEngine { meta, ingest, updater, query, compactor, metrics, parts, views });
-        Ok(Self { engine, leader, instance, background })
+        let writing = Some(Writing { ingest, updater, compactor });
+        let Near { parts, views, .. } = near;
+        let engine = Arc::new(NodeEngine { meta, query, writing, compact, metrics, parts, views });
+        Ok(Self { engine, leader: Some(leader), instance, background })
+    }
+
+    /// Answers reads from the bucket alone.
+    async fn follow(store: Arc<dyn Store>, metrics: Arc<Metrics>, options: NodeOptions) -> Result<Self> {
+        let mut random = StdRng::from_os_rng();
+        let near = Near::open(&store, Arc::new(SlotCache::new(SLOT_CACHE_BYTES)), &options);
+        let reader_options = ReaderOptions {
+            trust: options.wal.lease.min(options.gc.grace / 2),
+            staleness: options.query.staleness,
+            patience: options.wal.patience,
+            ..ReaderOptions::default()
+        };
+        let reader = BucketReader::new(store, Arc::new(BootClock), near.slots.clone(), reader_options);
+        reader.look().await?;
+        let meta: Arc<dyn Meta> = Arc::new(reader);
+        let state = meta.watch().borrow().clone();
+        tracing::info!(slot = %state.slot, collections = state.collections.len(), "reading the bucket, without a leader");
+        let query =
+            Arc::new(Query::new(meta.clone(), near.views.clone(), Box::new(StdRng::from_rng(&mut random))));
+        let instance = InstanceId(random.random());
+        let background =
+            vec![tokio::spawn(keep_house(meta.watch(), near.views.clone(), near.slots, keep(&options)))];
+        let Near { parts, views, .. } = near;
+        let compact = options.compaction();
+        let engine = Arc::new(NodeEngine { meta, query, writing: None, compact, metrics, parts, views });
+        Ok(Self { engine, leader: None, instance, background })
     }
 
     /// What the interfaces call.
@@ -162,13 +222,23 @@ impl Node {
     /// Returns when the node can serve no more, with the reason: another process took the store, say.
     pub fn failed(&self) -> impl Future<Output = Error> + Send + use<> {
         let leader = self.leader.clone();
-        async move { leader.failed().await.into() }
+        async move {
+            match leader {
+                Some(leader) => leader.failed().await.into(),
+                // What only reads can be taken nothing away.
+                None => std::future::pending().await,
+            }
+        }
     }
 
     /// Ends jobs, decides what is under way, writes a checkpoint and releases the store.
     pub async fn shutdown(self) {
-        self.engine.compactor.stop(JOBS_LIMIT).await;
-        if let Err(error) = self.leader.stop(STOP_LIMIT).await {
+        if let Some(writing) = &self.engine.writing {
+            writing.compactor.stop(JOBS_LIMIT).await;
+        }
+        if let Some(leader) = &self.leader
+            && let Err(error) = leader.stop(STOP_LIMIT).await
+        {
             tracing::warn!(%error, "the store was not released; the next start recovers it");
         }
     }
@@ -176,9 +246,15 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        self.engine.compactor.abandon();
+        if let Some(writing) = &self.engine.writing {
+            writing.compactor.abandon();
+        }
         self.background.iter().for_each(JoinHandle::abort);
     }
+}
+
+fn keep(options: &NodeOptions) -> KeepOptions {
+    KeepOptions { idle_rounds: IDLE_ROUNDS, loaded_bytes: options.cache.disk }
 }
 
 /// Lets go of what was kept between reads and is not asked for any more.

@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::StoreLocation;
 use crate::units;
+use crate::{Roles, StoreLocation};
 
 /// What a node needs to start.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NodeOptions {
     /// The bucket that holds everything.
     pub store: StoreLocation,
+    /// What the process does.
+    pub roles: Roles,
     /// How to reach an S3 store; nothing here matters to a directory.
     pub s3: S3Options,
     /// Where what is disposable goes; it may be deleted whenever no process runs on it.
@@ -25,6 +27,8 @@ pub struct NodeOptions {
     pub take_over: bool,
     /// How writes are gathered and proven.
     pub wal: WalOptions,
+    /// How reads are answered.
+    pub query: QueryOptions,
     /// When the tail is folded and segments are merged.
     pub compact: CompactOptions,
     /// When objects that nothing needs are removed.
@@ -42,16 +46,29 @@ impl NodeOptions {
     pub fn new(store: StoreLocation, local: PathBuf) -> Self {
         Self {
             store,
+            roles: Roles::default(),
             local,
             address: String::new(),
             take_over: false,
             s3: S3Options::default(),
             wal: WalOptions::default(),
+            query: QueryOptions::default(),
             compact: CompactOptions::default(),
             gc: GcOptions::default(),
             checkpoint: CheckpointOptions::default(),
             jobs: lodestone_compact::CompactOptions::default(),
             cache: CacheOptions::default(),
+        }
+    }
+
+    /// What jobs there are, and how they go about it.
+    pub(crate) fn compaction(&self) -> lodestone_compact::CompactOptions {
+        lodestone_compact::CompactOptions {
+            fold_rows: self.compact.fold_rows,
+            fold_bytes: self.compact.fold_bytes,
+            merge_fan_in: self.compact.merge_fan_in as usize,
+            index_rows: self.compact.index_rows,
+            ..self.jobs
         }
     }
 
@@ -101,6 +118,21 @@ impl Default for WalOptions {
             patience: Duration::from_secs(10),
             tail_limit: 256 << 20,
         }
+    }
+}
+
+/// `[query]`: how reads are answered.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QueryOptions {
+    /// How old the state may be that answers an eventual read of a process that only reads: 5 s.
+    #[serde(deserialize_with = "units::duration")]
+    pub staleness: Duration,
+}
+
+impl Default for QueryOptions {
+    fn default() -> Self {
+        Self { staleness: Duration::from_secs(5) }
     }
 }
 

@@ -167,7 +167,7 @@ impl Query {
                 let slot = self.meta.watch().borrow().slot;
                 let answer = async { work(self.scope(collection, options).await?, cancel.clone()).await };
                 match answer.await {
-                    Err(e) if begun < FRESH_STARTS && self.may_be_collected(&e, slot) => begun += 1,
+                    Err(e) if begun < FRESH_STARTS && self.may_be_collected(&e, slot).await => begun += 1,
                     done => return done,
                 }
             }
@@ -184,16 +184,18 @@ impl Query {
         loop {
             let slot = state.slot;
             match work(state).await {
-                Err(e) if begun < FRESH_STARTS && self.may_be_collected(&e, slot) => begun += 1,
+                Err(e) if begun < FRESH_STARTS && self.may_be_collected(&e, slot).await => begun += 1,
                 done => return done,
             }
             state = self.meta.read(Consistency::Eventual).await?;
         }
     }
 
-    /// Whether an error may mean that the state of `slot` names an object that a later one does not.
-    fn may_be_collected(&self, error: &Error, slot: Slot) -> bool {
-        error.kind == ErrorKind::Damaged && self.meta.watch().borrow().slot > slot
+    /// Whether an error may mean that the state of `slot` names an object that a later one does not. Asks for the newest
+    /// state, which a process that only reads has not heard of by itself.
+    async fn may_be_collected(&self, error: &Error, slot: Slot) -> bool {
+        error.kind == ErrorKind::Damaged
+            && self.meta.read(Consistency::Strong).await.is_ok_and(|state| state.slot > slot)
     }
 
     async fn scope(&self, collection: &str, options: ReadOptions) -> Result<Scope> {

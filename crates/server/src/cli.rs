@@ -89,6 +89,10 @@ pub struct ServeArgs {
     /// [env: LODESTONE_ADVERTISE]
     #[arg(long, value_name = "HOST[:PORT]")]
     pub advertise: Option<String>,
+    /// What the process does: `all`, or `query` for one that only reads, writes nothing and needs no other process
+    /// [env: LODESTONE_ROLES] [default: all]
+    #[arg(long, value_name = "ROLES")]
+    pub roles: Option<String>,
     /// Where what is disposable goes [env: LODESTONE_LOCAL] [default: <store>.local beside a directory,
     /// else the user's cache directory]
     #[arg(long, value_name = "DIR")]

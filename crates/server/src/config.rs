@@ -6,7 +6,8 @@
 use std::path::{Path, PathBuf};
 
 use lodestone_node::{
-    CacheOptions, CompactOptions, GcOptions, NodeOptions, S3Options, StoreLocation, WalOptions,
+    CacheOptions, CompactOptions, GcOptions, NodeOptions, QueryOptions, Roles, S3Options, StoreLocation,
+    WalOptions,
 };
 use lodestone_types::{Error, Result};
 use serde::Deserialize;
@@ -31,6 +32,8 @@ pub struct Config {
     pub read_only_api_key: Option<Secret>,
     /// `host` or `host:port` where other processes reach our REST.
     pub advertise: Option<String>,
+    /// What the process does.
+    pub roles: Roles,
     /// The bucket.
     pub store: StoreLocation,
     /// Where what is disposable goes.
@@ -43,6 +46,8 @@ pub struct Config {
     pub s3: S3Options,
     /// How writes are gathered.
     pub wal: WalOptions,
+    /// How reads are answered.
+    pub query: QueryOptions,
     /// When segments are written and merged.
     pub compact: CompactOptions,
     /// When garbage is removed.
@@ -76,12 +81,14 @@ impl Default for Config {
             api_key: None,
             read_only_api_key: None,
             advertise: None,
+            roles: Roles::default(),
             store: StoreLocation::Directory("./lodestone-data".into()),
             local: None,
             take_over: false,
             log: LogConfig::default(),
             s3: S3Options::default(),
             wal: WalOptions::default(),
+            query: QueryOptions::default(),
             compact: CompactOptions::default(),
             gc: GcOptions::default(),
             cache: CacheOptions::default(),
@@ -105,6 +112,7 @@ const SETTINGS: &[(&str, Kind)] = &[
     ("api_key", Kind::Text),
     ("read_only_api_key", Kind::Text),
     ("advertise", Kind::Text),
+    ("roles", Kind::Text),
     ("store", Kind::Text),
     ("local", Kind::Text),
     ("take_over", Kind::Bool),
@@ -116,6 +124,7 @@ const SETTINGS: &[(&str, Kind)] = &[
     ("wal.lease", Kind::Text),
     ("wal.patience", Kind::Text),
     ("wal.tail_limit", Kind::Text),
+    ("query.staleness", Kind::Text),
     ("compact.fold_rows", Kind::Number),
     ("compact.fold_bytes", Kind::Text),
     ("compact.merge_fan_in", Kind::Number),
@@ -285,6 +294,7 @@ impl ServeArgs {
             ("api_key", text(&self.api_key)),
             ("read_only_api_key", text(&self.read_only_api_key)),
             ("advertise", text(&self.advertise)),
+            ("roles", text(&self.roles)),
             ("local", self.local.as_ref().map(|p| Value::String(p.to_string_lossy().into_owned()))),
             ("cache.memory", text(&self.memory)),
             ("take_over", self.take_over.then_some(Value::Boolean(true))),
@@ -328,14 +338,22 @@ impl Config {
     /// What the node needs. `address` is where others reach our REST, see [`crate::ports::advertised`]; `cache_root` the
     /// user's cache directory.
     pub fn node_options(&self, address: String, cache_root: &Path) -> NodeOptions {
-        let local = self.local.clone();
-        let local =
-            local.unwrap_or_else(|| self.store.default_local(self.s3.endpoint.as_deref(), cache_root));
+        let local = self.local.clone().unwrap_or_else(|| {
+            let mut local =
+                self.store.default_local(self.s3.endpoint.as_deref(), cache_root).into_os_string();
+            if self.roles == Roles::Query {
+                // It most often runs beside one with all roles, and a cache belongs to one process.
+                local.push(".query");
+            }
+            local.into()
+        });
         NodeOptions {
+            roles: self.roles,
             address,
             take_over: self.take_over,
             s3: self.s3.clone(),
             wal: self.wal.clone(),
+            query: self.query.clone(),
             compact: self.compact.clone(),
             gc: self.gc.clone(),
             cache: self.cache.clone(),

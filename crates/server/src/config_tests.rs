@@ -117,7 +117,7 @@ fn fields(section: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_field_has_a_variable_and_a_place_in_the_docs() {
-    let sections = ["log", "s3", "wal", "compact", "gc", "cache"];
+    let sections = ["log", "s3", "wal", "query", "compact", "gc", "cache"];
     let mut expected: BTreeSet<String> =
         fields("").into_iter().filter(|f| !sections.contains(&f.as_str())).collect();
     for section in sections {
@@ -145,4 +145,18 @@ fn what_is_disposable_goes_beside_the_store_or_into_the_cache() {
     assert!(options.local.starts_with(root));
     assert_eq!(cache_root(&env(&[("HOME", "/home/u")])), root);
     assert_eq!(cache_root(&env(&[("XDG_CACHE_HOME", "/c"), ("HOME", "/home/u")])), Path::new("/c/lodestone"));
+}
+
+#[test]
+fn a_reader_has_a_cache_of_its_own_and_half_a_process_is_refused() {
+    let load = |roles: &str| {
+        let args = ServeArgs { roles: Some(roles.into()), ..ServeArgs::default() };
+        super::load(args.settings(), None, &[], Table::new())
+    };
+    let local = |config: Config| config.node_options(String::new(), Path::new("/cache")).local;
+    let (all, query) = (load("all").unwrap().config, load("query").unwrap().config);
+    assert_eq!((all.roles, query.roles), (Roles::All, Roles::Query));
+    assert_ne!(local(all), local(query));
+    let message = load("ingest").unwrap_err().to_string();
+    assert!(message.contains("ingest") && message.contains("query"), "{message}");
 }

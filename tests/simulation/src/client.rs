@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lodestone_manifest::{Slot, State};
 use lodestone_meta::recover::recover;
-use lodestone_meta::{Consistency, MetaError};
+use lodestone_meta::{Consistency, Meta, MetaError};
 use lodestone_types::{ErrorKind, Filter, Point, PointId, PointSelector, UpdateMode, UpdateOp, WriteOptions};
 use rand::Rng;
 use rand::rngs::SmallRng;
@@ -206,22 +206,26 @@ impl Client {
         self.last = Some((life.clone(), state.slot));
     }
 
-    /// One strong read of the bucket alone.
+    /// One strong read of the bucket alone: by a reader that follows it, or by one that has just come.
     async fn leaderless(&mut self, collection: usize) {
-        let chosen = {
+        let (chosen, follows) = {
             let nodes = self.world.nodes.lock();
             let index = self.rng.random_range(0..nodes.len());
-            nodes[index].life()
+            (nodes[index].life(), self.rng.random_bool(0.7))
         };
         let Some(life) = chosen else { return };
         let required = self.world.model.lock().required();
         let began = Instant::now();
-        let recovered = life.call(recover(life.store(), self.world.rules)).await;
-        match recovered {
-            Some(Ok(recovered)) => {
+        let read = async {
+            if follows {
+                return life.reader.read(Consistency::Strong).await;
+            }
+            recover(life.store(), self.world.rules).await.map(|recovered| Arc::new(recovered.state))
+        };
+        match life.call(read).await {
+            Some(Ok(state)) => {
                 Counts::add(&self.world.counts.leaderless);
-                let state = recovered.state;
-                say!(self.world, "c{} reads the bucket at {}", self.name, state.slot);
+                say!(self.world, "c{} reads the bucket from {} at {}", self.name, life.name, state.slot);
                 self.world.witness("a reader without a leader", &state);
                 self.compare(collection, &state, began, required);
             }

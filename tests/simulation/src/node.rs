@@ -6,7 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use lodestone_ingest::{Ingest, IngestOptions, LogWriter, Reader, Updater};
 use lodestone_manifest::{InstanceId, NodeId, ShardId, State};
-use lodestone_meta::{Clock, Leader, LeaderOptions, LocalReplica, Meta, MetaError};
+use lodestone_meta::{
+    BucketReader, Clock, Leader, LeaderOptions, LocalReplica, Meta, MetaError, ReaderOptions,
+};
 use lodestone_store::{Faults, Latency, RetryPolicy, Retrying, Simulated, Store};
 use lodestone_types::{Error, Filter, PointId};
 use lodestone_wal::SlotCache;
@@ -37,6 +39,8 @@ pub struct Life {
     store: Arc<dyn Store>,
     clock: Arc<Drifting>,
     replica: Arc<Witnessed>,
+    /// Follows the bucket for as long as the process lives.
+    pub reader: BucketReader,
     number: u64,
     rng: Mutex<SmallRng>,
     leader: Mutex<Option<Arc<Leader>>>,
@@ -104,13 +108,24 @@ impl Node {
             rate: rng.random_range(0.98..1.02),
             offset: Duration::from_secs(rng.random_range(10..100_000)),
         };
+        let clock = Arc::new(clock);
+        let leader = &world.profile.leader;
+        let reading = ReaderOptions {
+            trust: leader.lease.min(leader.gc_grace / 2),
+            staleness: Duration::from_secs(1),
+            patience: Duration::from_secs(60),
+            rules: world.rules,
+        };
+        let slots = Arc::new(SlotCache::new(1 << 20));
+        let reader = BucketReader::new(store.clone(), clock.clone(), slots, reading);
         let replica = Witnessed { name: name.clone(), world: world.clone(), inner: LocalReplica::default() };
         let life = Arc::new(Life {
             name,
             world: world.clone(),
             gate,
             store,
-            clock: Arc::new(clock),
+            clock,
+            reader,
             replica: Arc::new(replica),
             number,
             rng: Mutex::new(rng),

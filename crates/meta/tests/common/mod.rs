@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 /// Tokio's clock, which tests pause.
 #[derive(Debug)]
-pub struct TestClock(Instant);
+pub struct TestClock(pub Instant);
 
 impl Clock for TestClock {
     fn now(&self) -> Duration {
