@@ -74,7 +74,7 @@ impl Engine {
         let row = |i: usize, out: &mut [f32]| vectors.write(i, out);
         let options = TrainOptions {
             distance,
-            list_rows: self.setting("list_rows", 50.0) as usize,
+            list_rows: self.setting("list_rows", 100.0) as usize,
             sample_rows: self.setting("sample_rows", 400_000.0) as usize,
             level_bits: bits,
             seed: 1,
@@ -109,8 +109,8 @@ impl Engine {
             lists,
             wanted: k,
             doubt: self.setting("doubt", 2.0) as f32,
-            keep: if keep == 0 { 10 * k + 2 * lists } else { keep },
-            candidates: if candidates == 0 { 2 * k + lists / 8 } else { candidates },
+            keep: if keep == 0 { 2 * (k + lists) } else { keep },
+            candidates: if candidates == 0 { k + k / 8 + 2 + lists / 16 } else { candidates },
         };
         let (model, index) = self.built.as_ref().ok_or("not built")?;
         let next = AtomicUsize::new(0);
@@ -148,19 +148,20 @@ impl Engine {
     }
 
     fn rescored(&self, query: &[f32], found: &[Candidate], k: usize) -> Vec<i64> {
-        const AHEAD: usize = 2;
+        found.iter().take(4).for_each(|candidate| prefetch(self.vectors.row(candidate.row as usize)));
         let scorer = Scorer::new(query, self.metric, self.vectors.element);
-        found.iter().take(AHEAD).for_each(|c| prefetch(self.vectors.row(c.row as usize)));
-        let mut scored = Vec::with_capacity(found.len());
-        for (i, candidate) in found.iter().enumerate() {
-            if let Some(ahead) = found.get(i + AHEAD) {
-                prefetch(self.vectors.row(ahead.row as usize));
-            }
-            let score = scorer.score(self.vectors.row(candidate.row as usize));
-            scored.push((if self.metric == Metric::Cosine { -score } else { score }, candidate.row));
+        let numbers: Vec<u32> = found.iter().map(|candidate| candidate.row).collect();
+        let mut scores = vec![0.0; numbers.len()];
+        scorer.score_numbered(self.vectors.raw(), &numbers, &mut scores);
+        let nearness = |score: f32| if self.metric == Metric::Cosine { -score } else { score };
+        let mut scored: Vec<(f32, u32)> = scores.into_iter().map(nearness).zip(numbers).collect();
+        let order = |a: &(f32, u32), b: &(f32, u32)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1));
+        if k < scored.len() {
+            scored.select_nth_unstable_by(k, order);
+            scored.truncate(k);
         }
-        scored.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        let mut ids: Vec<i64> = scored.into_iter().take(k).map(|(_, row)| i64::from(row)).collect();
+        scored.sort_unstable_by(order);
+        let mut ids: Vec<i64> = scored.into_iter().map(|(_, row)| i64::from(row)).collect();
         ids.resize(k, -1);
         ids
     }

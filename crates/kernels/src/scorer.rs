@@ -4,10 +4,15 @@ use std::fmt;
 
 use crate::lanes::{Kernels, PAD, Query, pick};
 use crate::scalar::Scalar;
-use crate::{Element, Metric, decode, encode, prepare};
+use crate::{Element, Metric, decode, encode, prefetch, prepare};
 
 /// The most components a vector may have. Sums over so many `u8` products still fit in 32 bits.
 pub const MAX_DIM: usize = 65_536;
+
+/// Rows that lie anywhere are on their way so many before they are scored.
+const AHEAD: usize = 4;
+/// Bytes that are: what follows in a longer row the processor sees coming.
+const NEAR: usize = 1024;
 
 /// An instruction set that this crate has code for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,9 +157,15 @@ impl Scorer {
     pub fn score_numbered(&self, rows: &[u8], numbers: &[u32], out: &mut [f32]) {
         let stride = self.row_bytes();
         assert_eq!(numbers.len(), out.len(), "as many numbers as scores");
-        self.score_each(out, |i| {
+        let row = |i: usize| {
             let number = numbers[i] as usize;
             &rows[number * stride..(number + 1) * stride]
+        };
+        self.score_each(out, |i| {
+            if let Some(ahead) = (i + AHEAD < numbers.len()).then(|| row(i + AHEAD)) {
+                prefetch(&ahead[..ahead.len().min(NEAR)]);
+            }
+            row(i)
         });
     }
 
@@ -178,6 +189,12 @@ impl Scorer {
 /// Rounds the query as storage would and pads it with zeros.
 fn pad(query: &[f32], element: Element) -> Query {
     let padded = query.len().next_multiple_of(PAD);
+    if element == Element::F32 {
+        let mut floats = Vec::with_capacity(padded);
+        floats.extend_from_slice(query);
+        floats.resize(padded, 0.0);
+        return Query { dim: query.len(), floats, bytes: Vec::new(), bytes_norm: 0 };
+    }
     let mut bytes = Vec::with_capacity(padded * element.bytes());
     encode(element, query, &mut bytes);
     if element == Element::U8 {

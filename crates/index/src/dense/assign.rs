@@ -32,7 +32,7 @@ impl<'a> Assigner<'a> {
     pub fn assign(&mut self, turned: &[f32]) -> (u32, Option<u32>) {
         self.signs.set(turned);
         let (model, count) = (self.model, CHOICES.min(self.model.lists()));
-        let to = Turned { vector: turned, signs: &self.signs };
+        let to = Turned::new(turned, &self.signs);
         self.finder.find(model, self.blocks, Distance::Euclid, to, count);
         let Some((first, others)) = self.finder.near.split_first() else { return (0, None) };
         let centroid = model.centroid(first.list as usize);

@@ -16,7 +16,7 @@ pub(super) struct Factors {
     pub mul: f32,
 }
 
-fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     // Several sums at once, or each addition would wait for the one before it.
     let mut sums = [0.0f32; 16];
     let (a, a_rest) = a.as_chunks::<16>();

@@ -2,8 +2,12 @@
 
 use lodestone_kernels::{Element, Estimate, Metric, Scorer, SignQuery, block_bytes};
 
+use super::code::dot;
 use super::model::{Distance, Model};
 use super::shortlist::nth;
+
+/// Blocks of centroids after which those are dropped that are too far.
+const SOME: usize = 4;
 
 /// A list and how near its centroid is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -31,6 +35,14 @@ pub(super) struct Turned<'a> {
     pub vector: &'a [f32],
     /// The same one.
     pub signs: &'a SignQuery,
+    /// Its squared length.
+    pub square: f32,
+}
+
+impl<'a> Turned<'a> {
+    pub fn new(vector: &'a [f32], signs: &'a SignQuery) -> Self {
+        Self { vector, signs, square: dot(vector, vector) }
+    }
 }
 
 impl ListFinder {
@@ -49,8 +61,9 @@ impl ListFinder {
         let (size, mut limit) = (block_bytes(model.padded()), f32::INFINITY);
         self.found.clear();
         self.next = 0;
-        for some in blocks.chunks(16 * size) {
-            to.signs.scan(some, 0.0, limit, &mut self.found);
+        for at in (0..blocks.len()).step_by(SOME * size) {
+            let (some, rest) = blocks[at..].split_at((SOME * size).min(blocks.len() - at));
+            to.signs.scan(some, rest, 0.0, limit, &mut self.found);
             if most > 0 && self.found.len() > 2 * most {
                 limit = nth(&mut self.found, most - 1);
                 self.found.truncate(most);
@@ -71,9 +84,8 @@ impl ListFinder {
         self.products.resize(count, 0.0);
         let scorer = Scorer::new(to.vector, Metric::Dot, Element::F32);
         scorer.score_numbered(model.centroid_bytes(), &self.numbers, &mut self.products);
-        let square: f32 = to.vector.iter().map(|x| x * x).sum();
         let base = |list: u32, product: f32| match distance {
-            Distance::Euclid => square + model.square(list) - 2.0 * product,
+            Distance::Euclid => to.square + model.square(list) - 2.0 * product,
             Distance::Dot => -product,
         };
         self.near.clear();

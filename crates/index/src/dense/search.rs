@@ -1,7 +1,8 @@
 //! The rows that may be nearest to a query.
 
-use lodestone_kernels::{LevelQuery, SignQuery, block_bytes, mean_mul, prefetch};
+use lodestone_kernels::{Estimate, LevelQuery, SignQuery, block_bytes, mean_mul, prefetch};
 
+use super::code::dot;
 use super::lists::{ListFinder, NearList, Turned};
 use super::shortlist::{Shortlist, Size};
 use super::vector_index::LEVEL_FACTORS;
@@ -78,6 +79,8 @@ impl Target<'_> {
 /// Searches indexes of one model; keeps its memory between queries.
 #[derive(Debug)]
 pub struct Searcher {
+    /// Bytes of the blocks after which rows are dropped that have no chance.
+    some_blocks: usize,
     centred: Vec<f32>,
     turned: Vec<f32>,
     signs: SignQuery,
@@ -90,6 +93,8 @@ pub struct Searcher {
 
 /// Rows whose codes are on their way while one is compared.
 const AHEAD: usize = 8;
+/// Blocks of a list after which rows are dropped that have no chance.
+const SOME: usize = 2;
 /// Rows of a list that are looked at to tell how many of it match.
 const SAMPLE: u32 = 8;
 /// Rows are kept in doubt up to so many times as many as are kept in any case.
@@ -104,6 +109,7 @@ impl Searcher {
     /// A searcher for indexes of `model`.
     pub fn new(model: &Model) -> Self {
         Self {
+            some_blocks: SOME * block_bytes(model.padded()),
             centred: Vec::new(),
             turned: vec![0.0; model.padded()],
             signs: SignQuery::new(model.padded()),
@@ -114,7 +120,7 @@ impl Searcher {
         }
     }
 
-    /// Writes candidates of all targets to `out`, likely ones first.
+    /// Writes candidates of all targets to `out`, in no order.
     ///
     /// # Panics
     /// If the targets have more rows than a `u32` counts.
@@ -141,19 +147,17 @@ impl Searcher {
             self.scan_filtered(model, targets, effort);
         }
         // A row in two of the lists was found twice.
-        self.rows.found.sort_unstable_by_key(|found| found.place);
-        self.rows.found.dedup_by_key(|found| found.place);
+        self.rows.forget_repeated();
         self.rank(model, targets, effort, out);
     }
 
     /// Finds the rows of the nearest lists that are nearest by their signs.
     fn scan(&mut self, model: &Model, targets: &[Target], effort: Effort) {
-        let to = Turned { vector: &self.turned, signs: &self.signs };
+        let to = Turned::new(&self.turned, &self.signs);
         self.lists.find(model, model.blocks(), model.distance(), to, effort.lists);
         let size = self.scan_size(model, targets, effort);
         for at in 0..self.lists.near.len() {
-            self.scan_list(self.lists.near[at], targets);
-            self.rows.trim_sometimes(&size);
+            self.scan_list(at, targets, &size);
         }
         self.rows.trim(&size);
     }
@@ -167,12 +171,12 @@ impl Searcher {
         let (mut seen, mut in_vain) = (0.0, 0.0);
         // So many if matches are spread evenly, and twice as many each time if they are not.
         let mut next = (effort.lists.saturating_mul(rows) / matching.max(1)).saturating_add(1);
-        let to = Turned { vector: &self.turned, signs: &self.signs };
+        let to = Turned::new(&self.turned, &self.signs);
         self.lists.start(model, model.blocks(), to, model.lists());
         let mut size = None;
         let is_enough = |seen: f64, in_vain: f64| seen >= enough && in_vain >= 0.5 * enough;
         while !is_enough(seen, in_vain) {
-            let to = Turned { vector: &self.turned, signs: &self.signs };
+            let to = Turned::new(&self.turned, &self.signs);
             if effort.lists == 0 || !self.lists.more(model, model.distance(), to, next) {
                 break;
             }
@@ -180,8 +184,7 @@ impl Searcher {
             let size = *size.get_or_insert_with(|| self.scan_size(model, targets, effort));
             for at in 0..self.lists.near.len() {
                 let near = self.lists.near[at];
-                let better = self.scan_list(near, targets);
-                self.rows.trim_sometimes(&size);
+                let better = self.scan_list(at, targets, &size);
                 let matching: f64 = targets.iter().map(|target| target.matching_in(near.list)).sum();
                 seen += matching;
                 in_vain = if better { 0.0 } else { in_vain + matching };
@@ -210,7 +213,7 @@ impl Searcher {
         let error = self.lists.near.iter().find_map(first_block).map_or(0.0, |(near, mul)| {
             let apart = match model.distance() {
                 Distance::Euclid => near.base,
-                Distance::Dot => squared(&self.turned) + model.square(near.list) + 2.0 * near.base,
+                Distance::Dot => dot(&self.turned, &self.turned) + model.square(near.list) + 2.0 * near.base,
             };
             SIGN_ERROR * mul * apart.max(0.0).sqrt()
         });
@@ -218,53 +221,59 @@ impl Searcher {
         Size { wanted, least: keep, most: keep.saturating_mul(MOST), margin: effort.doubt * error }
     }
 
-    /// Finds rows of one list that match, and says whether one is among the nearest so far.
-    fn scan_list(&mut self, near: NearList, targets: &[Target]) -> bool {
+    /// Finds rows of one of the near lists that match, and says whether one is among the nearest so far.
+    fn scan_list(&mut self, at: usize, targets: &[Target], size: &Size) -> bool {
+        let (near, then, bar) = (self.lists.near[at], self.lists.near.get(at + 1), self.rows.bar());
         let mut nearest = f32::INFINITY;
-        for (target, first) in targets.iter().zip(&self.firsts) {
-            let before = self.rows.found.len();
-            let limit = self.rows.limit();
-            self.signs.scan(target.index.list(near.list), near.base, limit, &mut self.rows.found);
-            let mut kept = before;
-            for at in before..self.rows.found.len() {
-                let mut found = self.rows.found[at];
-                // A place that is none can only come from damage.
-                if (found.place as usize) < target.index.rows() && target.allows(found.place) {
-                    found.place += first;
-                    nearest = nearest.min(found.value);
-                    self.rows.found[kept] = found;
-                    kept += 1;
-                }
+        for (i, (target, first)) in targets.iter().zip(&self.firsts).enumerate() {
+            let next: &[u8] = match (targets.get(i + 1), then) {
+                (Some(other), _) => other.index.list(near.list),
+                (None, Some(then)) => targets[0].index.list(then.list),
+                (None, None) => &[],
+            };
+            let mut rest = target.index.list(near.list);
+            while !rest.is_empty() {
+                // An odd one first, so that the last ones bring the beginning of the next list.
+                let (some, others) = rest.split_at(match rest.len() % self.some_blocks {
+                    0 => self.some_blocks,
+                    odd => odd,
+                });
+                rest = others;
+                let next = if rest.is_empty() { next } else { rest };
+                let (before, limit) = (self.rows.found.len(), self.rows.limit());
+                self.signs.scan(some, next, near.base, limit, &mut self.rows.found);
+                nearest = nearest.min(sift(&mut self.rows.found, before, target, *first));
+                self.rows.trim_sometimes(size);
             }
-            self.rows.found.truncate(kept);
         }
-        nearest < self.rows.bar()
+        nearest < bar
     }
 
-    /// Ranks what the scan found, which is in order of places, by finer codes.
+    /// Ranks what the scan found by finer codes.
     fn rank(&mut self, model: &Model, targets: &[Target], effort: Effort, out: &mut Vec<Candidate>) {
         self.levels.set(&self.turned);
-        let length = squared(&self.turned);
+        let length = dot(&self.turned, &self.turned);
         let base = match model.distance() {
             Distance::Euclid => length,
             Distance::Dot => 0.0,
         };
-        let (mut target, mut sizes) = (0, 0.0);
         let firsts = &self.firsts;
-        let code = |target: &mut usize, place: u32| {
-            while firsts.get(*target + 1).is_some_and(|next| *next <= place) {
-                *target += 1;
-            }
-            targets[*target].index.level(place - firsts[*target])
+        let placed = |place: u32| {
+            let target = firsts.partition_point(|first| *first <= place) - 1;
+            (target, place - firsts[target])
         };
-        let (mut ahead, mut ahead_target) = (0, 0);
+        let level = |place: u32| {
+            let (target, place) = placed(place);
+            targets[target].index.level(place)
+        };
         let found = &mut self.rows.found;
+        found.iter().take(AHEAD).for_each(|found| prefetch(level(found.place)));
+        let mut sizes = 0.0;
         for at in 0..found.len() {
-            while ahead < found.len().min(at + AHEAD) {
-                prefetch(code(&mut ahead_target, found[ahead].place));
-                ahead += 1;
+            if let Some(ahead) = found.get(at + AHEAD) {
+                prefetch(level(ahead.place));
             }
-            let level = code(&mut target, found[at].place);
+            let level = level(found[at].place);
             let (code, factors) = level.split_at(level.len() - LEVEL_FACTORS);
             let factor = |bytes: &[u8]| bytes.first_chunk().map_or(0.0, |bytes| f32::from_le_bytes(*bytes));
             let (add, mul) = (factor(factors), factor(&factors[4..]));
@@ -278,16 +287,28 @@ impl Searcher {
             most: effort.candidates.saturating_mul(MOST),
             margin: effort.doubt * error,
         });
-        self.rows.found.sort_unstable_by(|a, b| a.value.total_cmp(&b.value));
         out.clear();
         out.extend(self.rows.found.iter().map(|found| {
-            let target = firsts.partition_point(|first| *first <= found.place) - 1;
-            let row = targets[target].index.row(found.place - firsts[target]);
+            let (target, place) = placed(found.place);
+            let row = targets[target].index.row(place);
             Candidate { target: target as u32, row, estimate: found.value }
         }));
     }
 }
 
-fn squared(vector: &[f32]) -> f32 {
-    vector.iter().map(|x| x * x).sum()
+/// Leaves of what was found, from the number `before` on, the rows of `target` that match, and counts their places from
+/// its first one on. The nearest estimate among them.
+fn sift(found: &mut Vec<Estimate>, before: usize, target: &Target, first: u32) -> f32 {
+    let (mut kept, mut nearest) = (before, f32::INFINITY);
+    for at in before..found.len() {
+        let Estimate { value, place } = found[at];
+        // A place that is none can only come from damage.
+        if (place as usize) < target.index.rows() && target.allows(place) {
+            found[kept] = Estimate { value, place: place + first };
+            nearest = nearest.min(value);
+            kept += 1;
+        }
+    }
+    found.truncate(kept);
+    nearest
 }

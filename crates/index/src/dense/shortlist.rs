@@ -23,7 +23,12 @@ pub(super) struct Shortlist {
     limit: f32,
     bar: f32,
     trim_at: usize,
+    /// Places that were met, each at or after the slot that its number leads to.
+    met: Vec<u32>,
 }
+
+/// No place: there are fewer than 2^32 rows.
+const NONE: u32 = u32::MAX;
 
 impl Shortlist {
     /// Forgets everything.
@@ -41,6 +46,23 @@ impl Shortlist {
     /// Estimates below this are among those wanted, as far as the last trim tells.
     pub fn bar(&self) -> f32 {
         self.bar
+    }
+
+    /// Keeps one of those with the same place.
+    pub fn forget_repeated(&mut self) {
+        // At most a quarter of the slots is taken, so that the next free one is near.
+        let bits = (4 * self.found.len()).next_power_of_two().max(2).ilog2();
+        let (met, last) = (&mut self.met, (1 << bits) - 1);
+        met.clear();
+        met.resize(1 << bits, NONE);
+        self.found.retain(|found| {
+            // Multiplying by 2^32 over the golden ratio leads neighbours far apart (Knuth, TAOCP 3, 6.4).
+            let mut slot = (found.place.wrapping_mul(0x9e37_79b9) >> (32 - bits)) as usize;
+            while met[slot] != NONE && met[slot] != found.place {
+                slot = (slot + 1) & last;
+            }
+            std::mem::replace(&mut met[slot], found.place) == NONE
+        });
     }
 
     /// Drops what has no chance, if there is much of it.
@@ -92,7 +114,7 @@ mod tests {
 
     fn shortlist(values: impl Iterator<Item = u32>) -> Shortlist {
         let found = values.map(|i| Estimate { value: i as f32, place: i }).collect();
-        Shortlist { found, limit: f32::INFINITY, bar: f32::INFINITY, trim_at: 0 }
+        Shortlist { found, limit: f32::INFINITY, bar: f32::INFINITY, ..Shortlist::default() }
     }
 
     fn places(list: &Shortlist) -> Vec<u32> {
@@ -115,6 +137,17 @@ mod tests {
             let mut list = shortlist(all());
             list.trim(&Size { wanted, least, most, margin });
             assert_eq!(places(&list), (0..kept).collect::<Vec<u32>>(), "{wanted}, {least}, {most}, {margin}");
+        }
+    }
+
+    #[test]
+    fn each_place_stays_once() {
+        for count in [0, 1, 2, 40, 1000] {
+            let mut list = shortlist((0..count).flat_map(|i| [i, i * 7919, i, count - 1 - i]));
+            let mut all = places(&list);
+            all.dedup();
+            list.forget_repeated();
+            assert_eq!(places(&list), all, "{count}");
         }
     }
 

@@ -141,7 +141,12 @@ impl LevelQuery {
     /// If it has another length than the codes.
     pub fn set(&mut self, query: &[f32]) {
         assert_eq!(query.len(), self.levels.len(), "a query of another length than the codes");
-        let greatest = query.iter().fold(0.0, |most: f32, x| most.max(x.abs())).max(f32::MIN_POSITIVE);
+        // Of 16 at once, or each comparison would wait for the one before it.
+        let mut most = [0.0f32; 16];
+        for some in query.as_chunks::<16>().0 {
+            most.iter_mut().zip(some).for_each(|(most, x)| *most = most.max(x.abs()));
+        }
+        let greatest = most.into_iter().fold(f32::MIN_POSITIVE, f32::max);
         let scale = 127.0 / greatest;
         // Added to a small number this leaves its nearest whole number in the lowest bits.
         const WHOLE: f32 = 1.5 * (1 << 23) as f32;

@@ -1,8 +1,8 @@
 //! Sign codes: one bit per component, 32 rows scanned at a time.
 //!
 //! A row's code says of each component whether it is positive: a vector `s` of +1 and -1. A query `q` is turned into
-//! a table of the 16 sums that four signs can give, for every four components, rounded to bytes; a row's `<s, q>` is
-//! then a sum of table look-ups, which processors do by the dozen in one instruction ("fast scan": André, Kermarrec, Le
+//! a table of the 16 sums that four signs can give, for every four components, rounded to 6 bits; a row's `<s, q>` is
+//! then a sum of table look-ups, which processors do by the dozen in one instruction, and of which four still fit in a byte ("fast scan": André, Kermarrec, Le
 //! Scouarnec, Cache locality is not enough, VLDB 2015, section 4). What a score is made of `<s, q>` by two factors per
 //! row (RaBitQ: Gao, Long, arXiv 2405.12497, section 3.2) is worked out in the same pass.
 //!
@@ -24,6 +24,8 @@ mod avx2;
 mod avx512;
 mod scalar;
 
+use std::mem::MaybeUninit;
+
 use crate::Isa;
 
 /// Rows of a block.
@@ -32,9 +34,19 @@ pub const BLOCK_ROWS: usize = 32;
 /// A code's length is a multiple of so many components: what the widest registers take at once.
 pub const SIGN_DIM_STEP: usize = 16;
 
+/// The greatest number of a table. Four of them fit in a byte. That it is no greater adds less than half a percent to the
+/// variance of what is estimated, most of which is due to a sign saying so little.
+const TOP: f32 = 63.0;
+
 /// Components whose bytes are added up in 16 bits before they go on as floats: a lane of the widest registers adds one
 /// byte per 16 components, and four lanes are put together.
-const SPAN: usize = 1024;
+const SPAN: usize = 4096;
+
+/// Bytes of the table, and of the codes, for the components of a [`SPAN`].
+const SPAN_BYTES: usize = 4 * SPAN;
+
+/// A block is on its way to the processor while the one so many before it is looked at.
+const AHEAD: usize = 2;
 
 const FACTORS: usize = 4 * BLOCK_ROWS;
 
@@ -82,7 +94,7 @@ pub fn put_row(block: &mut [u8], row: usize, components: &[f32], add: f32, mul: 
 /// The rows that a block has: the number of each within it, and its `place`.
 pub fn block_rows(block: &[u8]) -> impl Iterator<Item = (usize, u32)> {
     let (add, mul) = factors(block, block.len() - 3 * FACTORS);
-    let places = block[block.len() - FACTORS..].as_chunks().0;
+    let places = places(block);
     // No vector has these factors: what stretches its code is 0 only where nothing is infinite.
     let is_there =
         |row: &usize| f32::from_le_bytes(add[*row]) != f32::INFINITY || f32::from_le_bytes(mul[*row]) != 0.0;
@@ -122,6 +134,7 @@ pub fn mean_mul(block: &[u8]) -> f32 {
 
 /// A row that a scan found.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[repr(C)]
 pub struct Estimate {
     /// How far it seems to be; smaller is nearer.
     pub value: f32,
@@ -152,11 +165,21 @@ struct Ask<'a> {
     limit: f32,
 }
 
-/// Writes `base + add + mul * <s, q>` of each row of the block, and returns a bit for each that is below the limit.
-/// The processor has what the kernel needs, and the block has the table's length.
-type Kernel = unsafe fn(&Ask, &[u8], &mut [f32; BLOCK_ROWS]) -> u32;
+/// A block, and one that is asked for soon: what reads the one brings the other near.
+struct Blocks<'a> {
+    now: &'a [u8],
+    next: &'a [u8],
+}
 
-/// Writes the table for four components after another, in units of `1 / scale`. The processor has what the code needs.
+/// Writes those rows of the block, in their order, that have `base + add + mul * <s, q>` below the limit, and returns how
+/// many. The processor has what the kernel needs, and the block has the table's length.
+type Kernel = unsafe fn(&Ask, &Blocks, &mut Near) -> usize;
+
+/// Room for the rows that a block may have below the limit.
+type Near = [MaybeUninit<Estimate>; BLOCK_ROWS];
+
+/// Writes the table for four components after another, in units of `1 / scale`. Where one of four is no number, the 16 are
+/// 0. No sum is above [`TOP`]. The processor has what the code needs.
 type Fill = unsafe fn(&[[f32; 4]], f32, &mut [[u8; 16]]);
 
 impl SignQuery {
@@ -197,38 +220,61 @@ impl SignQuery {
     pub fn set(&mut self, query: &[f32]) {
         assert_eq!(query.len(), self.dim, "a query of another length than the codes");
         let fours = query.as_chunks::<4>().0;
-        let reach = |four: &[f32; 4]| four.iter().map(|x| x.abs()).sum::<f32>();
-        let widest = fours.iter().map(reach).fold(0.0, f32::max).max(f32::MIN_POSITIVE);
-        self.step = 2.0 * widest / 255.0;
-        self.bias = -fours.iter().map(reach).sum::<f32>();
+        let (widest, all) = reach(fours);
+        // Not so small that its inverse is infinite.
+        self.step = (2.0 / TOP * widest).max(f32::MIN_POSITIVE);
+        self.bias = -all;
         // SAFETY: `with_isa` chose code that runs here.
         unsafe { (self.fill)(fours, 1.0 / self.step, self.table.as_chunks_mut().0) };
     }
 
-    /// Adds to `found` every row of the blocks with `base + add + mul * <s, q>` below `limit`.
+    /// Adds to `found` every row of the blocks with `base + add + mul * <s, q>` below `limit`. The beginning of `next`,
+    /// blocks that will be scanned after these, is on its way to the processor meanwhile.
     ///
     /// # Panics
     /// If `blocks` is no whole number of blocks.
-    pub fn scan(&self, blocks: &[u8], base: f32, limit: f32, found: &mut Vec<Estimate>) {
+    pub fn scan(&self, blocks: &[u8], next: &[u8], base: f32, limit: f32, found: &mut Vec<Estimate>) {
         let size = block_bytes(self.dim);
         assert!(blocks.len().is_multiple_of(size), "whole blocks");
         let ask = Ask { table: &self.table, step: self.step, bias: self.bias, base, limit };
-        let mut values = [0.0; BLOCK_ROWS];
-        for block in blocks.chunks_exact(size) {
-            // SAFETY: `with_isa` chose a kernel that runs here; the block has the length of the table's codes.
-            let mut near = unsafe { (self.kernel)(&ask, block, &mut values) };
-            let places = &block[size - FACTORS..].as_chunks::<4>().0;
-            while near != 0 {
-                let row = near.trailing_zeros() as usize;
-                near &= near - 1;
-                found.push(Estimate { value: values[row], place: u32::from_le_bytes(places[row]) });
+        for at in (0..blocks.len()).step_by(size) {
+            let (block, ahead) = (&blocks[at..at + size], at + AHEAD * size);
+            let after = ahead.checked_sub(blocks.len()).and_then(|after| next.get(after..after + size));
+            let both =
+                Blocks { now: block, next: blocks.get(ahead..ahead + size).or(after).unwrap_or(block) };
+            let count = found.len();
+            found.reserve(BLOCK_ROWS);
+            if let Some(near) = found.spare_capacity_mut().first_chunk_mut() {
+                // SAFETY: `with_isa` chose a kernel that runs here; the block has the length of the table's codes. The
+                // kernel has written as many as it says.
+                unsafe {
+                    let more = (self.kernel)(&ask, &both, near);
+                    found.set_len(count + more);
+                }
             }
         }
     }
 }
 
+/// The greatest sum of the sizes of four components, and the sum of all. Four fours at once, or each addition would wait
+/// for the one before it.
+fn reach(fours: &[[f32; 4]]) -> (f32, f32) {
+    let (mut widest, mut sums) = ([0.0f32; 4], [0.0f32; 4]);
+    for some in fours.as_chunks::<4>().0 {
+        let size = |i: usize| {
+            let [a, b, c, d] = some[i].map(f32::abs);
+            (a + b) + (c + d)
+        };
+        for i in 0..4 {
+            widest[i] = widest[i].max(size(i));
+            sums[i] += size(i);
+        }
+    }
+    (widest.into_iter().fold(0.0, f32::max), sums.iter().sum())
+}
+
 /// The table of a query: for every four components the 16 sums above the least one, where a positive sign adds twice its
-/// component's size, and a negative one of a negative component likewise. Compiled anew for each instruction set, with
+/// component's size, and a negative one of a negative component likewise. Compiled anew for some instruction sets, with
 /// the same result.
 #[inline(always)]
 fn fill_table(fours: &[[f32; 4]], scale: f32, table: &mut [[u8; 16]]) {
@@ -245,12 +291,18 @@ fn fill_table(fours: &[[f32; 4]], scale: f32, table: &mut [[u8; 16]]) {
     for (four, bytes) in fours.iter().zip(table) {
         let [a, b, c, d] = four.map(|x| x * scale);
         // Half a step, so that cutting off is rounding.
-        let least = (a.abs() - a) + (b.abs() - b) + (c.abs() - c) + (d.abs() - d) + 0.5;
+        let least = ((a.abs() - a) + (b.abs() - b)) + ((c.abs() - c) + (d.abs() - d)) + 0.5;
         for (i, byte) in bytes.iter_mut().enumerate() {
-            let sum = BITS[0][i] * a + BITS[1][i] * b + BITS[2][i] * c + BITS[3][i] * d + least;
+            let sum = (BITS[0][i] * a + BITS[1][i] * b) + (BITS[2][i] * c + BITS[3][i] * d) + least;
             *byte = (sum as i32) as u8;
         }
     }
+}
+
+/// The places of a block's rows.
+#[inline(always)]
+fn places(block: &[u8]) -> &[[u8; 4]] {
+    block[block.len() - FACTORS..].as_chunks().0
 }
 
 /// The factors of a block.
@@ -260,18 +312,25 @@ fn factors(block: &[u8], codes: usize) -> (&[[u8; 4]], &[[u8; 4]]) {
     (add.as_chunks().0, rest[..FACTORS].as_chunks().0)
 }
 
-/// From sums of bytes to estimates and a bit for each that is below the limit. Becomes part of the kernels, each of
-/// which has it compiled for its instructions.
+/// From sums of bytes to estimates that are below the limit. Becomes part of the kernels, each of which has it compiled
+/// for its instructions.
 #[inline(always)]
-fn finish(ask: &Ask, sums: &[f32; BLOCK_ROWS], block: &[u8], values: &mut [f32; BLOCK_ROWS]) -> u32 {
+fn finish(ask: &Ask, sums: &[f32; BLOCK_ROWS], block: &[u8], near: &mut Near) -> usize {
     let (add, mul) = factors(block, ask.table.len());
+    let mut values = [0.0; BLOCK_ROWS];
     for row in 0..BLOCK_ROWS {
         let product = sums[row] * ask.step + ask.bias;
         values[row] = f32::from_le_bytes(mul[row]) * product + (f32::from_le_bytes(add[row]) + ask.base);
     }
-    let mut near = 0;
+    let mut below = 0u32;
     for (row, value) in values.iter().enumerate() {
-        near |= u32::from(*value < ask.limit) << row;
+        below |= u32::from(*value < ask.limit) << row;
     }
-    near
+    let (places, count) = (places(block), below.count_ones() as usize);
+    for estimate in &mut near[..count] {
+        let row = below.trailing_zeros() as usize;
+        below &= below - 1;
+        estimate.write(Estimate { value: values[row], place: u32::from_le_bytes(places[row]) });
+    }
+    count
 }

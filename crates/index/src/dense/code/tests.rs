@@ -80,7 +80,7 @@ fn sign_error(distance: Distance, [row, query, centroid]: &[Vec<f32>; 3]) -> f64
     signs.set(query);
     let mut found = Vec::new();
     let base = exact(distance, centroid, query) as f32;
-    signs.scan(&block, base, f32::INFINITY, &mut found);
+    signs.scan(&block, &[], base, f32::INFINITY, &mut found);
     assert_eq!((found.len(), found[0].place), (1, 77));
 
     let squared = exact_dot(&residual, &residual);

@@ -1,5 +1,8 @@
 //! The fast Walsh-Hadamard transform, which makes a random rotation cost `n log n`.
 
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+
 use crate::Isa;
 
 /// Transforms a power of two of floats in place and scales them, so that lengths stay what they were.
@@ -20,19 +23,12 @@ pub fn hadamard_with(isa: Isa, x: &mut [f32]) {
     match isa {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the processor has it.
-        Isa::Avx512 | Isa::Avx512Vnni => unsafe { avx512(x) },
+        Isa::Avx512 | Isa::Avx512Vnni => unsafe { avx512::transform(x) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the processor has it.
         Isa::Avx2 => unsafe { avx2(x) },
         _ => transform(x),
     }
-}
-
-/// Needs AVX-512 F.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-unsafe fn avx512(x: &mut [f32]) {
-    transform(x);
 }
 
 /// Needs AVX2.
