@@ -1,8 +1,8 @@
 //! The index of a merged segment, from the indexes of those that it was merged from.
 //!
-//! Codes of one model are copied; only the lesser part of the rows, which has none of this model, is coded anew. No model
-//! is trained here, which is most of the work of an index: where one should be, the index is planned again later, and
-//! the segment is searched by this one until then.
+//! Codes of the model that most rows have are copied, and the other rows are coded anew. No model is trained here, which is
+//! most of the work of an index: where one should be, the index is planned again later, and the segment is searched by
+//! this one until then. Even one of a model that suits few of the rows is far better than none.
 
 use lodestone_index::dense::{self, BuildOptions, GONE, Model, VectorIndex};
 use lodestone_segment::{PartKind, PartMeta, SegmentReader, VectorColumn};
@@ -10,6 +10,9 @@ use lodestone_shard::VectorShape;
 use lodestone_types::{Error, Result};
 
 use crate::vector_index::write_vector;
+
+/// Rows that are coded anew at most, where they are more than those that are copied: folds wait for a merge.
+const FRESH_ROWS: u64 = 200_000;
 
 /// A segment, and for each of its rows the row that it has become.
 type Source<'a> = (&'a SegmentReader, &'a Vec<u32>);
@@ -31,7 +34,7 @@ pub struct Plan<'a> {
     spilled: bool,
 }
 
-/// Decides how the vectors called `name` are indexed, if there are `least` of them and most have codes of one model.
+/// Decides how the vectors called `name` are indexed, if there are `least` of them and a good part has codes.
 /// Indexes that are small and those that are fast do not go together: `spilled` says which one is wanted.
 pub fn plan<'a>(sources: &[Source<'a>], name: &str, least: u64, spilled: bool) -> Result<Option<Plan<'a>>> {
     let mut inputs = Vec::new();
@@ -54,8 +57,14 @@ pub fn plan<'a>(sources: &[Source<'a>], name: &str, least: u64, spilled: bool) -
     let Some((model_part, model, _)) = models.max_by_key(|(part, ..)| of_model(part)) else {
         return Ok(None);
     };
-    let (all, copied) = (inputs.iter().map(|input| input.live).sum::<u64>(), of_model(model_part));
-    Ok((all >= least && 2 * copied >= all).then_some(Plan { inputs, model_part, model, spilled }))
+    let all = inputs.iter().map(|input| input.live).sum::<u64>();
+    let fresh = all - of_model(model_part);
+    Ok((all >= least && (2 * fresh <= all || fresh <= FRESH_ROWS)).then_some(Plan {
+        inputs,
+        model_part,
+        model,
+        spilled,
+    }))
 }
 
 impl Plan<'_> {

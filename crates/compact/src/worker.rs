@@ -244,7 +244,7 @@ impl Compactor {
         let Some(task) = self.due(&state, shard)? else { return Ok(()) };
         let snapshot = self.views.snapshot(&state, shard).await?;
         let Some(rewrite) = self.rewrite(snapshot, &task, shard, job.clone()).await? else { return Ok(()) };
-        let landed = output::land(rewrite, self.log.as_ref()).await?;
+        let landed = self.land(shard, rewrite).await?;
         let counter = match (landed, &task) {
             (Landed::Stale, _) => &self.counters.stale,
             (Landed::Yes, Task::Fold { .. }) => &self.counters.folds,
@@ -317,11 +317,19 @@ impl Compactor {
                 None
             };
             let rewrite = vector_index::add_index(segment, model_of, &built.parts, shard, job)?;
-            if output::land(rewrite, self.log.as_ref()).await? == Landed::Yes {
+            if self.land(shard, rewrite).await? == Landed::Yes {
                 return Ok(Landed::Yes);
             }
         }
         Ok(Landed::Stale)
+    }
+
+    /// Proposes a rewrite once what it brings is near: the reads that come after would wait for it.
+    async fn land(&self, shard: ShardId, rewrite: Rewrite) -> Result<Landed> {
+        if let Err(error) = self.views.prepare(shard, &rewrite.put).await {
+            tracing::debug!(%error, %shard, "the parts of a job are loaded later");
+        }
+        output::land(rewrite, self.log.as_ref()).await
     }
 
     /// Loads what the task reads, does it, and writes what it makes. `None` if the view has moved on so that the task
@@ -365,7 +373,7 @@ impl Compactor {
                 }
                 let schema = view.schema().clone();
                 output::write(store, move |objects| {
-                    merge::merge(&inputs, &schema, &indexed, shard, &job, objects)
+                    builders::build(0, || merge::merge(&inputs, &schema, &indexed, shard, &job, objects))
                 })
                 .await?
             }

@@ -120,6 +120,12 @@ impl SegmentReader {
         self.cell(kind).is_none_or(|cell| cell.initialized())
     }
 
+    /// The kinds of all loaded parts.
+    pub fn loaded_kinds(&self) -> impl Iterator<Item = &PartKind> {
+        let loaded = self.meta.parts.iter().zip(&self.cells).filter(|(_, cell)| cell.initialized());
+        loaded.map(|(part, _)| &part.kind)
+    }
+
     /// Bytes of all loaded parts.
     pub fn loaded_bytes(&self) -> u64 {
         let loaded = self.meta.parts.iter().zip(&self.cells).filter(|(_, cell)| cell.initialized());

@@ -69,6 +69,11 @@ impl<K> Scored<K> {
         Self { rank: if rank.is_nan() { f32::NEG_INFINITY } else { rank + 0.0 }, key }
     }
 
+    /// Whether it is nearer than something with this score, whatever the keys.
+    pub fn is_nearer_than(&self, score: f32, greater_is_nearer: bool) -> bool {
+        self.rank.total_cmp(&Scored::new(score, greater_is_nearer, ()).rank) == Ordering::Greater
+    }
+
     /// The score again.
     pub fn score(&self, greater_is_nearer: bool) -> f32 {
         if greater_is_nearer { self.rank } else { 0.0 - self.rank }

@@ -1,6 +1,6 @@
 //! The tail: what is in the log and not yet in a segment.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use imbl::OrdMap;
 use lodestone_types::{Error, PointId, Result};
@@ -8,6 +8,7 @@ use lodestone_wal::{Delta, Op, RowVectors};
 
 use crate::change::Change;
 use crate::tail::{Patches, TailEntry, TailRow};
+use crate::tail_vectors::TailVectors;
 
 /// What a row costs beside its bytes, roughly: tree nodes, counters, lists.
 const ROW_OVERHEAD: u64 = 160;
@@ -49,6 +50,10 @@ pub struct Memtable {
     folded: u64,
     lsn: u64,
     bytes: u64,
+    /// Gathered when first asked for.
+    vectors: OnceLock<Arc<TailVectors>>,
+    /// Those of an earlier tail, and its LSN.
+    earlier_vectors: Option<(u64, Arc<TailVectors>)>,
 }
 
 impl Memtable {
@@ -66,6 +71,7 @@ impl Memtable {
     /// The tail after everything up to `folded` went into segments.
     pub fn after_fold(&self, folded: u64) -> Result<Self> {
         let mut rest = Self::new(folded.max(self.folded));
+        rest.earlier_vectors = self.known_vectors();
         for batch in self.batches.iter().filter(|batch| batch.lsn > rest.folded).cloned().collect::<Vec<_>>()
         {
             rest = rest.push(batch)?;
@@ -82,6 +88,8 @@ impl Memtable {
             )));
         }
         let mut next = self.clone();
+        next.earlier_vectors = self.known_vectors();
+        next.vectors = OnceLock::new();
         for op in &batch.ops {
             next.apply_op(batch.lsn, op)?;
         }
@@ -188,6 +196,26 @@ impl Memtable {
     /// What it knows about `id`.
     pub fn get(&self, id: PointId) -> Option<&Arc<TailEntry>> {
         self.entries.get(&id)
+    }
+
+    /// Whether it has all of the row of `id`, last changed at `lsn`.
+    pub(crate) fn row_at(&self, id: PointId, lsn: u64) -> bool {
+        matches!(self.get(id).map(|entry| &**entry), Some(TailEntry::Row(row)) if row.lsn == lsn)
+    }
+
+    /// The vectors of whole rows.
+    pub(crate) fn vectors(&self) -> &TailVectors {
+        self.vectors.get_or_init(|| {
+            Arc::new(match &self.earlier_vectors {
+                Some((lsn, earlier)) => earlier.after(*lsn, self),
+                None => TailVectors::of(self),
+            })
+        })
+    }
+
+    fn known_vectors(&self) -> Option<(u64, Arc<TailVectors>)> {
+        let known = self.vectors.get().map(|vectors| (self.lsn, vectors.clone()));
+        known.or_else(|| self.earlier_vectors.clone())
     }
 
     /// All it knows, by id.

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use lodestone_index::dense::{Effort, Model, VectorIndex};
-use lodestone_kernels::{Scorer, prefetch};
+use lodestone_kernels::Scorer;
 use lodestone_segment::{ColumnOnDisk, PartKind, PartMeta, SegmentReader, VectorColumn};
 use lodestone_types::{Error, PointId, Result};
 use rayon::prelude::*;
@@ -19,6 +19,7 @@ use crate::cancel::Cancel;
 use crate::indexed;
 use crate::rows::{RowReader, damaged_row};
 use crate::selection::Selection;
+use crate::tail_vectors::Chunk;
 use crate::view::{Found, Place};
 
 /// Bytes of vectors that one task scores: large enough to outweigh handing it out, small enough for all
@@ -28,10 +29,8 @@ const TASK_BYTES: usize = 512 << 10;
 const BLOCK_ROWS: usize = 128;
 /// Rows on disk are read one by one where they are fewer than one of so many: all of them are read faster in a row.
 const FEW: u64 = 16;
-/// Rows of the tail per task.
-const TAIL_TASK_ROWS: usize = 1024;
-/// Rows of the tail that are on their way while one is compared: they lie anywhere.
-const TAIL_AHEAD: usize = 3;
+/// Changed rows per task.
+const PATCHED_TASK_ROWS: usize = 1024;
 
 /// A search among the rows of a [`Selection`].
 #[derive(Debug, Clone, Copy)]
@@ -217,27 +216,15 @@ impl Selection {
     /// Rows that are not read from a segment as they are. Whether they match is asked of those that are near only.
     fn nearest_in_tail(&self, scan: &Scan) -> Result<Best<Scored<Ranked>>> {
         let using = scan.query.using;
-        let whole = self.view().tail_vectors().named(using).par_chunks(TAIL_TASK_ROWS).map(|rows| {
-            scan.cancel.check()?;
-            let (mut best, mut reader) = (scan.best(), RowReader::new(self.view()));
-            for (at, (id, bytes)) in rows.iter().enumerate() {
-                if let Some((_, ahead)) = rows.get(at + TAIL_AHEAD) {
-                    prefetch(ahead);
-                }
-                if bytes.len() != scan.scorer.row_bytes() {
-                    return Err(damaged_row(*id, using, bytes.len(), scan.scorer.row_bytes()));
-                }
-                self.consider(Found { id: *id, place: Place::Tail }, bytes, scan, &mut reader, &mut best)?;
-            }
-            Ok(best)
-        });
+        let chunks = self.view().memtable().vectors().named(using).par_iter();
+        let whole = chunks.map(|chunk| self.nearest_in_chunk(chunk, scan));
         let patched = self.view().patched()?;
-        let patched = patched.par_chunks(TAIL_TASK_ROWS).map(|rows| {
+        let patched = patched.par_chunks(PATCHED_TASK_ROWS).map(|rows| {
             scan.cancel.check()?;
             let (mut best, mut reader) = (scan.best(), RowReader::new(self.view()));
             for found in rows {
                 if let Some(bytes) = reader.vector(*found, using)? {
-                    self.consider(*found, bytes, scan, &mut reader, &mut best)?;
+                    self.consider(*found, scan.scorer.score(bytes), scan, &mut reader, &mut best)?;
                 }
             }
             Ok(best)
@@ -245,16 +232,38 @@ impl Selection {
         whole.chain(patched).try_reduce(|| scan.best(), |a, b| Ok(a.merge(b)))
     }
 
+    fn nearest_in_chunk(&self, chunk: &Chunk, scan: &Scan) -> Result<Best<Scored<Ranked>>> {
+        scan.cancel.check()?;
+        let size = scan.scorer.row_bytes();
+        if let Some((id, _)) = chunk.rows().first().filter(|_| chunk.row_bytes() != size) {
+            return Err(damaged_row(*id, scan.query.using, chunk.row_bytes(), size));
+        }
+        let (mut best, mut reader) = (scan.best(), RowReader::new(self.view()));
+        let mut scores = [0.0; BLOCK_ROWS];
+        let blocks = chunk.vectors().chunks(BLOCK_ROWS * size).zip(chunk.rows().chunks(BLOCK_ROWS));
+        for (vectors, rows) in blocks {
+            let scores = &mut scores[..rows.len()];
+            scan.scorer.score_block(vectors, scores);
+            for ((id, lsn), score) in rows.iter().zip(scores) {
+                // A row that was written again is in another chunk too, or no more.
+                if scan.has_chance(*score, &best) && self.view().memtable().row_at(*id, *lsn) {
+                    let found = Found { id: *id, place: Place::Tail };
+                    self.consider(found, *score, scan, &mut reader, &mut best)?;
+                }
+            }
+        }
+        Ok(best)
+    }
+
     /// Takes a row that is near and matches.
     fn consider(
         &self,
         found: Found,
-        vector: &[u8],
+        score: f32,
         scan: &Scan,
         reader: &mut RowReader,
         best: &mut Best<Scored<Ranked>>,
     ) -> Result<()> {
-        let score = scan.scorer.score(vector);
         let hit = Scored::new(score, scan.greater, Ranked(found));
         let is_near = scan.is_near_enough(score) && best.bar().is_none_or(|bar| hit < *bar);
         if is_near && scan.query.except != Some(found.id) && self.matches(reader, found)? {
@@ -300,6 +309,11 @@ impl Scan<'_> {
         let bytes = 4 * column.len() as u64 * u64::from(column.spec().dim);
         let too_large = self.query.method.unindexed_bytes.is_some_and(|most| bytes > most);
         Ok(too_large && reader.vector_index(self.query.using)?.is_none())
+    }
+
+    /// Whether a row with this score may be among the best, if only by its id.
+    fn has_chance<K: Ord>(&self, score: f32, best: &Best<Scored<K>>) -> bool {
+        self.is_near_enough(score) && best.bar().is_none_or(|bar| !bar.is_nearer_than(score, self.greater))
     }
 
     pub(crate) fn is_near_enough(&self, score: f32) -> bool {

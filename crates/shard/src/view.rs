@@ -11,7 +11,6 @@ use crate::memtable::Memtable;
 use crate::overlay::Overlay;
 use crate::schema::ShardSchema;
 use crate::tail::TailEntry;
-use crate::tail_vectors::TailVectors;
 
 /// What a shard holds at one LSN: the rows of its segments, and over them the tail.
 ///
@@ -26,9 +25,8 @@ use crate::tail_vectors::TailVectors;
 pub struct ShardView {
     schema: Arc<ShardSchema>,
     segments: Arc<[SegmentView]>,
-    memtable: Memtable,
-    /// Gathered when first asked for.
-    tail_vectors: Arc<OnceLock<TailVectors>>,
+    /// Shared by clones, as it keeps what it finds out.
+    memtable: Arc<Memtable>,
 }
 
 #[derive(Clone)]
@@ -63,12 +61,7 @@ impl ShardView {
     /// The view of `memtable` over the segments that hold everything up to [`Memtable::folded`].
     pub fn new(schema: Arc<ShardSchema>, segments: Vec<SegmentReader>, memtable: Memtable) -> Self {
         let view = |reader| SegmentView { reader, overlay: OnceLock::new(), earlier: None };
-        Self {
-            schema,
-            segments: segments.into_iter().map(view).collect(),
-            memtable,
-            tail_vectors: Arc::default(),
-        }
+        Self { schema, segments: segments.into_iter().map(view).collect(), memtable: Arc::new(memtable) }
     }
 
     /// The view after the operations with the given LSN.
@@ -85,8 +78,7 @@ impl ShardView {
         Ok(Self {
             schema: self.schema.clone(),
             segments: self.segments.iter().map(carry).collect(),
-            memtable,
-            tail_vectors: Arc::default(),
+            memtable: Arc::new(memtable),
         })
     }
 
@@ -183,11 +175,6 @@ impl ShardView {
             }
         }
         Ok(found)
-    }
-
-    /// The vectors of whole rows of the tail.
-    pub(crate) fn tail_vectors(&self) -> &TailVectors {
-        self.tail_vectors.get_or_init(|| TailVectors::of(&self.memtable))
     }
 }
 

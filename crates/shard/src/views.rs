@@ -4,7 +4,7 @@
 //! are in use: see [`Views::sweep`].
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -12,8 +12,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use lodestone_manifest::{Collection, Shard, ShardId, SliceHeader, Slot, State, TailRange};
-use lodestone_segment::{DiskPart, Fetch, SegmentMeta, SegmentReader};
+use lodestone_manifest::{
+    Collection, SegmentEntry, SegmentId, Shard, ShardId, SliceHeader, Slot, State, TailRange,
+};
+use lodestone_segment::{DiskPart, Fetch, PartKind, SegmentMeta, SegmentReader};
 use lodestone_store::{PartCache, Store};
 use lodestone_types::{Error, Result};
 use lodestone_wal::{Op, SlotCache, decode_slice, keys, object};
@@ -85,6 +87,8 @@ struct Entry {
     used: AtomicU64,
     current: Mutex<Option<Snapshot>>,
     updating: tokio::sync::Mutex<()>,
+    /// Segments that are about to be named by the manifest, with what reads will ask of them.
+    prepared: Mutex<HashMap<SegmentId, SegmentReader>>,
 }
 
 impl Views {
@@ -125,11 +129,30 @@ impl Views {
         let manifest = state.shards.get(&shard).ok_or_else(missing)?;
         let collection = state.collections.get(&shard.collection()).ok_or_else(missing)?;
         let before = entry.current.lock().clone();
-        let view = self.source.view(before.as_ref(), collection, manifest).await?;
+        let view = self.source.view(before.as_ref(), &entry.prepared, collection, manifest).await?;
         let next =
             Snapshot { slot: state.slot, collection: collection.clone(), manifest: manifest.clone(), view };
         *entry.current.lock() = Some(next.clone());
         Ok(next)
+    }
+
+    /// Loads of segments that a job is about to put into the manifest of `shard` what is loaded of those that are there, so
+    /// that the first read after it does not wait. Loads nothing of a shard that nobody reads.
+    pub async fn prepare(&self, shard: ShardId, coming: &[SegmentEntry]) -> Result<()> {
+        let Some(entry) = self.shards.lock().get(&shard).cloned() else { return Ok(()) };
+        let Some(current) = entry.current.lock().clone() else { return Ok(()) };
+        let kinds = parts_in_use(&current.view);
+        for next in coming {
+            let meta = Arc::new(SegmentMeta::from_entry(next)?);
+            let known = current.view.segments().find(|reader| reader.meta().id == next.id);
+            let reader = match known {
+                Some(reader) => reader.with_meta(meta),
+                None => SegmentReader::open(meta, self.source.clone()),
+            };
+            reader.load(&kinds).await?;
+            entry.prepared.lock().insert(next.id, reader);
+        }
+        Ok(())
     }
 
     /// Ends a round: forgets shards that no longer exist and views that were not asked for lately, and lets go of
@@ -149,6 +172,8 @@ impl Views {
         kept.sort_by_cached_key(|entry| Reverse(entry.used.load(Relaxed)));
         let mut room = keep.loaded_bytes;
         for entry in kept {
+            // Of a job that came to nothing.
+            entry.prepared.lock().clear();
             let mut current = entry.current.lock();
             let Some(snapshot) = current.as_mut() else { continue };
             let loaded: u64 = snapshot.view.segments().map(SegmentReader::loaded_bytes).sum();
@@ -205,6 +230,7 @@ impl Source {
     async fn view(
         self: &Arc<Self>,
         before: Option<&Snapshot>,
+        prepared: &Mutex<HashMap<SegmentId, SegmentReader>>,
         collection: &Arc<Collection>,
         manifest: &Shard,
     ) -> Result<ShardView> {
@@ -221,7 +247,7 @@ impl Source {
                     Some(b) => b.view.memtable().after_fold(manifest.folded.0)?,
                     None => Memtable::new(manifest.folded.0),
                 };
-                ShardView::new(schema, self.segments(before, manifest)?, memtable)
+                ShardView::new(schema, self.segments(before, prepared, manifest)?, memtable)
             }
         };
         let slots = tail_after(manifest, Slot(view.lsn())).into_iter();
@@ -247,18 +273,34 @@ impl Source {
         Ok((slot, ops))
     }
 
-    fn segments(self: &Arc<Self>, before: Option<&Snapshot>, manifest: &Shard) -> Result<Vec<SegmentReader>> {
+    fn segments(
+        self: &Arc<Self>,
+        before: Option<&Snapshot>,
+        prepared: &Mutex<HashMap<SegmentId, SegmentReader>>,
+        manifest: &Shard,
+    ) -> Result<Vec<SegmentReader>> {
+        let mut prepared = prepared.lock();
         let known: HashMap<_, _> = before
             .iter()
             .flat_map(|b| b.manifest.segments.iter().zip(b.view.segments()))
             .map(|(entry, reader)| (entry.id, (entry.revision, reader)))
             .collect();
-        let open = |entry: &lodestone_manifest::SegmentEntry| match known.get(&entry.id) {
-            Some((revision, reader)) if *revision == entry.revision => Ok((*reader).clone()),
-            Some((_, reader)) => Ok(reader.with_meta(Arc::new(SegmentMeta::from_entry(entry)?))),
-            None => Ok(SegmentReader::open(Arc::new(SegmentMeta::from_entry(entry)?), self.clone())),
+        let mut open = |entry: &SegmentEntry| {
+            let before = known.get(&entry.id);
+            if let Some((revision, reader)) = before
+                && *revision == entry.revision
+            {
+                return Ok((*reader).clone());
+            }
+            let meta = Arc::new(SegmentMeta::from_entry(entry)?);
+            // What was prepared shares all that was known before.
+            Ok(match (prepared.remove(&entry.id), before) {
+                (Some(reader), _) => reader.with_meta(meta),
+                (None, Some((_, reader))) => reader.with_meta(meta),
+                (None, None) => SegmentReader::open(meta, self.clone()),
+            })
         };
-        manifest.segments.iter().map(open).collect()
+        manifest.segments.iter().map(&mut open).collect()
     }
 
     async fn ops(&self, slot: Slot, header: &SliceHeader) -> Result<Vec<Op>> {
@@ -278,6 +320,25 @@ impl Source {
         };
         decode_slice(slice).map_err(damaged)
     }
+}
+
+/// The kinds of parts that reads of `view` loaded, and the indexes of vectors among them: a new segment may be the first to
+/// have one. All kinds where there is no segment yet to learn from.
+fn parts_in_use(view: &ShardView) -> Vec<PartKind> {
+    let mut kinds: Vec<PartKind> = vec![PartKind::Ids, PartKind::Deletes];
+    kinds.extend(view.segments().flat_map(|reader| reader.loaded_kinds().cloned().collect::<Vec<_>>()));
+    let names: BTreeSet<String> = if view.segments().next().is_none() {
+        kinds.push(PartKind::Payload);
+        view.schema().vectors().keys().cloned().collect()
+    } else {
+        let vector =
+            |kind: &PartKind| if let PartKind::Vector(name) = kind { Some(name.clone()) } else { None };
+        kinds.iter().filter_map(vector).collect()
+    };
+    kinds.extend(names.into_iter().flat_map(|name| {
+        [PartKind::Model(name.clone()), PartKind::VectorIndex(name.clone()), PartKind::Vector(name)]
+    }));
+    kinds
 }
 
 fn same_segments(a: &Shard, b: &Shard) -> bool {

@@ -6,6 +6,7 @@
 
 use lodestone_kernels::SignQuery;
 
+use super::code::dot;
 use super::lists::{ListFinder, Turned};
 use super::model::{Distance, Model};
 
@@ -37,10 +38,11 @@ impl<'a> Assigner<'a> {
         let Some((first, others)) = self.finder.near.split_first() else { return (0, None) };
         let centroid = model.centroid(first.list as usize);
         let residual: Vec<f32> = turned.iter().zip(&centroid).map(|(x, c)| x - c).collect();
+        let of_row = dot(turned, &residual);
         let length = first.base.max(f32::MIN_POSITIVE);
         let cost = |list: u32, squared: f32| {
-            let other = model.centroid(list as usize);
-            let common: f32 = turned.iter().zip(&other).zip(&residual).map(|((x, c), r)| (x - c) * r).sum();
+            // Of what is left after the other centroid is taken off, with what the first one leaves.
+            let common = of_row - model.product(list as usize, &residual);
             squared + PARALLEL * common * common / length
         };
         let costs = others.iter().map(|near| (cost(near.list, near.base), near.list));

@@ -16,17 +16,29 @@ pub(super) struct Factors {
     pub mul: f32,
 }
 
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    // Several sums at once, or each addition would wait for the one before it.
-    let mut sums = [0.0f32; 16];
+/// Sums `of` the components, sixteen at once, or each addition would wait for the one before it.
+#[inline(always)]
+fn sums<const N: usize>(a: &[f32], b: &[f32], of: impl Fn(f32, f32) -> [f32; N]) -> [f32; N] {
+    let mut lanes = [[0.0f32; 16]; N];
     let (a, a_rest) = a.as_chunks::<16>();
     let (b, b_rest) = b.as_chunks::<16>();
     for (a, b) in a.iter().zip(b) {
         for i in 0..16 {
-            sums[i] += a[i] * b[i];
+            let values = of(a[i], b[i]);
+            (0..N).for_each(|n| lanes[n][i] += values[n]);
         }
     }
-    sums.iter().sum::<f32>() + a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f32>()
+    for (i, (a, b)) in a_rest.iter().zip(b_rest).enumerate() {
+        let values = of(*a, *b);
+        (0..N).for_each(|n| lanes[n][i] += values[n]);
+    }
+    lanes.map(|lanes| lanes.iter().sum())
+}
+
+/// The inner product.
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let [sum] = sums(a, b, |a, b| [a * b]);
+    sum
 }
 
 /// How much a code's direction has to be stretched, if it has anything in common with the vector.
@@ -37,14 +49,13 @@ fn stretch(length_squared: f32, common: f32) -> f32 {
 /// For the signs of `residual`, a row less its `centroid`. The list's base is the distance of the query to the centroid:
 /// squared, or their negated product.
 pub(super) fn sign_factors(distance: Distance, residual: &[f32], centroid: &[f32]) -> Factors {
-    let signed =
-        |v: &[f32]| -> f32 { residual.iter().zip(v).map(|(r, x)| if *r > 0.0 { *x } else { -*x }).sum() };
-    let length_squared = dot(residual, residual);
-    let f = stretch(length_squared, signed(residual));
-    let of_centroid = f * signed(centroid);
+    let [length_squared, common, signed, product] =
+        sums(residual, centroid, |r, c| [r * r, r.abs(), if r > 0.0 { c } else { -c }, r * c]);
+    let f = stretch(length_squared, common);
+    let of_centroid = f * signed;
     match distance {
         Distance::Euclid => Factors { add: length_squared + 2.0 * of_centroid, mul: -2.0 * f },
-        Distance::Dot => Factors { add: of_centroid - dot(residual, centroid), mul: -f },
+        Distance::Dot => Factors { add: of_centroid - product, mul: -f },
     }
 }
 
@@ -75,15 +86,16 @@ fn best_step(bits: LevelBits, vector: &[f32], length_squared: f32) -> f32 {
         LevelBits::Four => &[0.28, 0.305, 0.33, 0.355, 0.38],
         LevelBits::Eight => &[0.027, 0.031],
     };
+    // Added to a small number and taken off again, this leaves its nearest whole number.
+    const WHOLE: f32 = 1.5 * (1 << 23) as f32;
+    let (middle, greatest) = (bits.middle(), f32::from(bits.greatest()));
     let quality = |step: f32| {
         let scale = 1.0 / step;
-        let (mut common, mut length) = (0.0f32, 0.0f32);
-        for x in vector {
-            let u = (x * scale + bits.middle() + 0.5).floor().clamp(0.0, f32::from(bits.greatest()))
-                - bits.middle();
-            common += x * u;
-            length += u * u;
-        }
+        let [common, length] = sums(vector, vector, |x, _| {
+            let level = (x * scale + middle).clamp(0.0, greatest);
+            let u = (level + WHOLE) - WHOLE - middle;
+            [x * u, u * u]
+        });
         common * common / length
     };
     let steps = candidates.iter().map(|c| c * spread);

@@ -61,6 +61,11 @@ const OVERSIZED: u64 = 8;
 /// And where rows are so many times farther from centroids than those that it was made for. Rows of the same distribution
 /// are 1.02 times as far, as they had no say in where centroids are; at 1.1 searches of little effort lose a percent.
 const DRIFTED: f32 = 1.08;
+/// The same for models of few lists, of which a search looks at most anyway: segments this small are about to be merged,
+/// and gain more by having one model than by each having its own.
+const DRIFTED_SMALL: f32 = 1.25;
+/// How many lists are few.
+const FEW_LISTS: u32 = 512;
 
 impl ModelHeader {
     /// Whether the lists of this model suit a segment of so many rows.
@@ -71,7 +76,8 @@ impl ModelHeader {
     /// Whether an index of this model had better be one of a new model: it has many more or fewer rows than those that
     /// the model was made for, or rows elsewhere. Never so for the index whose spread was noted.
     pub fn is_outdated(&self, index: &IndexShape) -> bool {
-        !self.suits(index.rows.into()) || index.spread > self.spread * DRIFTED
+        let drifted = if self.lists <= FEW_LISTS { DRIFTED_SMALL } else { DRIFTED };
+        !self.suits(index.rows.into()) || index.spread > self.spread * drifted
     }
 }
 
@@ -225,6 +231,19 @@ impl Model {
     pub(super) fn centroid(&self, list: usize) -> Vec<f32> {
         let size = 4 * self.padded();
         floats(&self.centroids[list * size..(list + 1) * size]).collect()
+    }
+
+    /// The inner product of a list's centroid with a turned vector.
+    pub(super) fn product(&self, list: usize, vector: &[f32]) -> f32 {
+        let size = 4 * self.padded();
+        let centroid = self.centroids[list * size..(list + 1) * size].as_chunks::<4>().0;
+        let mut sums = [0.0f32; 16];
+        for (c, x) in centroid.chunks(16).zip(vector.chunks(16)) {
+            for ((sum, c), x) in sums.iter_mut().zip(c).zip(x) {
+                *sum += f32::from_le_bytes(*c) * x;
+            }
+        }
+        sums.iter().sum()
     }
 
     /// Turns a row.
