@@ -9,6 +9,7 @@ use lodestone_shard::{
 };
 use lodestone_types::{
     Error, Filter, OrderValue, PointId, QueryRequest, QueryTarget, ReadOptions, Result, ScoredPoint,
+    VectorSelector,
 };
 
 use crate::scope::Scope;
@@ -143,6 +144,9 @@ async fn vector_of(
     Err(Error::not_found(format!("Not found: No point with id {id} found")))
 }
 
+/// Points of which only ids are shown are looked up in place if they are so few.
+const QUICK: usize = 100;
+
 /// A row, with the shard it is of, its score and the value it is ordered by.
 type Scored = (usize, Found, f32, Option<OrderValue>);
 
@@ -159,7 +163,9 @@ async fn points(scope: &Scope, found: Vec<Scored>, request: &QueryRequest) -> Re
     try_join_all(loading).await?;
     let views = scope.views.clone();
     let with_vectors = request.with_vectors.clone();
-    on_pool(move || {
+    let ids_only = picker.is_nothing() && with_vectors == VectorSelector::None;
+    let is_quick = ids_only && found.len() <= QUICK;
+    let show = move || {
         let mut readers: Vec<RowReader> = views.iter().map(RowReader::new).collect();
         let shown = found.into_iter().map(|(part, row, score, order_value)| {
             let reader = &mut readers[part];
@@ -174,6 +180,7 @@ async fn points(scope: &Scope, found: Vec<Scored>, request: &QueryRequest) -> Re
             })
         });
         shown.collect()
-    })
-    .await?
+    };
+    // Handing it over, and back, takes longer than this does.
+    if is_quick { show() } else { on_pool(show).await? }
 }

@@ -37,6 +37,8 @@ pub(super) struct Inputs<'a> {
     pub old: &'a [MergeInput<'a>],
     /// Writes out a vector by its number.
     pub new: &'a (dyn Fn(usize, &mut [f32]) + Sync),
+    /// All of them turned, or nothing.
+    pub turned: &'a [f32],
     /// Whether rows are in a second list too.
     pub spilled: bool,
 }
@@ -110,6 +112,12 @@ impl Inputs<'_> {
     }
 
     fn turn(&self, number: u32, scratch: &mut Scratch) {
+        let padded = self.model.padded();
+        let at = number as usize * padded;
+        if let Some(turned) = self.turned.get(at..at + padded) {
+            scratch.turned.copy_from_slice(turned);
+            return;
+        }
         (self.new)(number as usize, &mut scratch.vector);
         self.model.turn_row(&mut scratch.vector, &mut scratch.turned);
     }
