@@ -14,6 +14,7 @@ mod merged_index;
 mod output;
 pub mod plan;
 pub mod reindex;
+mod resting;
 pub mod vector_index;
 mod worker;
 

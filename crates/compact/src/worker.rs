@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::output::{self, Landed, in_background};
 use crate::plan::{self, CompactOptions, IndexTask, Task};
+use crate::resting::Resting;
 use crate::vector_index::{self, Built};
 use crate::{builders, fold, merge, reindex};
 
@@ -61,6 +62,8 @@ pub struct Compactor {
     options: CompactOptions,
     /// Jobs under way, waiting, or resting after a failure.
     busy: Mutex<HashSet<(ShardId, Lane)>>,
+    /// Since when tails rest.
+    resting: Mutex<Resting>,
     /// Folds do not wait for merges, which may take long: writes stop when folds do not keep up.
     folds: Semaphore,
     others: Semaphore,
@@ -95,6 +98,7 @@ impl Compactor {
             views,
             options,
             busy: Mutex::default(),
+            resting: Mutex::default(),
             folds: Semaphore::new(jobs as usize),
             others: Semaphore::new(jobs as usize),
             indexes: Semaphore::new(1),
@@ -143,6 +147,7 @@ impl Compactor {
         loop {
             let state = states.borrow_and_update().clone();
             for (shard, change) in changed_shards(&last, &state) {
+                self.resting.lock().note(shard, state.shards.get(&shard).map(|s| &**s), Instant::now());
                 if change == Change::Shape || self.is_fold_due(&state, shard) {
                     self.start_if_due(&state, shard, &again);
                 }
@@ -160,8 +165,32 @@ impl Compactor {
                     let state = states.borrow().clone();
                     self.start_if_due(&state, shard, &again);
                 }
+                () = self.someone_rested() => {
+                    let state = states.borrow().clone();
+                    while let Some(shard) = self.pop_rested() {
+                        self.start_if_due(&state, shard, &again);
+                    }
+                }
             }
         }
+    }
+
+    /// Waits until a tail has rested long enough; for ever if none will, unless something changes.
+    async fn someone_rested(&self) {
+        let next = self.resting.lock().next(self.options.idle).filter(|_| !self.options.idle.is_zero());
+        match next {
+            Some(next) => tokio::time::sleep_until(next).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn pop_rested(&self) -> Option<ShardId> {
+        self.resting.lock().pop(self.options.idle, Instant::now())
+    }
+
+    /// How long nothing was written to a shard with a tail, as far as this process has seen.
+    pub fn rested(&self, shard: ShardId) -> Duration {
+        self.resting.lock().rested(shard, Instant::now())
     }
 
     fn start_if_due(self: &Arc<Self>, state: &State, shard: ShardId, again: &mpsc::UnboundedSender<ShardId>) {
@@ -201,7 +230,7 @@ impl Compactor {
 
     fn due(&self, state: &State, shard: ShardId) -> Result<Option<Task>> {
         let Some((collection, manifest)) = known(state, shard) else { return Ok(None) };
-        plan::due(collection, manifest, &self.options)
+        plan::due(collection, manifest, self.rested(shard), &self.options)
     }
 
     fn index_due(&self, state: &State, shard: ShardId) -> Result<Option<IndexTask>> {
@@ -410,7 +439,7 @@ fn changed_shards(old: &State, new: &State) -> BTreeMap<ShardId, Change> {
     let shards = old.shards.diff(&new.shards).filter_map(|item| match item {
         DiffItem::Add(id, _) => Some((*id, Change::Shape)),
         DiffItem::Update { old: (_, old), new: (id, new) } => Some((*id, change(old, new))),
-        DiffItem::Remove(..) => None,
+        DiffItem::Remove(id, _) => Some((*id, Change::Shape)),
     });
     let mut changed: BTreeMap<ShardId, Change> = shards.collect();
     for item in old.collections.diff(&new.collections) {

@@ -145,8 +145,10 @@ impl Engine for NodeEngine {
         let mut due = false;
         let (mut segments, mut indexed) = (0, 0);
         let mut covered: BTreeMap<JsonPath, u64> = BTreeMap::new();
-        for shard in collection.shards().filter_map(|id| state.shards.get(&id)) {
-            due |= plan::due(&collection, shard, &self.compact)?.is_some()
+        for (id, shard) in collection.shards().filter_map(|id| Some((id, state.shards.get(&id)?))) {
+            // Nobody rests for a process that folds nothing.
+            let rested = self.writing.as_ref().map_or(Duration::ZERO, |writing| writing.compactor.rested(id));
+            due |= plan::due(&collection, shard, rested, &self.compact)?.is_some()
                 || plan::index_due(&collection, shard, &self.compact)?.is_some();
             indexed += plan::indexed_vectors(shard)?;
             segments += shard.segments.len() as u64 + u64::from(!shard.tail.is_empty());

@@ -66,6 +66,7 @@ impl NodeOptions {
         lodestone_compact::CompactOptions {
             fold_rows: self.compact.fold_rows,
             fold_bytes: self.compact.fold_bytes,
+            idle: self.compact.idle,
             merge_fan_in: self.compact.merge_fan_in as usize,
             index_rows: self.compact.index_rows,
             ..self.jobs
@@ -145,6 +146,9 @@ pub struct CompactOptions {
     /// Bytes in a shard's tail that make folding due: 16 MiB.
     #[serde(deserialize_with = "units::bytes")]
     pub fold_bytes: u64,
+    /// How long nothing may be written to a shard until its tail is folded, whatever its size: 30 s; never if 0.
+    #[serde(deserialize_with = "units::duration")]
+    pub idle: Duration,
     /// Segments of about one size that are merged into one: 8.
     pub merge_fan_in: u32,
     /// Rows below which the vectors of a segment get no index, however large they are: 256.
@@ -153,7 +157,13 @@ pub struct CompactOptions {
 
 impl Default for CompactOptions {
     fn default() -> Self {
-        Self { fold_rows: 10_000, fold_bytes: 16 << 20, merge_fan_in: 8, index_rows: 256 }
+        Self {
+            fold_rows: 10_000,
+            fold_bytes: 16 << 20,
+            idle: Duration::from_secs(30),
+            merge_fan_in: 8,
+            index_rows: 256,
+        }
     }
 }
 

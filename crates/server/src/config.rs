@@ -127,6 +127,7 @@ const SETTINGS: &[(&str, Kind)] = &[
     ("query.staleness", Kind::Text),
     ("compact.fold_rows", Kind::Number),
     ("compact.fold_bytes", Kind::Text),
+    ("compact.idle", Kind::Text),
     ("compact.merge_fan_in", Kind::Number),
     ("compact.index_rows", Kind::Number),
     ("gc.grace", Kind::Text),

@@ -3,6 +3,7 @@
 mod vectors;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use lodestone_manifest::{Collection, SegmentEntry, SegmentId, Shard, Slot};
 use lodestone_segment::{PartKind, SegmentMeta};
@@ -19,6 +20,8 @@ pub struct CompactOptions {
     pub fold_bytes: u64,
     /// Slices in the tail that make folding due: each is a request for whoever reads the shard first.
     pub fold_slices: usize,
+    /// How long a tail may rest, whatever its size, until folding is due; never if zero.
+    pub idle: Duration,
     /// Bytes of the tail that are folded at once; more are folded piece by piece.
     pub fold_at_once: u64,
     /// Bytes of rows after which a fold begins another segment: a small tail may change many large rows.
@@ -41,6 +44,7 @@ impl Default for CompactOptions {
             fold_rows: 10_000,
             fold_bytes: 16 << 20,
             fold_slices: 256,
+            idle: Duration::from_secs(30),
             fold_at_once: 64 << 20,
             fold_segment_bytes: 128 << 20,
             merge_fan_in: 8,
@@ -87,9 +91,15 @@ impl Task {
     }
 }
 
-/// The most urgent work that is due for a shard, if any; indexes of vectors are [`index_due`] apart.
-pub fn due(collection: &Collection, shard: &Shard, options: &CompactOptions) -> Result<Option<Task>> {
-    if is_fold_due(shard, options) {
+/// The most urgent work that is due for a shard, if any, where nothing was written to it for as long as `rested`; indexes of
+/// vectors are [`index_due`] apart.
+pub fn due(
+    collection: &Collection,
+    shard: &Shard,
+    rested: Duration,
+    options: &CompactOptions,
+) -> Result<Option<Task>> {
+    if is_fold_due(shard, options) || is_rest_due(shard, rested, options) {
         return Ok(Some(Task::Fold { to: fold_end(shard, options) }));
     }
     if let Some(segments) = merge_due(shard, options) {
@@ -109,6 +119,12 @@ pub fn is_fold_due(shard: &Shard, options: &CompactOptions) -> bool {
         || shard.tail_bytes >= options.fold_bytes
         || shard.tail.len() >= options.fold_slices;
     grown && !shard.tail.is_empty()
+}
+
+/// Whether a tail, however small, has rested long enough to be folded: then searches need not compare its rows one by one,
+/// and a start does not read it from the log. Once per rest: after it the tail is empty.
+pub fn is_rest_due(shard: &Shard, rested: Duration, options: &CompactOptions) -> bool {
+    !shard.tail.is_empty() && !options.idle.is_zero() && rested >= options.idle
 }
 
 /// The last slot of the piece of the tail that is folded next: at least one slot, and never a part of one.
@@ -251,6 +267,27 @@ mod tests {
         assert!(!is_fold_due(&shard, &options));
         shard.tail_bytes = 100;
         assert!(is_fold_due(&shard, &options));
+    }
+
+    #[test]
+    fn folds_a_tail_that_rests_and_no_empty_one() {
+        let options = CompactOptions { idle: Duration::from_secs(30), ..CompactOptions::default() };
+        let (short, long) = (Duration::from_secs(29), Duration::from_secs(30));
+        let mut shard = Shard { lsn: Slot(3), ..Shard::default() };
+        assert!(!is_rest_due(&shard, long, &options), "nothing to fold");
+        let slice = lodestone_manifest::SliceHeader {
+            shard: lodestone_manifest::ShardId(1),
+            side: None,
+            offset: 0,
+            len: 100,
+            crc: 0,
+            rows: 1,
+        };
+        shard.tail.push_back(lodestone_manifest::TailRange { slot: Slot(3), slice });
+        assert!(!is_rest_due(&shard, short, &options));
+        assert!(is_rest_due(&shard, long, &options));
+        let never = CompactOptions { idle: Duration::ZERO, ..options };
+        assert!(!is_rest_due(&shard, Duration::MAX, &never));
     }
 
     #[test]
