@@ -436,10 +436,9 @@ enum Change {
 }
 
 fn changed_shards(old: &State, new: &State) -> BTreeMap<ShardId, Change> {
-    let shards = old.shards.diff(&new.shards).filter_map(|item| match item {
-        DiffItem::Add(id, _) => Some((*id, Change::Shape)),
-        DiffItem::Update { old: (_, old), new: (id, new) } => Some((*id, change(old, new))),
-        DiffItem::Remove(id, _) => Some((*id, Change::Shape)),
+    let shards = old.shards.diff(&new.shards).map(|item| match item {
+        DiffItem::Add(id, _) | DiffItem::Remove(id, _) => (*id, Change::Shape),
+        DiffItem::Update { old: (_, old), new: (id, new) } => (*id, change(old, new)),
     });
     let mut changed: BTreeMap<ShardId, Change> = shards.collect();
     for item in old.collections.diff(&new.collections) {
