@@ -99,6 +99,13 @@ def stages(before: dict[str, float], after: dict[str, float]) -> dict[str, dict[
     return {name: {"s": round(value, 3), "share": round(value / whole, 3)} for name, value in ordered if value > 0}
 
 
+def requests(server: Server) -> dict[str, int]:
+    """Requests to the bucket by kind, those that were sent."""
+    start = 'lodestone_store_requests_total{kind="'
+    counted = {name[len(start) : -2]: int(value) for name, value in metrics(server).items() if name.startswith(start)}
+    return {kind: count for kind, count in counted.items() if count}
+
+
 def report(name: str, **figures: Any) -> None:
     """One line of JSON with the figures and the machine."""
     machine = f"{os.cpu_count()} cores, {platform.machine()}, load {os.getloadavg()[0]:.1f}"

@@ -17,6 +17,13 @@ REFUSALS = {
 }
 
 
+class _Listener(ThreadingHTTPServer):
+    """Takes as many connections at once as a client may open; five are the default."""
+
+    daemon_threads = True
+    request_queue_size = 256
+
+
 class Proxy:
     """Forwards everything while `mode` is `pass`; see `REFUSALS` for the others, `hang up` closes connections, and
     `silent` does not answer.
@@ -50,8 +57,7 @@ class Proxy:
 
             do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _serve
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Listener(("127.0.0.1", 0), Handler)
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 

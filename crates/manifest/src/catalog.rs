@@ -44,7 +44,7 @@ pub(crate) fn apply(state: &mut State, op: &SystemOp) -> Result<OpOutcome, Catal
         SystemOp::CreateCollection { name, config } => create(state, name, config).map(OpOutcome::Created),
         SystemOp::UpdateCollection { collection, patch } => {
             let mut changed = Collection::clone(find(state, *collection)?);
-            patch_config(&mut changed.config, patch)?;
+            patch_config(Arc::make_mut(&mut changed.config), patch)?;
             state.collections.insert(*collection, Arc::new(changed));
             Ok(OpOutcome::Done)
         }
@@ -100,8 +100,12 @@ fn create(state: &mut State, name: &str, config: &CollectionConfig) -> Result<Co
     }
     let id = state.next_collection;
     state.next_collection = id.next();
-    let collection =
-        Collection { id, name: name.to_owned(), config: config.clone(), fields: OrdMap::default() };
+    let last = state.collections.get_max().map(|(_, last)| &last.config);
+    let config = match last {
+        Some(same) if **same == *config => same.clone(),
+        _ => Arc::new(config.clone()),
+    };
+    let collection = Collection { id, name: name.to_owned(), config, fields: OrdMap::default() };
     for shard in collection.shards() {
         state
             .shards

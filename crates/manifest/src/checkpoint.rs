@@ -2,12 +2,15 @@
 //!
 //! Collections are spread over pages by a hash of their id, so that a change touches one page and a checkpoint
 //! rewrites only those. The root names every page with its checksum and carries what is small. The number of
-//! pages is a power of two and doubles when pages outgrow [`PAGE_COLLECTIONS`].
+//! pages is a power of two and doubles when pages outgrow [`PAGE_COLLECTIONS`]. An only page of up to [`INLINE_BYTES`]
+//! lies in the root itself, so that a small state is read in one trip.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use imbl::OrdMap;
+use lodestone_types::CollectionConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::state::{Collection, Shard};
@@ -16,7 +19,13 @@ use crate::{CollectionId, Epoch, ShardId, Slot, State};
 /// Collections per page, on average, above which the number of pages doubles: about 1 MiB.
 pub const PAGE_COLLECTIONS: usize = 1024;
 
+/// Bytes up to which an only page lies in the root.
+pub const INLINE_BYTES: usize = 256 << 10;
+
+/// Of pages.
 const VERSION: u16 = 1;
+/// Of roots; the first had no page in them.
+const ROOT_VERSION: u16 = 2;
 
 /// A page's place in the bucket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,8 +50,10 @@ pub struct Root {
     next_collection: CollectionId,
     aliases: OrdMap<String, CollectionId>,
     kept: imbl::OrdSet<Slot>,
-    /// A power of two of them; empty pages are absent.
+    /// A power of two of them; those that are empty or lie in the root are absent.
     pub pages: Vec<Option<PageRef>>,
+    /// The only page, where it is small.
+    pub inline: Option<Bytes>,
 }
 
 /// The content of a page: collections with their shards, by id.
@@ -61,7 +72,9 @@ pub enum DecodeError {
     #[error("damaged: {0}")]
     Damaged(String),
     /// They were written by a later version of the program.
-    #[error("written in format {0}, which this version does not know; use a newer one")]
+    #[error(
+        "written in format {0}, which this version does not know; use the version that wrote it, or a newer one"
+    )]
     Version(u16),
 }
 
@@ -102,10 +115,10 @@ pub fn encode_pages(state: &State, wanted: &BTreeSet<usize>, pages: usize) -> Ve
     contents.into_iter().map(|(n, page)| (n, (!page.collections.is_empty()).then(|| encode(&page)))).collect()
 }
 
-/// The root of `state` over `pages`.
-pub fn encode_root(state: &State, pages: Vec<Option<PageRef>>) -> Vec<u8> {
+/// The root of `state` over `pages`, or with its only page `inline`.
+pub fn encode_root(state: &State, pages: Vec<Option<PageRef>>, inline: Option<Bytes>) -> Vec<u8> {
     encode(&Root {
-        version: VERSION,
+        version: ROOT_VERSION,
         slot: state.slot,
         epoch: state.epoch,
         released: state.released,
@@ -113,6 +126,7 @@ pub fn encode_root(state: &State, pages: Vec<Option<PageRef>>) -> Vec<u8> {
         aliases: state.aliases.clone(),
         kept: state.kept.clone(),
         pages,
+        inline,
     })
 }
 
@@ -121,10 +135,10 @@ fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     postcard::to_stdvec(value).expect("plain data always encodes")
 }
 
-fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
+fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8], known: u16) -> Result<T, DecodeError> {
     let (version, _) =
         postcard::take_from_bytes::<u16>(bytes).map_err(|e| DecodeError::Damaged(e.to_string()))?;
-    if version != VERSION {
+    if version != known {
         return Err(DecodeError::Version(version));
     }
     postcard::from_bytes(bytes).map_err(|e| DecodeError::Damaged(e.to_string()))
@@ -132,7 +146,7 @@ fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
 
 /// Reads a root.
 pub fn decode_root(bytes: &[u8]) -> Result<Root, DecodeError> {
-    let root: Root = decode(bytes)?;
+    let root: Root = decode(bytes, ROOT_VERSION)?;
     if !root.pages.len().is_power_of_two() {
         return Err(DecodeError::Damaged(format!("{} pages", root.pages.len())));
     }
@@ -141,7 +155,7 @@ pub fn decode_root(bytes: &[u8]) -> Result<Root, DecodeError> {
 
 /// Reads a page.
 pub fn decode_page(bytes: &[u8]) -> Result<Page, DecodeError> {
-    decode(bytes)
+    decode(bytes, VERSION)
 }
 
 /// The state of a root and its pages.
@@ -155,7 +169,11 @@ pub fn assemble(root: &Root, pages: Vec<Page>) -> State {
         kept: root.kept.clone(),
         ..State::default()
     };
-    for (collection, shards) in pages.into_iter().flat_map(|p| p.collections) {
+    let mut settings = Settings::default();
+    for (mut collection, shards) in pages.into_iter().flat_map(|p| p.collections) {
+        if let Some(collection) = Arc::get_mut(&mut collection) {
+            settings.share(&mut collection.config);
+        }
         state.names.insert(collection.name.clone(), collection.id);
         state.collections.insert(collection.id, collection);
         for (id, shard) in shards {
@@ -166,4 +184,23 @@ pub fn assemble(root: &Root, pages: Vec<Page>) -> State {
         }
     }
     state
+}
+
+/// Settings seen lately; most collections of a store have the same few.
+#[derive(Default)]
+struct Settings(Vec<Arc<CollectionConfig>>);
+
+impl Settings {
+    const REMEMBERED: usize = 8;
+
+    /// Makes equal settings one.
+    fn share(&mut self, config: &mut Arc<CollectionConfig>) {
+        match self.0.iter().find(|known| **known == *config) {
+            Some(known) => *config = known.clone(),
+            None => {
+                self.0.truncate(Self::REMEMBERED - 1);
+                self.0.insert(0, config.clone());
+            }
+        }
+    }
 }

@@ -7,6 +7,7 @@
 //! - [`ids`]: slots, epochs, shards and the like
 //! - [`record`]: what a slot of the log holds, as far as the manifest cares
 //! - [`state`]: the state and its transition
+//! - [`tail`]: the slices of a shard that are not in segments yet
 //! - [`catalog`]: the part of the transition that changes collections, aliases and payload indexes
 //! - [`invariants`]: what must hold after every transition, by name
 //! - [`sequencer`]: which slots are reserved, and which is decided next
@@ -19,6 +20,7 @@ pub mod invariants;
 pub mod record;
 pub mod sequencer;
 pub mod state;
+pub mod tail;
 
 pub use catalog::CatalogError;
 pub use ids::{CollectionId, Epoch, InstanceId, JobId, NodeId, Nonce, SegmentId, ShardId, Slot};
@@ -26,3 +28,4 @@ pub use invariants::{Violation, check};
 pub use record::{Batch, Claim, Record, Rewrite, SegmentEntry, SliceHeader, SystemOp};
 pub use sequencer::{Refused, Reservation, ReserveRequest, Sequencer, SliceRequest};
 pub use state::{Applied, Collection, OpOutcome, Shard, State, TailRange};
+pub use tail::Tail;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalog::{self, CatalogError};
 use crate::record::{Batch, Record, Rewrite, SegmentEntry, SliceHeader, SystemOp};
-use crate::{CollectionId, Epoch, ShardId, Slot};
+use crate::{CollectionId, Epoch, ShardId, Slot, Tail};
 
 /// Everything that is true after a slot. Cloning is cheap: clones share what did not change.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -42,8 +42,8 @@ pub struct Collection {
     pub id: CollectionId,
     /// Unique among names and aliases.
     pub name: String,
-    /// Settings.
-    pub config: CollectionConfig,
+    /// Settings; collections with the same share them, as far as that is easily seen.
+    pub config: Arc<CollectionConfig>,
     /// Payload indexes; each with the slot that made it, which tells it from an earlier one of the same name.
     pub fields: OrdMap<JsonPath, (FieldIndex, Slot)>,
 }
@@ -70,7 +70,7 @@ pub struct Shard {
     /// In the order they came.
     pub segments: Vec<SegmentEntry>,
     /// In the order of the log.
-    pub tail: imbl::Vector<TailRange>,
+    pub tail: Tail,
 }
 
 /// One slice of a shard's tail.

@@ -129,7 +129,7 @@ fn checkpointed(state: &State) -> State {
             bytes.as_ref().map(|b| PageRef { object: format!("p{n}"), len: b.len() as u64, crc: 0 })
         })
         .collect();
-    let root = checkpoint::decode_root(&checkpoint::encode_root(state, refs)).unwrap();
+    let root = checkpoint::decode_root(&checkpoint::encode_root(state, refs, None)).unwrap();
     let pages =
         encoded.iter().filter_map(|(_, b)| Some(checkpoint::decode_page(b.as_ref()?).unwrap())).collect();
     checkpoint::assemble(&root, pages)

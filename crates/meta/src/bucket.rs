@@ -91,7 +91,7 @@ pub async fn newest_checkpoint(store: &dyn Store) -> Result<Option<Slot>> {
 
 /// Reads a checkpoint's root and pages.
 pub async fn read_checkpoint(store: &dyn Store, slot: Slot) -> Result<(Root, State)> {
-    const PARALLEL: usize = 16;
+    const PARALLEL: usize = 64;
     use futures::{StreamExt, TryStreamExt};
     let key = keys::checkpoint(slot);
     let damaged = |what: &str, e: checkpoint::DecodeError| MetaError::Damaged(format!("`{what}`: {e}"));
@@ -103,7 +103,7 @@ pub async fn read_checkpoint(store: &dyn Store, slot: Slot) -> Result<(Root, Sta
     }
     let root = checkpoint::decode_root(body).map_err(|e| damaged(&key, e))?;
     let references: Vec<PageRef> = root.pages.iter().flatten().cloned().collect();
-    let pages = futures::stream::iter(references)
+    let mut pages: Vec<checkpoint::Page> = futures::stream::iter(references)
         .map(|page| async move {
             let bytes = store.get(&page.object).await?;
             if crc32c::crc32c(&bytes) != page.crc {
@@ -114,6 +114,9 @@ pub async fn read_checkpoint(store: &dyn Store, slot: Slot) -> Result<(Root, Sta
         .buffered(PARALLEL)
         .try_collect()
         .await?;
+    if let Some(inline) = &root.inline {
+        pages.push(checkpoint::decode_page(inline).map_err(|e| damaged(&key, e))?);
+    }
     let state = checkpoint::assemble(&root, pages);
     Ok((root, state))
 }

@@ -25,9 +25,10 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Of `state`, reusing the pages of `base` that have not changed since. Only for a leader whose claim took effect,
+    /// Of `state`, reusing the pages of `base` that have not changed since; an only page of up to `inline_page` bytes lies in
+    /// the root. Only for a leader whose claim took effect,
     /// and only of slots that it decided.
-    pub fn new(base: Option<&Base>, state: Arc<State>, job: Job) -> Result<Self> {
+    pub fn new(base: Option<&Base>, state: Arc<State>, job: Job, inline_page: usize) -> Result<Self> {
         check(&state)?;
         let before = base.map_or(0, |b| b.pages.len());
         let count = format::page_count(state.collections.len(), before);
@@ -37,16 +38,27 @@ impl Draft {
             }
             _ => (vec![None; count], (0..count).collect::<BTreeSet<usize>>()),
         };
-        let mut pages = Vec::new();
-        for (index, bytes) in format::encode_pages(&state, &dirty, count) {
-            references[index] = bytes.map(|bytes| {
-                let object = keys::part(job.epoch, job.id, "page", index as u32);
-                let page = PageRef { object, len: bytes.len() as u64, crc: crc32c::crc32c(&bytes) };
-                pages.push((page.object.clone(), Bytes::from(bytes)));
-                page
-            });
+        // An only page may lie in the root, and is in every root that it lies in.
+        let wanted = if count == 1 { BTreeSet::from([0]) } else { dirty.clone() };
+        let (mut pages, mut inline) = (Vec::new(), None);
+        for (index, bytes) in format::encode_pages(&state, &wanted, count) {
+            match bytes {
+                Some(bytes) if count == 1 && bytes.len() <= inline_page => {
+                    references[index] = None;
+                    inline = Some(Bytes::from(bytes));
+                }
+                _ if references[index].is_some() && !dirty.contains(&index) => {}
+                bytes => {
+                    references[index] = bytes.map(|bytes| {
+                        let object = keys::part(job.epoch, job.id, "page", index as u32);
+                        let page = PageRef { object, len: bytes.len() as u64, crc: crc32c::crc32c(&bytes) };
+                        pages.push((page.object.clone(), Bytes::from(bytes)));
+                        page
+                    });
+                }
+            }
         }
-        let root = bucket::seal_root(&format::encode_root(&state, references.clone()));
+        let root = bucket::seal_root(&format::encode_root(&state, references.clone(), inline));
         Ok(Self { base: Base { state, pages: references }, pages, root, _job: job })
     }
 

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use lodestone_manifest::checkpoint::INLINE_BYTES;
 use lodestone_manifest::{
     Applied, Batch, Epoch, InstanceId, JobId, Nonce, Record, Reservation, ReserveRequest, Sequencer, Slot,
     State,
@@ -24,7 +25,7 @@ use crate::garbage::Sweeper;
 use crate::job::Jobs;
 use crate::proof::Proofs;
 use crate::recover::{Base, Outcomes};
-use crate::{Clock, Consistency, Job, Meta, MetaError, Replica, Result, Rules, claim};
+use crate::{Ahead, Clock, Consistency, Job, Meta, MetaError, Replica, Result, Rules, claim};
 
 /// How a leader behaves.
 #[derive(Debug, Clone)]
@@ -43,6 +44,8 @@ pub struct LeaderOptions {
     pub checkpoint_slots: u64,
     /// A checkpoint is written when nothing was decided for this long, if there is anything new.
     pub checkpoint_idle: Duration,
+    /// Bytes up to which an only page lies in the root.
+    pub inline_page: usize,
     /// How long an object stays after nothing needs it; longer than the longest read.
     pub gc_grace: Duration,
     /// Which rules hold.
@@ -59,6 +62,7 @@ impl Default for LeaderOptions {
             max_undecided: 256,
             checkpoint_slots: 256,
             checkpoint_idle: Duration::from_secs(5),
+            inline_page: INLINE_BYTES,
             gc_grace: Duration::from_secs(15 * 60),
             rules: Rules::default(),
         }
@@ -139,9 +143,23 @@ impl Leader {
         address: &str,
         options: LeaderOptions,
     ) -> Result<Arc<Self>> {
+        let ahead = Ahead::read(&store, None, options.rules, |_| async { Ok::<(), MetaError>(()) }).await?;
+        Self::start_from(ahead, store, clock, replica, instance, address, options).await
+    }
+
+    /// As [`Leader::start`], when the bucket has been read already.
+    pub async fn start_from(
+        ahead: Ahead,
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        replica: Arc<dyn Replica>,
+        instance: InstanceId,
+        address: &str,
+        options: LeaderOptions,
+    ) -> Result<Arc<Self>> {
         let remembered = replica.watch().borrow().clone();
-        let claimed = claim(&store, clock.as_ref(), instance, address, &remembered, options.rules).await?;
-        let (epoch, recovered) = (claimed.epoch, claimed.recovered);
+        let claimed = claim(&store, &clock, instance, address, ahead, &remembered, &options).await?;
+        let (epoch, recovered) = (claimed.proofs.epoch(), claimed.recovered);
         let next = recovered.next();
         tracing::info!(%epoch, slot = %recovered.state.slot, collections = recovered.state.collections.len(), "leading");
         replica.install(recovered.state).await?;
@@ -151,7 +169,7 @@ impl Leader {
             options.lease + options.lease_margin
         };
         let leader = Arc::new(Self {
-            proofs: Proofs::new(store.clone(), clock.clone(), epoch, options.lease),
+            proofs: claimed.proofs,
             may_decide_from: claimed.since + wait,
             inner: Mutex::new(Inner {
                 sequencer: Sequencer::new(epoch, next, options.max_undecided),
@@ -370,6 +388,11 @@ impl Meta for Leader {
             self.leading()?;
         }
         Ok(self.replica.watch().borrow().clone())
+    }
+
+    async fn confirm(&self, known: Arc<State>) -> Result<Arc<State>> {
+        // A leader knows everything that it has acknowledged.
+        self.read(Consistency::Strong).await.map(|_| known)
     }
 
     fn watch(&self) -> watch::Receiver<Arc<State>> {

@@ -38,7 +38,7 @@ pub mod recover;
 pub mod replica;
 pub mod rules;
 
-pub use claim::{Claimed, claim};
+pub use claim::{Ahead, Claimed, claim};
 pub use clock::{BootClock, Clock};
 pub use error::{MetaError, Result};
 pub use job::Job;

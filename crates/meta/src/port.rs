@@ -33,6 +33,13 @@ pub trait Meta: Send + Sync + std::fmt::Debug {
     /// The state, as fresh as asked.
     async fn read(&self, consistency: Consistency) -> Result<Arc<State>>;
 
+    /// A state that holds every write acknowledged before this was called. `known` is what this process knew by then, and
+    /// is returned if it is such a state; so an answer can be prepared from it meanwhile.
+    async fn confirm(&self, known: Arc<State>) -> Result<Arc<State>> {
+        let newest = self.read(Consistency::Strong).await?;
+        Ok(if newest.slot == known.slot { known } else { newest })
+    }
+
     /// The state as it is applied here.
     fn watch(&self) -> watch::Receiver<Arc<State>>;
 

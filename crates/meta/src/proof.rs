@@ -26,6 +26,11 @@ pub struct Proofs {
 }
 
 impl Proofs {
+    /// The epoch whose leader proves.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
     /// For the leader of `epoch`.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, epoch: Epoch, lease: Duration) -> Self {
         Self { store, clock, epoch, lease, newest: Mutex::new(None), asking: tokio::sync::Mutex::new(()) }

@@ -65,7 +65,7 @@ impl Recovered {
     }
 
     /// The slot of the root it started from.
-    fn root(&self) -> Slot {
+    pub(crate) fn root(&self) -> Slot {
         self.base.as_ref().map_or(Slot(0), |base| base.state.slot)
     }
 
@@ -122,12 +122,23 @@ impl Start {
 /// The state of everything decided in the bucket, up to the first free slot.
 pub async fn recover(store: &Arc<dyn Store>, rules: Rules) -> Result<Recovered> {
     loop {
-        let Start { mut recovered, forward } = Start::read(store, None).await?;
-        adopt_all(&mut recovered, forward, rules).await?;
+        let recovered = read_once(store, None, rules).await?;
         if is_newest(store, &recovered, rules).await? {
             return Ok(recovered);
         }
     }
+}
+
+/// The newest root and the slots after it, up to the first free one. It is what was decided only if no newer root is
+/// listed afterwards.
+pub(crate) async fn read_once(
+    store: &Arc<dyn Store>,
+    slots: Option<&Arc<SlotCache>>,
+    rules: Rules,
+) -> Result<Recovered> {
+    let Start { mut recovered, forward } = Start::read(store, slots).await?;
+    adopt_all(&mut recovered, forward, rules).await?;
+    Ok(recovered)
 }
 
 /// Adopts decided slots up to the first free one. `false` if a newer root than the one it started from has come: then
@@ -152,7 +163,7 @@ async fn adopt_all(recovered: &mut Recovered, mut forward: Forward, rules: Rules
 }
 
 /// Whether no root is listed that is newer than the one it started from.
-async fn is_newest(store: &Arc<dyn Store>, recovered: &Recovered, rules: Rules) -> Result<bool> {
+pub(crate) async fn is_newest(store: &Arc<dyn Store>, recovered: &Recovered, rules: Rules) -> Result<bool> {
     if !rules.relist_at_end() {
         return Ok(true);
     }

@@ -90,6 +90,7 @@ async fn a_strong_read_gives_up_on_a_bucket_that_is_silent() {
     let store = Faulty::over(bucket());
     let bucket: Arc<dyn Store> = store.clone();
     let leader = lead(&bucket).await;
+    sleep(options().lease).await;
     store.set(|_, _| Some(Fault::Silence));
     let began = Instant::now();
     let (a, b) = tokio::join!(leader.read(Consistency::Strong), leader.read(Consistency::Strong));
@@ -226,6 +227,8 @@ async fn a_claim_whose_replies_are_lost_is_one_claim() {
 async fn of_two_that_claim_at_once_one_leads() {
     let store = bucket();
     let (a, b) = tokio::join!(try_lead(&store, options()), try_lead(&store, options()));
+    // One may still have a lease, within which the other acknowledges nothing.
+    sleep(options().lease).await;
     let mut standing = 0;
     for leader in [a, b].into_iter().flatten() {
         standing += usize::from(leader.read(Consistency::Strong).await.is_ok());

@@ -5,11 +5,11 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Attempt, TestClock, bucket, create, exists, lead, options, reserve, state, write};
+use common::{Attempt, TestClock, bucket, create, exists, lead, options, reserve, state, try_lead, write};
 use futures::future::join_all;
 use lodestone_manifest::{Applied, NodeId, Nonce, ReserveRequest, ShardId};
-use lodestone_meta::{BucketReader, Consistency, Leader, Meta, MetaError, ReaderOptions};
-use lodestone_store::{Metered, Metrics, MetricsSnapshot, Store};
+use lodestone_meta::{BucketReader, Consistency, Leader, LeaderOptions, Meta, MetaError, ReaderOptions};
+use lodestone_store::{Faults, Latency, Metered, Metrics, MetricsSnapshot, Quantiles, Simulated, Store};
 use lodestone_wal::{SlotCache, keys};
 use tokio::time::{Instant, sleep};
 
@@ -196,4 +196,21 @@ async fn it_writes_nothing_and_says_so() {
     assert!(matches!(reading.reader.begin_job().await, Err(MetaError::ReadOnly)));
     let MetricsSnapshot { creates, puts, deletes, .. } = reading.metrics.snapshot();
     assert_eq!((creates, puts, deletes), (0, 0, 0));
+}
+#[tokio::test(start_paused = true)]
+async fn a_start_takes_two_trips() {
+    let store = bucket();
+    let inline = LeaderOptions { inline_page: LeaderOptions::default().inline_page, ..options() };
+    let leader = try_lead(&store, inline).await.unwrap();
+    let shards = create(&leader, &store).await;
+    write(&leader, &store, &[(shards[0], 1)]).await;
+    leader.checkpoint().await.unwrap();
+    write(&leader, &store, &[(shards[0], 1)]).await;
+    let trip = Duration::from_millis(63);
+    let latency = Latency { get: Quantiles { p50: trip, p99: trip, p999: trip }, ..Latency::none() };
+    let slow: Arc<dyn Store> = Arc::new(Simulated::new(store, latency, Faults::none(), 1));
+    let reading = Reading::of(&slow);
+    let began = Instant::now();
+    reading.agrees(&leader).await;
+    assert!(began.elapsed() < trip * 2 + trip / 2, "{:?}", began.elapsed());
 }

@@ -162,7 +162,7 @@ impl Engine for NodeEngine {
         });
         Ok(CollectionInfo {
             status: if due { CollectionStatus::Yellow } else { CollectionStatus::Green },
-            config: collection.config.clone(),
+            config: CollectionConfig::clone(&collection.config),
             payload_schema: schema.collect(),
             points_count,
             indexed_vectors_count: indexed,

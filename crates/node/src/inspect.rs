@@ -96,6 +96,7 @@ pub async fn inspect(store: &Arc<dyn Store>, only: Option<&str>, check_content: 
 
 /// Writes a checkpoint of everything decided, by claiming the store for a moment.
 pub async fn write_checkpoint(options: crate::NodeOptions) -> Result<()> {
+    let options = crate::NodeOptions { roles: crate::Roles::All, ..options };
     crate::Node::start(options).await?.shutdown().await;
     Ok(())
 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use lodestone_manifest::{Claim, InstanceId};
+use lodestone_manifest::{Claim, Epoch, InstanceId};
 use lodestone_meta::bucket;
 use lodestone_store::Store;
 use lodestone_types::{Error, Result};
@@ -18,9 +18,8 @@ pub const PATH: &str = "/lodestone/instance";
 const PATIENCE: Duration = Duration::from_secs(1);
 const MAX_ANSWER: u64 = 4096;
 
-/// An error if the process that made the newest claim still answers.
-pub(crate) async fn refuse_if_held(store: &dyn Store) -> Result<()> {
-    let Some(epoch) = bucket::highest_claim(store).await? else { return Ok(()) };
+/// An error if the process that made the newest claim, that of `epoch`, still answers.
+pub(crate) async fn refuse_if_held(store: &dyn Store, epoch: Epoch) -> Result<()> {
     let claim = bucket::read_claim(store, epoch).await?;
     if !answers(&claim).await {
         return Ok(());

@@ -8,7 +8,7 @@ use lodestone_compact::Compactor;
 use lodestone_ingest::{Ingest, IngestOptions, LogWriter, Updater};
 use lodestone_manifest::{InstanceId, NodeId, State};
 use lodestone_meta::{
-    BootClock, BucketReader, Leader, LeaderOptions, Meta, RaftReplica, ReaderOptions, Rules, bucket,
+    Ahead, BootClock, BucketReader, Leader, LeaderOptions, Meta, RaftReplica, ReaderOptions, Rules,
 };
 use lodestone_query::Query;
 use lodestone_shard::{KeepOptions, VectorMemory, Views};
@@ -125,11 +125,17 @@ impl Node {
     /// All roles.
     async fn lead(store: Arc<dyn Store>, metrics: Arc<Metrics>, options: NodeOptions) -> Result<Self> {
         let mut random = StdRng::from_os_rng();
-        if bucket::highest_claim(store.as_ref()).await?.is_none() {
-            probe(store.as_ref(), &system_clock(), random.random()).await?;
-        } else if !options.take_over {
-            instance::refuse_if_held(store.as_ref()).await?;
-        }
+        let slots = Arc::new(SlotCache::new(SLOT_CACHE_BYTES));
+        let seed = random.random();
+        let (asked, take_over) = (store.as_ref(), options.take_over);
+        let may_claim = |highest| async move {
+            match highest {
+                None => probe(asked, &system_clock(), seed).await.map(|_| ()).map_err(Error::from),
+                Some(epoch) if !take_over => instance::refuse_if_held(asked, epoch).await,
+                Some(_) => Ok(()),
+            }
+        };
+        let ahead = Ahead::read(&store, Some(&slots), Rules::default(), may_claim).await?;
         let instance = InstanceId(random.random());
         let leader_options = LeaderOptions {
             lease: options.wal.lease,
@@ -139,7 +145,8 @@ impl Node {
             checkpoint_idle: options.checkpoint.idle.min(options.gc.grace),
             ..LeaderOptions::default()
         };
-        let leader = Leader::start(
+        let leader = Leader::start_from(
+            ahead,
             store.clone(),
             Arc::new(BootClock),
             Arc::new(RaftReplica::single(VOTER).await?),
@@ -149,7 +156,7 @@ impl Node {
         )
         .await?;
         let meta: Arc<dyn Meta> = leader.clone();
-        let near = Near::open(&store, Arc::new(SlotCache::new(SLOT_CACHE_BYTES)), &options);
+        let near = Near::open(&store, slots, &options);
         let query =
             Arc::new(Query::new(meta.clone(), near.views.clone(), Box::new(StdRng::from_rng(&mut random))));
         let writer = LogWriter::new(

@@ -4,8 +4,10 @@
 //! - [`Query`]: one read from start to end
 //! - [`search`]: the nearest points
 //! - [`pages`]: points by id, by value, at random; counts
+//! - [`fresh`]: a strong read begins with what is known, while it is confirmed
 //! - [`scope`]: the collection and the views of its shards that one read sees
 
+mod fresh;
 mod pages;
 mod scope;
 mod search;
@@ -165,8 +167,11 @@ impl Query {
             let mut begun = 0;
             loop {
                 let slot = self.meta.watch().borrow().slot;
-                let answer = async { work(self.scope(collection, options).await?, cancel.clone()).await };
-                match answer.await {
+                let at = |state: Arc<State>| {
+                    let (work, cancel) = (&work, cancel.clone());
+                    async move { work(Scope::open(&self.views, &state, collection).await?, cancel).await }
+                };
+                match fresh::answer(self.meta.as_ref(), collection, options.consistency, at).await {
                     Err(e) if begun < FRESH_STARTS && self.may_be_collected(&e, slot).await => begun += 1,
                     done => return done,
                 }
@@ -198,8 +203,10 @@ impl Query {
             && self.meta.read(Consistency::Strong).await.is_ok_and(|state| state.slot > slot)
     }
 
+    /// A collection beside the one that is read, as fresh as asked.
     async fn scope(&self, collection: &str, options: ReadOptions) -> Result<Scope> {
-        Scope::open(self.meta.as_ref(), &self.views, collection, options.consistency).await
+        let open = |state: Arc<State>| async move { Scope::open(&self.views, &state, collection).await };
+        fresh::answer(self.meta.as_ref(), collection, options.consistency, open).await
     }
 }
 

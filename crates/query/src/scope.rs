@@ -1,10 +1,9 @@
 use std::sync::Arc;
 
 use futures::future::try_join_all;
-use lodestone_manifest::{Collection, State};
-use lodestone_meta::{Consistency, Meta};
+use lodestone_manifest::State;
 use lodestone_shard::{Selection, ShardSchema, ShardView, Views};
-use lodestone_types::{Error, Filter, ReadConsistency, Result};
+use lodestone_types::{Error, Filter, Result};
 
 /// The views of a collection's shards, all at least as fresh as one state.
 pub(crate) struct Scope {
@@ -14,14 +13,10 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
-    pub async fn open(
-        meta: &dyn Meta,
-        views: &Views,
-        name: &str,
-        consistency: ReadConsistency,
-    ) -> Result<Self> {
-        let (state, collection) = find(meta, name, consistency).await?;
-        let shards = collection.shards().map(|shard| views.snapshot(&state, shard));
+    /// Of the collection called `name` at `state`, or later.
+    pub async fn open(views: &Views, state: &State, name: &str) -> Result<Self> {
+        let collection = state.collection(name).ok_or_else(|| Error::no_collection(name))?;
+        let shards = collection.shards().map(|shard| views.snapshot(state, shard));
         let views = try_join_all(shards).await?.into_iter().map(|snapshot| snapshot.view).collect();
         let unindexed_bytes = collection.config.optimizers.indexing_bytes().unwrap_or(u64::MAX);
         Ok(Self { views, unindexed_bytes })
@@ -38,21 +33,4 @@ impl Scope {
         try_join_all(selections.iter().map(Selection::load)).await?;
         Ok(selections)
     }
-}
-
-/// The collection called `name`. One that this process has not heard of may have been created just now.
-async fn find(
-    meta: &dyn Meta,
-    name: &str,
-    consistency: ReadConsistency,
-) -> Result<(Arc<State>, Arc<Collection>)> {
-    if consistency == ReadConsistency::Eventual {
-        let state = meta.read(Consistency::Eventual).await?;
-        if let Some(collection) = state.collection(name) {
-            return Ok((state.clone(), collection.clone()));
-        }
-    }
-    let state = meta.read(Consistency::Strong).await?;
-    let collection = state.collection(name).cloned().ok_or_else(|| Error::no_collection(name))?;
-    Ok((state, collection))
 }

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use lodestone_manifest::{
-    Collection, SegmentEntry, SegmentId, Shard, ShardId, SliceHeader, Slot, State, TailRange,
+    Collection, SegmentEntry, SegmentId, Shard, ShardId, SliceHeader, Slot, State, Tail, TailRange,
 };
 use lodestone_segment::{DiskPart, Fetch, PartKind, SegmentMeta, SegmentReader};
 use lodestone_store::{PartCache, Store};
@@ -361,7 +361,7 @@ fn tail_after(manifest: &Shard, lsn: Slot) -> Vec<(Slot, Vec<TailRange>)> {
 }
 
 /// The tail is in the order of slots and most often only its end is new, so look from the back.
-fn first_after(tail: &imbl::Vector<TailRange>, start: Slot) -> usize {
+fn first_after(tail: &Tail, start: Slot) -> usize {
     let mut at = tail.len();
     while at > 0 && tail[at - 1].slot > start {
         at -= 1;

@@ -149,6 +149,7 @@ impl Profile {
                 checkpoint_slots: 8,
                 checkpoint_idle: ms(700),
                 gc_grace: ms(2_500),
+                inline_page: 0,
                 rules: Rules::default(),
             },
         }
@@ -176,6 +177,7 @@ impl Profile {
         p.leader.patience = ms(rng.random_range(300..2_500));
         p.leader.checkpoint_slots = rng.random_range(3..40);
         p.leader.checkpoint_idle = ms(rng.random_range(300..4_000));
+        p.leader.inline_page = [0, 100_000][rng.random_range(0..2)];
         p
     }
 

@@ -159,7 +159,12 @@ mod tests {
             metadata: None,
             strict_mode: None,
         };
-        Collection { id: CollectionId(1), name: "c".into(), config, fields: Default::default() }
+        Collection {
+            id: CollectionId(1),
+            name: "c".into(),
+            config: config.into(),
+            fields: Default::default(),
+        }
     }
 
     fn vector(i: usize, scale: f32) -> Vec<f32> {

@@ -158,7 +158,7 @@ impl Leader {
         if base.as_ref().is_some_and(|b| b.state.slot >= state.slot) {
             return Ok(());
         }
-        *draft = Some(self.note(Draft::new(base.as_ref(), state, self.job()))?);
+        *draft = Some(self.note(Draft::new(base.as_ref(), state, self.job(), self.options.inline_page))?);
         self.finish(&mut draft).await
     }
 

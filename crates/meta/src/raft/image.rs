@@ -44,7 +44,7 @@ impl Pieces {
             refs[index] = Some(PageRef { object: String::new(), len: bytes.len() as u64, crc });
             pages.push(Bytes::from(bytes));
         }
-        Self { root: format::encode_root(state, refs).into(), pages }
+        Self { root: format::encode_root(state, refs, None).into(), pages }
     }
 
     /// The state, if the bytes are one and it breaks no invariant.

@@ -38,6 +38,7 @@ pub fn options() -> LeaderOptions {
         patience: Duration::from_secs(1),
         checkpoint_idle: Duration::from_secs(3600),
         gc_grace: Duration::from_secs(2),
+        inline_page: 0,
         ..LeaderOptions::default()
     }
 }

@@ -1,0 +1,73 @@
+#!/usr/bin/env python3
+"""PUTs per second on MinIO with the default window, while 1, 100 and 10,000 collections are written at once.
+
+Every request writes one point and waits until it is acknowledged. What the server counts as written to the bucket is divided by
+the time: slots, and what folds and checkpoints add.
+"""
+
+import itertools
+import json
+import time
+from collections.abc import Iterator
+
+from _bench import Server, parser, report, requests, serving
+from harness.minio import Minio
+from harness.stores import MinioStore
+from many_collections import name, send_all
+
+DIMENSIONS = 16
+
+
+def until(end: float, collections: int) -> Iterator[tuple[str, bytes]]:
+    """Writes to all collections in turn."""
+    for number in itertools.count():
+        if time.perf_counter() > end:
+            return
+        point = {"id": number // collections, "vector": [0.1 + number % 7] * DIMENSIONS}
+        yield f"/collections/{name(number % collections)}/points?wait=true", json.dumps({"points": [point]}).encode()
+
+
+def measure(server: Server, collections: int, seconds: float) -> float:
+    """PUTs per second."""
+    before = requests(server)
+    counted = 0
+
+    def counting() -> Iterator[tuple[str, bytes]]:
+        nonlocal counted
+        for body in until(time.perf_counter() + seconds, collections):
+            counted += 1
+            yield body
+
+    took = send_all(server.http_port, counting())
+    after = requests(server)
+    puts = sum(after.get(kind, 0) - before.get(kind, 0) for kind in ("create", "put"))
+    report(
+        "PUTs per second",
+        collections=collections,
+        puts_per_second=round(puts / took, 2),
+        writes_per_second=round(counted / took, 1),
+    )
+    return puts / took
+
+
+def main() -> None:
+    arguments = parser(__doc__)
+    arguments.add_argument("--seconds", type=float, default=30, help="of each measurement")
+    arguments.add_argument("--most", type=int, default=10_000, help="collections written at once")
+    options = arguments.parse_args()
+    settings = json.dumps({"vectors": {"size": DIMENSIONS, "distance": "Cosine"}}).encode()
+    minio = Minio()
+    store = MinioStore(minio)
+    try:
+        with serving(store) as server:
+            send_all(server.http_port, ((f"/collections/{name(n)}", settings) for n in range(options.most)))
+            time.sleep(6)
+            rates = [measure(server, count, options.seconds) for count in (1, 100, options.most)]
+            report("PUTs per second: most over least", ratio=round(max(rates) / min(rates), 3))
+    finally:
+        store.close()
+        minio.stop()
+
+
+if __name__ == "__main__":
+    main()
