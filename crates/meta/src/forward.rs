@@ -10,8 +10,10 @@ use tokio::task::JoinHandle;
 
 use crate::{MetaError, Result, bucket};
 
-/// How many slots are asked for at once when one was found; a slot object has at most 16 MiB.
+/// How many slots are asked for at once at most; a slot object has at most 16 MiB.
 const AHEAD: usize = 32;
+/// How many more are asked for with each that is found: where few follow, few are asked for in vain.
+const MORE: usize = 2;
 
 /// The slots from one on, in order. Requests are under way from the start.
 pub(crate) struct Forward {
@@ -23,7 +25,7 @@ pub(crate) struct Forward {
 }
 
 impl Forward {
-    /// Reads from `first` on; `width` slots at once until one is found. What is read is left in `slots`, if there is
+    /// Reads from `first` on; `width` slots at once until one is found, then more. What is read is left in `slots`, if there is
     /// such a place.
     pub fn from(store: &Arc<dyn Store>, slots: Option<&Arc<SlotCache>>, first: Slot, width: usize) -> Self {
         let mut forward =
@@ -50,7 +52,7 @@ impl Forward {
             .await
             .map_err(|e| MetaError::Damaged(format!("reading the log was interrupted: {e}")))??;
         if record.is_some() {
-            self.width = AHEAD;
+            self.width = (self.width + MORE).min(AHEAD);
         }
         Ok(record)
     }
