@@ -8,6 +8,7 @@ mod engine;
 pub mod grpc;
 pub mod rest;
 pub mod settings;
+mod usage;
 mod version;
 
 pub use engine::Engine;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use lodestone_manifest::{Rewrite, SegmentEntry, SegmentId, ShardId};
 use lodestone_meta::Job;
-use lodestone_segment::{MergeInput, ObjectWriter, PartKind, SegmentReader};
+use lodestone_segment::{MergeInput, ObjectWriter, PartKind, RowTags, SegmentReader};
 use lodestone_shard::ShardSchema;
 use lodestone_types::Result;
 use lodestone_wal::keys;
@@ -44,7 +44,9 @@ pub fn merge(
             let key = keys::part(job.epoch, job.id, "vec", number);
             let mut object = ObjectWriter::new(&key);
             let index = plan.merge(shape);
-            let part = object.add_vector_index(name, &index, plan.model_part())?;
+            let becomes = sources.iter().map(|(reader, rows)| (*reader, Some(rows.as_slice())));
+            let tags = RowTags::of(&becomes.collect::<Vec<_>>(), name)?;
+            let part = object.add_vector_index(name, &index, plan.model_part(), &tags)?;
             objects.put(key, object.finish())?;
             meta = meta.with_part(plan.model_part().clone()).with_part(part);
         }

@@ -6,7 +6,7 @@ use lodestone_index::dense::{self, BuildOptions, Model, TrainOptions, build};
 use lodestone_kernels::{LevelBits, Metric, decode, normalize};
 use lodestone_manifest::{Rewrite, SegmentEntry, ShardId};
 use lodestone_meta::Job;
-use lodestone_segment::{ObjectWriter, PartMeta, SegmentMeta, SegmentReader, VectorColumn};
+use lodestone_segment::{ObjectWriter, PartMeta, RowTags, SegmentMeta, SegmentReader, VectorColumn};
 use lodestone_shard::{VectorShape, element_of, metric_of};
 use lodestone_types::{Error, Result};
 use lodestone_wal::keys;
@@ -14,11 +14,9 @@ use lodestone_wal::keys;
 use crate::Objects;
 use crate::plan::IndexTask;
 
-/// Rows of a list, on average: short lists cost more to find and less to read. Measured, see `docs/0004-vector-index.md`.
-const LIST_ROWS: usize = 50;
-/// The same of a small index: fewer centroids, and fewer places left empty. With rows in one list only, that brings what
-/// has to be in memory under a fifth of the vectors, and lists have as many rows as where each is in two.
-const SMALL_LIST_ROWS: usize = 100;
+/// Rows of a list, on average: short lists cost more to find, and have more empty places. Measured, see
+/// `docs/0004-vector-index.md`.
+const LIST_ROWS: usize = 100;
 /// Rows a model learns from, at most: what they take in memory is turned `f32`.
 const SAMPLE_BYTES: usize = 1 << 30;
 
@@ -33,8 +31,8 @@ pub struct Built {
     pub is_model_shared: bool,
 }
 
-/// Builds the index, hands over the objects that hold it, and returns its parts. The vectors of `reader` are loaded, and
-/// of `model_of` the model, if the task names one; where rows have moved away from that, another one is made. Takes all
+/// Builds the index, hands over the objects that hold it, and returns its parts. Ids and vectors of `reader` are loaded,
+/// and of `model_of` the model, if the task names one; where rows have moved away from that, another one is made. Takes all
 /// processors for a while.
 pub fn build_index(
     reader: &SegmentReader,
@@ -81,7 +79,8 @@ pub fn build_index(
     };
     let key = keys::part(job.epoch, job.id, "vec", 0);
     let mut object = ObjectWriter::new(&key);
-    let index = object.add_vector_index(name, &index, &model)?;
+    let tags = RowTags::of(&[(reader, None)], name)?;
+    let index = object.add_vector_index(name, &index, &model, &tags)?;
     objects.put(key, object.finish())?;
     if task.small
         && let Some(disk) = column.on_disk(true)
@@ -98,7 +97,7 @@ fn train_options(shape: &VectorShape) -> TrainOptions {
             Metric::Dot | Metric::Cosine => dense::Distance::Dot,
             Metric::Euclid | Metric::Manhattan => dense::Distance::Euclid,
         },
-        list_rows: if shape.on_disk { SMALL_LIST_ROWS } else { LIST_ROWS },
+        list_rows: LIST_ROWS,
         sample_rows: SAMPLE_BYTES / (4 * shape.dim),
         level_bits: LevelBits::Four,
         seed: SEED,

@@ -298,7 +298,7 @@ impl Compactor {
         let view = self.views.snapshot(&state, shard).await?.view;
         let of = |id: SegmentId| view.segments().find(|reader| reader.meta().id == id).cloned();
         let Some(reader) = of(task.segment) else { return Ok(()) };
-        reader.load(&[PartKind::Vector(task.vector.clone())]).await?;
+        reader.load(&[PartKind::Ids, PartKind::Vector(task.vector.clone())]).await?;
         let model_of = match &task.model {
             Some((id, _)) => {
                 let Some(other) = of(*id) else { return Ok(()) };

@@ -13,7 +13,8 @@ use lodestone_meta::{
 use lodestone_query::Query;
 use lodestone_shard::{KeepOptions, VectorMemory, Views};
 use lodestone_store::{
-    Backend, Metered, Metrics, OpenOptions, PartCache, RetryPolicy, Retrying, Store, probe, system_clock,
+    Accounted, Backend, Metered, Metrics, OpenOptions, PartCache, RetryPolicy, Retrying, Store, probe,
+    system_clock,
 };
 use lodestone_types::{Error, Result};
 use lodestone_wal::SlotCache;
@@ -71,6 +72,11 @@ impl Near {
         let views = Arc::new(Views::new(store.clone(), parts.clone(), slots.clone(), vectors));
         Self { parts, slots, views }
     }
+
+    fn query(&self, meta: &Arc<dyn Meta>, random: &mut StdRng, options: &NodeOptions) -> Arc<Query> {
+        let random = Box::new(StdRng::from_rng(random));
+        Arc::new(Query::new(meta.clone(), self.views.clone(), random, options.reading()))
+    }
 }
 
 /// Opens the store that `options` name, with retries, counting into `metrics`.
@@ -89,7 +95,8 @@ pub fn open_store(options: &NodeOptions, metrics: Arc<Metrics>) -> Result<Arc<dy
     };
     let store = lodestone_store::open(&url, &open)?;
     let metered = Arc::new(Metered::new(store, metrics));
-    Ok(Arc::new(Retrying::new(metered, RetryPolicy::default(), StdRng::from_os_rng().random())))
+    let accounted = Arc::new(Accounted::new(metered));
+    Ok(Arc::new(Retrying::new(accounted, RetryPolicy::default(), StdRng::from_os_rng().random())))
 }
 
 impl Node {
@@ -157,8 +164,7 @@ impl Node {
         .await?;
         let meta: Arc<dyn Meta> = leader.clone();
         let near = Near::open(&store, slots, &options);
-        let query =
-            Arc::new(Query::new(meta.clone(), near.views.clone(), Box::new(StdRng::from_rng(&mut random))));
+        let query = near.query(&meta, &mut random, &options);
         let writer = LogWriter::new(
             meta.clone(),
             store.clone(),
@@ -205,8 +211,7 @@ impl Node {
         let meta: Arc<dyn Meta> = Arc::new(reader);
         let state = meta.watch().borrow().clone();
         tracing::info!(slot = %state.slot, collections = state.collections.len(), "reading the bucket, without a leader");
-        let query =
-            Arc::new(Query::new(meta.clone(), near.views.clone(), Box::new(StdRng::from_rng(&mut random))));
+        let query = near.query(&meta, &mut random, &options);
         let instance = InstanceId(random.random());
         let background =
             vec![tokio::spawn(keep_house(meta.watch(), near.views.clone(), near.slots, keep(&options)))];

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use lodestone_shard::FarBudget;
 use serde::Deserialize;
 
 use crate::units;
@@ -70,6 +71,18 @@ impl NodeOptions {
             merge_fan_in: self.compact.merge_fan_in as usize,
             index_rows: self.compact.index_rows,
             ..self.jobs
+        }
+    }
+
+    /// How reads go about what is not here yet.
+    pub(crate) fn reading(&self) -> lodestone_query::QueryOptions {
+        lodestone_query::QueryOptions {
+            far: match self.store {
+                StoreLocation::Directory(_) => FarBudget::of_directory(),
+                StoreLocation::S3 { .. } => FarBudget::default(),
+            },
+            hydrate: self.cache.hydrate,
+            hydrate_bytes: self.cache.disk,
         }
     }
 
@@ -208,10 +221,12 @@ pub struct CacheOptions {
     /// Bytes of segments kept as files under [`NodeOptions::local`]: 10 GiB.
     #[serde(deserialize_with = "units::bytes")]
     pub disk: u64,
+    /// Whether segments that are searched in the bucket are brought here meanwhile: yes.
+    pub hydrate: bool,
 }
 
 impl Default for CacheOptions {
     fn default() -> Self {
-        Self { memory: None, disk: 10 << 30 }
+        Self { memory: None, disk: 10 << 30, hydrate: true }
     }
 }

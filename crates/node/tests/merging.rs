@@ -1,66 +1,17 @@
 //! Indexed segments that are merged: the result has an index at once, and nothing it needs goes with them.
 
+mod common;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::*;
 use lodestone_api::Engine;
-use lodestone_node::{CheckpointOptions, Node, NodeOptions, StoreLocation, inspect};
-use lodestone_store::{MemoryStore, Metrics, Store, list_all};
+use lodestone_node::inspect;
+use lodestone_store::{MemoryStore, Store, list_all};
 use lodestone_types::{
-    CollectionConfig, CollectionInfo, CollectionParams, CollectionStatus, Distance, HnswConfig, NamedVectors,
-    OptimizersConfig, PayloadSelector, Point, PointId, PointSelector, QueryRequest, QueryTarget, ReadOptions,
-    UpdateMode, UpdateOp, VectorParams, VectorSelector, WriteOptions,
+    Distance, NamedVectors, Point, PointId, PointSelector, QueryRequest, UpdateMode, UpdateOp,
 };
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
-
-const NAME: &str = "vectors";
-const DIM: usize = 64;
-/// Rows of a segment as it is folded.
-const FOLD: u64 = 300;
-
-fn config(distance: Distance) -> CollectionConfig {
-    let vector = VectorParams {
-        size: DIM as u64,
-        distance,
-        datatype: None,
-        hnsw: None,
-        on_disk: None,
-        quantization: None,
-    };
-    CollectionConfig {
-        params: CollectionParams {
-            vectors: [(String::new(), vector)].into(),
-            shard_number: 1,
-            replication_factor: 1,
-            write_consistency_factor: 1,
-            on_disk_payload: true,
-        },
-        hnsw: HnswConfig::default(),
-        optimizers: OptimizersConfig { indexing_threshold: Some(16), ..OptimizersConfig::default() },
-        quantization: None,
-        metadata: None,
-        strict_mode: None,
-    }
-}
-
-async fn start(store: &Arc<dyn Store>, local: &tempfile::TempDir) -> Node {
-    let mut options = NodeOptions::new(StoreLocation::Directory("unused".into()), local.path().join("cache"));
-    options.compact.fold_rows = FOLD;
-    options.compact.merge_fan_in = 3;
-    options.gc.grace = Duration::from_millis(50);
-    options.checkpoint = CheckpointOptions { slots: 8, idle: Duration::from_millis(50) };
-    Node::start_on(store.clone(), Arc::new(Metrics::default()), options).await.unwrap()
-}
-
-fn vectors(count: u64, seed: u64) -> Vec<Vec<f32>> {
-    let mut rng = StdRng::seed_from_u64(seed);
-    (0..count).map(|_| (0..DIM).map(|_| rng.random_range(-1.0..1.0)).collect()).collect()
-}
-
-async fn write(engine: &Arc<dyn Engine>, op: UpdateOp) {
-    engine.update(NAME, vec![op], WriteOptions { wait: true, ..WriteOptions::default() }).await.unwrap();
-}
 
 /// Writes the points whose ids leave `remainder` when divided by three, so that segments overlap.
 async fn upload(engine: &Arc<dyn Engine>, remainder: u64) {
@@ -74,20 +25,6 @@ async fn upload(engine: &Arc<dyn Engine>, remainder: u64) {
         .await;
 }
 
-/// Waits until nothing is due and there are so many segments.
-async fn quiet(engine: &Arc<dyn Engine>, segments: u64) -> CollectionInfo {
-    let mut last = None;
-    for _ in 0..500 {
-        let info = engine.collection(NAME).await.unwrap();
-        if info.status == CollectionStatus::Green && info.segments_count == segments {
-            return info;
-        }
-        last = Some((info.status, info.segments_count, info.indexed_vectors_count));
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("not {segments} segments: {last:?}");
-}
-
 fn jobs(engine: &Arc<dyn Engine>, kind: &str) -> u64 {
     let metrics = engine.metrics();
     let start = format!("lodestone_compaction_jobs_total{{kind=\"{kind}\"}} ");
@@ -95,36 +32,20 @@ fn jobs(engine: &Arc<dyn Engine>, kind: &str) -> u64 {
 }
 
 async fn answers(engine: &Arc<dyn Engine>, exact: bool) -> Vec<Vec<PointId>> {
-    let request = |vector| QueryRequest {
-        target: QueryTarget::Vector(vector),
-        using: String::new(),
-        lookup_from: None,
-        filter: None,
-        score_threshold: None,
-        limit: 10,
-        offset: 0,
-        with_payload: PayloadSelector::None,
-        with_vectors: VectorSelector::None,
-        exact,
-        hnsw_ef: None,
-        // Leaves out what has no index.
-        indexed_only: !exact,
-    };
-    let requests = vectors(50, 99).into_iter().map(request).collect();
-    let found = engine.query(NAME, requests, ReadOptions::default()).await.unwrap();
-    found.into_iter().map(|hits| hits.into_iter().map(|hit| hit.id).collect()).collect()
+    // Leaves out what has no index.
+    let request = |vector| QueryRequest { indexed_only: !exact, ..request(vector, exact) };
+    found(engine, vectors(50, 99).into_iter().map(request).collect()).await
 }
 
 fn assert_alike(found: &[Vec<PointId>], exact: &[Vec<PointId>]) {
-    let hits: usize =
-        found.iter().zip(exact).map(|(f, e)| f.iter().filter(|id| e.contains(id)).count()).sum();
+    let hits = overlap(found, exact);
     assert!(hits >= 495, "{hits} of 500");
 }
 
 async fn merge_and_restart(distance: Distance) {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let local = tempfile::tempdir().unwrap();
-    let node = start(&store, &local).await;
+    let node = start(&store, &local, true).await;
     let engine = node.engine();
     engine.create_collection(NAME, config(distance), None).await.unwrap();
     for segments in [1, 2] {
@@ -163,7 +84,7 @@ async fn merge_and_restart(distance: Distance) {
     node.shutdown().await;
 
     let local = tempfile::tempdir().unwrap();
-    let node = start(&store, &local).await;
+    let node = start(&store, &local, true).await;
     assert_eq!(answers(&node.engine(), true).await, exact);
     assert_alike(&answers(&node.engine(), false).await, &exact);
     node.shutdown().await;

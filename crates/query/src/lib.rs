@@ -4,10 +4,13 @@
 //! - [`Query`]: one read from start to end
 //! - [`search`]: the nearest points
 //! - [`pages`]: points by id, by value, at random; counts
+//! - [`far`]: the nearest points of segments that are still in the bucket; [`hydration`] brings them here meanwhile
 //! - [`fresh`]: a strong read begins with what is known, while it is confirmed
 //! - [`scope`]: the collection and the views of its shards that one read sees
 
+mod far;
 mod fresh;
+mod hydration;
 mod pages;
 mod scope;
 mod search;
@@ -18,7 +21,7 @@ use std::time::Duration;
 
 use lodestone_manifest::{ShardId, Slot, State};
 use lodestone_meta::{Consistency, Meta};
-use lodestone_shard::{Cancel, Selection, Views, on_pool};
+use lodestone_shard::{Cancel, FarBudget, Selection, Views, on_pool};
 use lodestone_types::{
     CountRequest, Error, ErrorKind, Filter, PointId, QueryRequest, ReadOptions, Record, Result,
     RetrieveRequest, ScoredPoint, ScrollPage, ScrollRequest,
@@ -26,6 +29,7 @@ use lodestone_types::{
 use parking_lot::Mutex;
 use rand::RngCore;
 
+use crate::hydration::Hydration;
 use crate::scope::Scope;
 
 /// How long a read may take unless it asks for less.
@@ -34,11 +38,30 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 /// How often a read begins anew because an object that it needed was collected.
 const FRESH_STARTS: u32 = 3;
 
+/// How reads of data go about it that is not here yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueryOptions {
+    /// What a search may ask of the bucket where segments are still there.
+    pub far: FarBudget,
+    /// Whether such segments are brought here in the background.
+    pub hydrate: bool,
+    /// Bytes of a shard above which they are not.
+    pub hydrate_bytes: u64,
+}
+
+impl Default for QueryOptions {
+    fn default() -> Self {
+        Self { far: FarBudget::default(), hydrate: true, hydrate_bytes: u64::MAX }
+    }
+}
+
 /// Answers reads.
 pub struct Query {
     meta: Arc<dyn Meta>,
     views: Arc<Views>,
     random: Mutex<Box<dyn RngCore + Send>>,
+    options: QueryOptions,
+    hydration: Hydration,
 }
 
 impl std::fmt::Debug for Query {
@@ -49,8 +72,14 @@ impl std::fmt::Debug for Query {
 
 impl Query {
     /// Reads what `meta` knows through `views`. `random` draws samples.
-    pub fn new(meta: Arc<dyn Meta>, views: Arc<Views>, random: Box<dyn RngCore + Send>) -> Self {
-        Self { meta, views, random: Mutex::new(random) }
+    pub fn new(
+        meta: Arc<dyn Meta>,
+        views: Arc<Views>,
+        random: Box<dyn RngCore + Send>,
+        options: QueryOptions,
+    ) -> Self {
+        let hydration = Hydration::new(options.hydrate_bytes);
+        Self { meta, views, random: Mutex::new(random), options, hydration }
     }
 
     /// The nearest points, a list per request.
@@ -62,11 +91,12 @@ impl Query {
     ) -> Result<Vec<Vec<ScoredPoint>>> {
         let seed = self.random.lock().next_u64();
         let requests = Arc::new(requests);
-        self.read(collection, options, |scope, cancel| {
+        let prepared = far::prepare(self, collection, &requests);
+        let answer = self.read(collection, options, |scope, cancel| {
             let requests = requests.clone();
             async move { search::search(self, &scope, &requests, options, seed, &cancel).await }
-        })
-        .await
+        });
+        futures::join!(prepared, answer).1
     }
 
     /// One page of points.

@@ -22,6 +22,12 @@ impl Scope {
         Ok(Self { views, unindexed_bytes })
     }
 
+    /// The same without these segments of each shard.
+    pub fn without(&self, segments: &[Vec<usize>]) -> Self {
+        let views = self.views.iter().zip(segments).map(|(view, segments)| view.without(segments));
+        Self { views: views.collect(), unindexed_bytes: self.unindexed_bytes }
+    }
+
     /// Settings; the same in every shard.
     pub fn schema(&self) -> Result<&Arc<ShardSchema>> {
         self.views.first().map(ShardView::schema).ok_or_else(|| Error::internal("a collection has no shards"))

@@ -13,7 +13,7 @@ use lodestone_types::{
 };
 
 use crate::scope::Scope;
-use crate::{Query, pages};
+use crate::{Query, far, pages};
 
 /// Answers requests one after the other. Those with the same filter share what it selects.
 pub(crate) async fn search(
@@ -27,6 +27,10 @@ pub(crate) async fn search(
     let mut selected: Vec<(Option<Filter>, Vec<Selection>)> = Vec::new();
     let mut answers = Vec::with_capacity(requests.len());
     for request in requests {
+        if let Some(points) = far::search(query, scope, request, options, cancel).await? {
+            answers.push(points);
+            continue;
+        }
         let known = selected.iter().position(|(filter, _)| *filter == request.filter);
         let at = match known {
             Some(at) => at,
@@ -40,7 +44,7 @@ pub(crate) async fn search(
     Ok(answers)
 }
 
-async fn answer(
+pub(crate) async fn answer(
     query: &Query,
     scope: &Scope,
     selections: &[Selection],
@@ -73,15 +77,20 @@ async fn answer(
             return points(scope, found, request).await;
         }
     };
-    if let Some(at) = vector.iter().position(|x| !x.is_finite()) {
-        return Err(Error::bad_request(format!(
-            "Wrong input: component {at} of the query vector is {}; every component must be a finite number",
-            vector[at]
-        )));
-    }
+    check_finite(&vector)?;
     let hits = nearest(scope, selections, request, vector, except, window, cancel).await?;
     let found = hits.into_iter().map(|(part, hit)| (part, hit.found, hit.score, None)).collect();
     points(scope, found, request).await
+}
+
+pub(crate) fn check_finite(vector: &[f32]) -> Result<()> {
+    match vector.iter().position(|x| !x.is_finite()) {
+        None => Ok(()),
+        Some(at) => Err(Error::bad_request(format!(
+            "Wrong input: component {at} of the query vector is {}; every component must be a finite number",
+            vector[at]
+        ))),
+    }
 }
 
 async fn nearest(

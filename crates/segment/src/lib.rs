@@ -10,12 +10,14 @@
 //! | what does the manifest hold about a segment? | [`SegmentMeta`], [`PartMeta`] |
 //! | how do rows become an object? | [`SegmentWriter`], [`ObjectWriter`] |
 //! | how are rows read back? | [`SegmentReader`] and its columns |
+//! | how is a segment searched that is far away? | [`FarIndex`], [`FarPayloads`] |
 //! | how do several segments become one? | [`merge`] |
 //!
 //! This crate does no I/O of its own: bytes come through [`Fetch`] and go out as a buffer. Bytes that are
 //! not what was written give [`lodestone_types::ErrorKind::Damaged`], with the object, part and section.
 
 mod bitmap;
+mod far;
 mod fields;
 #[cfg(test)]
 mod hostile;
@@ -26,11 +28,13 @@ mod packed;
 mod part;
 mod payload;
 mod reader;
+mod row_tag;
 mod schema;
 mod vector_index;
 mod vectors;
 mod writer;
 
+pub use far::{FarCandidate, FarIndex, FarPayloads};
 pub use fields::build_field_index_part;
 pub use ids::IdColumn;
 pub use lodestone_manifest::SegmentId;
@@ -39,6 +43,7 @@ pub use meta::{PartKind, PartMeta, SectionKind, SectionMeta, SegmentMeta};
 pub use part::{BLOCK_BYTES, ObjectWriter, SECTION_ALIGN, list_parts};
 pub use payload::{PayloadBlock, PayloadColumn};
 pub use reader::{Fetch, SegmentReader};
+pub use row_tag::{RowTag, RowTags};
 pub use schema::{SegmentSchema, VectorSpec};
 pub use vectors::{ColumnOnDisk, DiskPart, VectorColumn};
 pub use writer::{Row, SegmentWriter, delete_bitmap_part};

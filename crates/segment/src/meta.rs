@@ -292,6 +292,10 @@ impl SectionKind {
     pub const CENTROIDS: Self = Self(37);
     /// The mean of a model.
     pub const MEAN: Self = Self(38);
+    /// The checksum of each list's level codes, with their tags.
+    pub const LIST_CHECKSUMS: Self = Self(39);
+    /// The sign codes of a model's centroids.
+    pub const OUTLINE: Self = Self(41);
     /// A payload index.
     pub const FIELD_INDEX: Self = Self(40);
     /// A bitmap of rows.

@@ -34,8 +34,12 @@ pub(crate) struct PayloadWriter {
 
 impl PayloadWriter {
     pub fn new() -> Result<Self> {
-        let compressor =
+        let mut compressor =
             Compressor::new(LEVEL).map_err(|e| Error::internal(format!("no compressor: {e}")))?;
+        // A block that is read by itself has no other checksum.
+        compressor
+            .include_checksum(true)
+            .map_err(|e| Error::internal(format!("no checksums of payloads: {e}")))?;
         Ok(Self {
             compressor,
             rows: 0,
@@ -62,7 +66,7 @@ impl PayloadWriter {
         Ok(PartDraft {
             kind: PartKind::Payload,
             entries: self.rows.into(),
-            detail: Vec::new(),
+            detail: crc32c::crc32c(&self.table).to_le_bytes().to_vec(),
             sections: vec![
                 (SectionKind::PAYLOAD_BLOCKS, self.blocks),
                 (SectionKind::PAYLOAD_TABLE, self.table),
@@ -87,49 +91,49 @@ impl PayloadWriter {
     }
 }
 
+/// Where the blocks of a payload part are.
+#[derive(Debug, Clone)]
+pub(crate) struct PayloadTable {
+    rows: u32,
+    entries: Section,
+}
+
 /// The loaded payload part of a segment. Blocks are unpacked on demand; whoever reads many rows keeps them.
 #[derive(Debug)]
 pub struct PayloadColumn {
-    rows: u32,
     blocks: Section,
-    table: Bytes,
+    table: PayloadTable,
 }
 
-impl PayloadColumn {
-    pub(crate) fn open(part: &PartBytes, rows: u32) -> Result<Self> {
-        if part.meta().entries != u64::from(rows) {
-            return Err(part.damaged(format!("it is not of a segment of {rows} rows")));
-        }
-        let blocks = part.section(SectionKind::PAYLOAD_BLOCKS)?;
-        let table = part.section(SectionKind::PAYLOAD_TABLE)?;
-        let column = Self { rows, blocks, table: table.bytes.clone() };
-        let count = column.block_count();
-        if table.bytes.len() % ENTRY != 0 || (count == 0) != (rows == 0) {
-            return Err(table.damaged("its length does not fit the number of rows"));
+impl PayloadTable {
+    /// The table of a segment of `rows` rows, whose blocks take `bytes`.
+    pub fn open(entries: Section, rows: u32, bytes: u64) -> Result<Self> {
+        let table = Self { rows, entries };
+        let count = table.block_count();
+        if !table.entries.bytes.len().is_multiple_of(ENTRY) || (count == 0) != (rows == 0) {
+            return Err(table.entries.damaged("its length does not fit the number of rows"));
         }
         let (mut row, mut end) = (0, 0);
         for block in 0..count {
-            let entry = column.entry(block);
+            let entry = table.entry(block);
             let follows = if block == 0 { entry.first_row == 0 } else { entry.first_row > row };
             let fits = entry.first_row < rows && entry.end >= end && entry.size as usize <= MAX_BLOCK;
             if !follows || !fits {
-                return Err(table.damaged(format!("its block {block} is impossible")));
+                return Err(table.entries.damaged(format!("its block {block} is impossible")));
             }
             (row, end) = (entry.first_row, entry.end);
         }
-        if end != column.blocks.bytes.len() as u64 {
-            return Err(table.damaged("it does not end with the last block"));
+        if end != bytes {
+            return Err(table.entries.damaged("it does not end with the last block"));
         }
-        Ok(column)
+        Ok(table)
     }
 
-    /// How many blocks there are.
-    pub fn block_count(&self) -> usize {
-        self.table.len() / ENTRY
+    fn block_count(&self) -> usize {
+        self.entries.bytes.len() / ENTRY
     }
 
-    /// The rows of a block; empty past the end.
-    pub fn block_rows(&self, block: usize) -> Range<u32> {
+    fn block_rows(&self, block: usize) -> Range<u32> {
         let first = |block| if block < self.block_count() { self.entry(block).first_row } else { self.rows };
         first(block)..first(block.saturating_add(1))
     }
@@ -147,19 +151,60 @@ impl PayloadColumn {
         Some(low)
     }
 
+    /// Where a block lies among the bytes of all.
+    pub fn place(&self, block: usize) -> Range<u64> {
+        let start = block.checked_sub(1).map_or(0, |before| self.entry(before).end);
+        start..self.entry(block).end
+    }
+
+    /// Unpacks a block from its bytes; says what is wrong with them otherwise.
+    pub fn unpack(&self, block: usize, packed: &[u8]) -> std::result::Result<PayloadBlock, String> {
+        let bytes = unpack(packed, self.entry(block).size as usize)
+            .map_err(|e| format!("block {block} cannot be unpacked: {e}"))?;
+        PayloadBlock::open(self.block_rows(block), bytes)
+            .ok_or_else(|| format!("block {block} does not hold the rows it should"))
+    }
+
+    fn entry(&self, block: usize) -> Entry {
+        let entry = &self.entries.bytes[block * ENTRY..][..ENTRY];
+        Entry { first_row: le_u32(entry), size: le_u32(&entry[4..]), end: le_u64(&entry[8..]) }
+    }
+}
+
+impl PayloadColumn {
+    pub(crate) fn open(part: &PartBytes, rows: u32) -> Result<Self> {
+        if part.meta().entries != u64::from(rows) {
+            return Err(part.damaged(format!("it is not of a segment of {rows} rows")));
+        }
+        let blocks = part.section(SectionKind::PAYLOAD_BLOCKS)?;
+        let table = part.section(SectionKind::PAYLOAD_TABLE)?;
+        let table = PayloadTable::open(table, rows, blocks.bytes.len() as u64)?;
+        Ok(Self { blocks, table })
+    }
+
+    /// How many blocks there are.
+    pub fn block_count(&self) -> usize {
+        self.table.block_count()
+    }
+
+    /// The rows of a block; empty past the end.
+    pub fn block_rows(&self, block: usize) -> Range<u32> {
+        self.table.block_rows(block)
+    }
+
+    /// The block that holds `row`; `None` past the end.
+    pub fn block_of(&self, row: u32) -> Option<usize> {
+        self.table.block_of(row)
+    }
+
     /// Unpacks a block.
     pub fn block(&self, block: usize) -> Result<PayloadBlock> {
-        let rows = self.block_rows(block);
-        if rows.is_empty() {
+        if self.block_rows(block).is_empty() {
             return Err(Error::internal(format!("there is no payload block {block}")));
         }
-        let start = block.checked_sub(1).map_or(0, |before| self.entry(before).end);
-        let entry = self.entry(block);
-        let packed = &self.blocks.bytes[start as usize..entry.end as usize];
-        let bytes = unpack(packed, entry.size as usize)
-            .map_err(|e| self.blocks.damaged(format!("block {block} cannot be unpacked: {e}")))?;
-        PayloadBlock::open(rows, bytes)
-            .ok_or_else(|| self.blocks.damaged(format!("block {block} does not hold the rows it should")))
+        let place = self.table.place(block);
+        let packed = &self.blocks.bytes[place.start as usize..place.end as usize];
+        self.table.unpack(block, packed).map_err(|e| self.blocks.damaged(e))
     }
 
     /// Unpacks all blocks in the order of rows.
@@ -182,11 +227,6 @@ impl PayloadColumn {
     pub fn parse(&self, row: u32, text: &[u8]) -> Result<Payload> {
         serde_json::from_slice(text)
             .map_err(|e| self.blocks.damaged(format!("the payload of row {row} is no JSON object: {e}")))
-    }
-
-    fn entry(&self, block: usize) -> Entry {
-        let entry = &self.table[block * ENTRY..][..ENTRY];
-        Entry { first_row: le_u32(entry), size: le_u32(&entry[4..]), end: le_u64(&entry[8..]) }
     }
 }
 

@@ -27,6 +27,23 @@ pub trait Fetch: Send + Sync {
     /// The bytes of `object` in `range`. Fewer than asked for is taken as damage.
     async fn fetch(&self, object: &str, range: Range<u64>) -> Result<Bytes>;
 
+    /// As [`Fetch::fetch`], of bytes with this CRC-32C, or an error.
+    async fn fetch_checked(&self, object: &str, range: Range<u64>, crc32c: u32) -> Result<Bytes> {
+        let bytes = self.fetch(object, range.clone()).await?;
+        if crc32c::crc32c(&bytes) == crc32c {
+            return Ok(bytes);
+        }
+        Err(Error::damaged(format!(
+            "damaged data in object '{object}': bytes {}..{} do not have their checksum",
+            range.start, range.end
+        )))
+    }
+
+    /// As [`Fetch::fetch`], of bytes that will hardly be asked for again, and are not kept.
+    async fn fetch_once(&self, object: &str, range: Range<u64>) -> Result<Bytes> {
+        self.fetch(object, range).await
+    }
+
     /// A way to read a part of vectors here and there, beside the bytes that [`Fetch::fetch`] gave of it; `None` where
     /// there is only memory. Does no I/O yet.
     fn disk(&self, _object: &str, _range: Range<u64>) -> Option<Box<dyn DiskPart>> {
@@ -38,6 +55,14 @@ pub trait Fetch: Send + Sync {
 impl<F: Fetch + ?Sized> Fetch for Arc<F> {
     async fn fetch(&self, object: &str, range: Range<u64>) -> Result<Bytes> {
         (**self).fetch(object, range).await
+    }
+
+    async fn fetch_checked(&self, object: &str, range: Range<u64>, crc32c: u32) -> Result<Bytes> {
+        (**self).fetch_checked(object, range, crc32c).await
+    }
+
+    async fn fetch_once(&self, object: &str, range: Range<u64>) -> Result<Bytes> {
+        (**self).fetch_once(object, range).await
     }
 
     fn disk(&self, object: &str, range: Range<u64>) -> Option<Box<dyn DiskPart>> {
@@ -219,6 +244,11 @@ impl SegmentReader {
             Some(LoadedPart::Deletes(rows)) => rows,
             _ => &self.none_deleted,
         })
+    }
+
+    /// Where the bytes come from.
+    pub(crate) fn source(&self) -> &dyn Fetch {
+        &*self.fetch
     }
 
     async fn load_where(&self, wanted: impl Fn(&PartMeta) -> bool) -> Result<()> {

@@ -7,7 +7,8 @@ use lodestone_types::{Error, Result};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::meta::{PartKind, PartMeta, SectionKind};
-use crate::part::{ObjectWriter, PartBytes, PartDraft};
+use crate::part::{ObjectWriter, PartBytes, PartDraft, SECTION_ALIGN, le_u32};
+use crate::row_tag::RowTags;
 
 /// What the manifest says of an index.
 #[derive(Serialize, Deserialize)]
@@ -15,42 +16,88 @@ struct IndexDetail {
     /// The checksum of the model's part, so that lists are not looked up in another one.
     model: u32,
     shape: IndexShape,
+    head: Head,
+}
+
+/// What the manifest says of a model.
+#[derive(Serialize, Deserialize)]
+struct ModelDetail {
+    header: ModelHeader,
+    head: Head,
+}
+
+/// The bytes at the start of a part that a search of a far index reads first, filling included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Head {
+    pub length: u64,
+    /// CRC-32C.
+    pub checksum: u32,
+}
+
+impl Head {
+    /// Of a part that begins with these sections.
+    fn of(sections: &[&[u8]]) -> Self {
+        let (mut length, mut checksum) = (0, 0);
+        for section in sections {
+            let filled = (section.len() as u64).next_multiple_of(SECTION_ALIGN);
+            checksum = crc32c::crc32c_append(checksum, section);
+            checksum = crc32c::crc32c_append(checksum, &vec![0; filled as usize - section.len()]);
+            length += filled;
+        }
+        Self { length, checksum }
+    }
 }
 
 impl ObjectWriter {
     /// Adds the model of the vectors called `name`.
     pub fn add_model(&mut self, name: &str, model: &Model) -> Result<PartMeta> {
+        let (mean, outline) = (model.mean_bytes(), model.blocks().to_vec());
         self.add(PartDraft {
             kind: PartKind::Model(name.to_owned()),
             entries: model.header().rows,
-            detail: detail(&model.header())?,
+            detail: detail(&ModelDetail { header: model.header(), head: Head::of(&[&mean, &outline]) })?,
             sections: vec![
-                (SectionKind::MEAN, model.mean_bytes()),
+                (SectionKind::MEAN, mean),
+                (SectionKind::OUTLINE, outline),
                 (SectionKind::CENTROIDS, model.centroid_bytes().to_vec()),
             ],
         })
     }
 
-    /// Adds the index of the vectors called `name`, whose lists are of the model in `model`.
+    /// Adds the index of the vectors called `name`, whose lists are of the model in `model`. `tags` are of its rows.
     pub fn add_vector_index(
         &mut self,
         name: &str,
         index: &VectorIndex,
         model: &PartMeta,
+        tags: &RowTags,
     ) -> Result<PartMeta> {
+        tags.check(index.sections().rows.as_chunks().0.iter().map(|row| u32::from_le_bytes(*row)))?;
+        let index = index.tagged(tags.size(), &|row, out| tags.write(row, out));
         let IndexSections { lists, blocks, levels, rows } = index.sections();
+        let checksums = list_checksums(&lists, &levels, index.entry_bytes());
+        let head = Head::of(&[&lists, &checksums]);
         self.add(PartDraft {
             kind: PartKind::VectorIndex(name.to_owned()),
             entries: index.rows() as u64,
-            detail: detail(&IndexDetail { model: model.checksum, shape: index.shape() })?,
+            detail: detail(&IndexDetail { model: model.checksum, shape: index.shape(), head })?,
             sections: vec![
                 (SectionKind::CLUSTERS, lists.into()),
+                (SectionKind::LIST_CHECKSUMS, checksums),
                 (SectionKind::PERMUTATION, rows.into()),
                 (SectionKind::CODES, blocks.into()),
                 (SectionKind::LEVELS, levels.into()),
             ],
         })
     }
+}
+
+/// The CRC-32C of each list's entries, of `size` bytes each; `lists` says where they begin.
+fn list_checksums(lists: &[u8], levels: &[u8], size: usize) -> Vec<u8> {
+    let places: Vec<usize> =
+        lists.as_chunks::<8>().0.iter().map(|entry| le_u32(&entry[4..]) as usize).collect();
+    let entries = places.windows(2).map(|pair| &levels[pair[0] * size..pair[1] * size]);
+    entries.flat_map(|entries| crc32c::crc32c(entries).to_le_bytes()).collect()
 }
 
 /// An index and which model it is of.
@@ -62,13 +109,28 @@ pub(crate) struct OpenIndex {
 impl PartMeta {
     /// What a model's part says of the model without its bytes.
     pub fn model_header(&self) -> Result<ModelHeader> {
-        postcard::from_bytes(&self.detail).map_err(|_| self.unreadable())
+        Ok(self.model_detail()?.header)
     }
 
     /// What an index's part says of the index without its bytes.
     pub fn index_shape(&self) -> Result<IndexShape> {
-        let detail: IndexDetail = postcard::from_bytes(&self.detail).map_err(|_| self.unreadable())?;
-        Ok(detail.shape)
+        Ok(self.index_detail()?.shape)
+    }
+
+    /// What a search of a far index reads first of a model or an index.
+    pub(crate) fn head(&self) -> Result<Head> {
+        match self.kind {
+            PartKind::Model(_) => Ok(self.model_detail()?.head),
+            _ => Ok(self.index_detail()?.head),
+        }
+    }
+
+    fn model_detail(&self) -> Result<ModelDetail> {
+        postcard::from_bytes(&self.detail).map_err(|_| self.unreadable())
+    }
+
+    fn index_detail(&self) -> Result<IndexDetail> {
+        postcard::from_bytes(&self.detail).map_err(|_| self.unreadable())
     }
 
     fn unreadable(&self) -> Error {
@@ -80,13 +142,13 @@ impl PartMeta {
 }
 
 pub(crate) fn open_model(part: &PartBytes) -> Result<Model> {
-    let header: ModelHeader = read_detail(part)?;
+    let ModelDetail { header, .. } = read_detail(part)?;
     let (mean, centroids) = (part.section(SectionKind::MEAN)?, part.section(SectionKind::CENTROIDS)?);
     Model::open(header, &mean.bytes, centroids.bytes).map_err(|e| part.damaged(e))
 }
 
 pub(crate) fn open_index(part: &PartBytes, rows: u32) -> Result<OpenIndex> {
-    let IndexDetail { model, shape } = read_detail(part)?;
+    let IndexDetail { model, shape, .. } = read_detail(part)?;
     let section = |kind| -> Result<Bytes> { Ok(part.section(kind)?.bytes) };
     let sections = IndexSections {
         lists: section(SectionKind::CLUSTERS)?,

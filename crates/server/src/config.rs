@@ -133,6 +133,7 @@ const SETTINGS: &[(&str, Kind)] = &[
     ("gc.grace", Kind::Text),
     ("cache.memory", Kind::Text),
     ("cache.disk", Kind::Text),
+    ("cache.hydrate", Kind::Bool),
 ];
 
 /// Names the config file itself, so it is no setting of the file.

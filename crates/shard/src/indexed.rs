@@ -11,7 +11,7 @@ use crate::nearest::{Part, Scan};
 /// Beam width that stands for what the user left open, as in Qdrant.
 const DEFAULT_EF: usize = 128;
 /// Lists to scan per unit of `hnsw_ef`, where rows are in two lists and where they are in one.
-const LISTS_PER_EF: [usize; 2] = [2, 3];
+const LISTS_PER_EF: [usize; 2] = [1, 3];
 /// What it costs to compare a byte of a vector that lies anywhere, to scan a byte of codes in a row, and to look at a list
 /// under a filter, in picoseconds. Measured on wordnet-minilm by `benches/filters.py`; only their ratios matter.
 const VECTOR_BYTE: u64 = 60;

@@ -7,6 +7,7 @@
 //! | which row does a point have? | [`ShardView`] |
 //! | which rows match a filter? | [`Selection`], and on it: nearest, count, pages, samples |
 //! | what is in a row? | [`RowReader`], [`ShardView::records`] |
+//! | how are segments searched that are in the bucket only? | [`ShardView::nearest_far`] |
 //! | how do several shards answer as one? | [`merge`] |
 //! | which view is current? | [`Views`] |
 //! | which vectors are in memory? | [`VectorMemory`] |
@@ -19,6 +20,7 @@
 mod best;
 mod cancel;
 mod change;
+mod far;
 mod fold;
 mod indexed;
 mod loading;
@@ -41,6 +43,7 @@ mod views;
 pub use best::{Best, Scored};
 pub use cancel::Cancel;
 pub use change::{Change, PayloadDelta, apply_payload_delta, parse_payload, payload_text};
+pub use far::{FarBudget, FarHit, FarScope};
 pub use fold::{Fold, FoldedRow};
 pub use loading::on_pool;
 pub use memtable::{Memtable, TailBatch, TailOptions};

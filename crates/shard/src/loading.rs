@@ -119,6 +119,17 @@ impl Selection {
         Ok(())
     }
 
+    /// What of segments decides the filter, as far as indexes do, and which rows are no more.
+    pub(crate) async fn load_indexes(&self, segments: &[usize]) -> Result<()> {
+        let mut kinds = vec![PartKind::Deletes];
+        if let Some(plan) = self.plan() {
+            kinds.extend(plan.indexes().into_iter().map(|path| self.view().index_part(path)));
+        }
+        let loading = segments.iter().map(|segment| self.view().reader(*segment).load(&kinds));
+        futures::future::try_join_all(loading).await?;
+        Ok(())
+    }
+
     /// The segments with rows that only their payload decides.
     fn open_segments(&self) -> Result<Vec<usize>> {
         let mut open = Vec::new();

@@ -49,6 +49,17 @@ pub struct Nearest<'a> {
     pub method: Method,
 }
 
+impl Nearest<'_> {
+    /// Whether a score is within the threshold.
+    pub(crate) fn is_near_enough(&self, score: f32, greater_is_nearer: bool) -> bool {
+        match self.score_threshold {
+            None => true,
+            Some(threshold) if greater_is_nearer => score > threshold,
+            Some(threshold) => score < threshold,
+        }
+    }
+}
+
 /// Whether and how indexes are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Method {
@@ -109,13 +120,7 @@ impl Selection {
     /// [`Selection::load`] and [`ShardView::load_vector`](crate::ShardView::load_vector).
     pub fn nearest(&self, query: &Nearest, cancel: &Cancel) -> Result<Vec<Hit>> {
         let shape = *self.view().schema().vector(query.using)?;
-        if query.vector.len() != shape.dim {
-            return Err(Error::bad_request(format!(
-                "Wrong input: Vector dimension error: expected dim: {}, got {}",
-                shape.dim,
-                query.vector.len()
-            )));
-        }
+        shape.check(query.vector)?;
         if query.limit == 0 {
             return Ok(Vec::new());
         }
@@ -317,11 +322,7 @@ impl Scan<'_> {
     }
 
     pub(crate) fn is_near_enough(&self, score: f32) -> bool {
-        match self.query.score_threshold {
-            None => true,
-            Some(threshold) if self.greater => score > threshold,
-            Some(threshold) => score < threshold,
-        }
+        self.query.is_near_enough(score, self.greater)
     }
 
     /// How much an index looks at.

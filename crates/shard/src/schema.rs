@@ -36,6 +36,18 @@ impl VectorShape {
         self.dim * self.element.bytes()
     }
 
+    /// Refuses a query of another length.
+    pub fn check(&self, vector: &[f32]) -> Result<()> {
+        if vector.len() == self.dim {
+            return Ok(());
+        }
+        Err(Error::bad_request(format!(
+            "Wrong input: Vector dimension error: expected dim: {}, got {}",
+            self.dim,
+            vector.len()
+        )))
+    }
+
     /// A vector as users write it in its stored form: normalised where the metric wants it, components rounded.
     pub fn encode(&self, vector: &[f32]) -> Vec<u8> {
         let mut prepared = vector.to_vec();

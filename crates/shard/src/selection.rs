@@ -201,7 +201,7 @@ fn collect_vector_names(filter: &Filter, names: &mut BTreeSet<String>) {
 }
 
 /// What indexes, ids and vectors of a segment tell about its rows.
-struct Source<'a>(&'a SegmentReader);
+pub(crate) struct Source<'a>(pub &'a SegmentReader);
 
 impl RowSource for Source<'_> {
     /// An index that is not loaded is one that is not there: payloads decide.

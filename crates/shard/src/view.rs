@@ -87,6 +87,12 @@ impl ShardView {
         Self { schema, ..self.clone() }
     }
 
+    /// The same tail over the other segments.
+    pub fn without(&self, segments: &[usize]) -> Self {
+        let others = self.segments.iter().enumerate().filter(|(number, _)| !segments.contains(number));
+        Self { segments: others.map(|(_, segment)| segment.clone()).collect(), ..self.clone() }
+    }
+
     /// Settings.
     pub fn schema(&self) -> &Arc<ShardSchema> {
         &self.schema

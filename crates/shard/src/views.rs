@@ -155,6 +155,23 @@ impl Views {
         Ok(())
     }
 
+    /// The segments of `shard` without its tail, if no view of it is kept: for those who begin to read from them before they
+    /// know the tail.
+    pub fn ahead(&self, state: &State, shard: ShardId) -> Result<Option<ShardView>> {
+        let is_known = |entry: &Arc<Entry>| entry.current.lock().is_some();
+        if self.shards.lock().get(&shard).is_some_and(is_known) {
+            return Ok(None);
+        }
+        let (Some(manifest), Some(collection)) =
+            (state.shards.get(&shard), state.collections.get(&shard.collection()))
+        else {
+            return Ok(None);
+        };
+        let memtable = Memtable::new(manifest.folded.0);
+        let segments = self.source.segments(None, &Mutex::default(), manifest)?;
+        Ok(Some(ShardView::new(schema(collection)?, segments, memtable)))
+    }
+
     /// Ends a round: forgets shards that no longer exist and views that were not asked for lately, and lets go of
     /// loaded parts as far as `keep` asks, those of the views least lately used first. Nothing here is lost: the next
     /// read brings it back.
@@ -378,6 +395,14 @@ fn schema(collection: &Collection) -> Result<Arc<ShardSchema>> {
 impl Fetch for Source {
     async fn fetch(&self, object: &str, range: Range<u64>) -> Result<Bytes> {
         Ok(self.parts.get(&self.store, object, range, None).await?)
+    }
+
+    async fn fetch_checked(&self, object: &str, range: Range<u64>, crc32c: u32) -> Result<Bytes> {
+        Ok(self.parts.get(&self.store, object, range, Some(crc32c)).await?)
+    }
+
+    async fn fetch_once(&self, object: &str, range: Range<u64>) -> Result<Bytes> {
+        Ok(self.store.get_range(object, range).await?)
     }
 
     fn disk(&self, object: &str, range: Range<u64>) -> Option<Box<dyn DiskPart>> {

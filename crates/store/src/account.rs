@@ -73,55 +73,77 @@ impl Account {
     }
 }
 
-/// A store whose requests are charged to one [`Account`]; made anew for each piece of work.
+tokio::task_local! {
+    static OF_TASK: Arc<Account>;
+}
+
+/// Does `work`; what it asks of [`Accounted`] stores itself, not through tasks it starts, is charged to `account`.
+pub async fn charged<T>(account: Arc<Account>, work: impl Future<Output = T>) -> T {
+    OF_TASK.scope(account, work).await
+}
+
+/// A store whose requests are charged to the [`Account`] of the work that makes them; see [`charged`]. Requests of other
+/// work are charged to nobody.
 #[derive(Debug, Clone)]
 pub struct Accounted {
     inner: Arc<dyn Store>,
-    account: Arc<Account>,
 }
 
 impl Accounted {
-    /// Charges what goes to `inner` to `account`.
-    pub fn new(inner: Arc<dyn Store>, account: Arc<Account>) -> Self {
-        Self { inner, account }
+    /// Charges what goes to `inner`.
+    pub fn new(inner: Arc<dyn Store>) -> Self {
+        Self { inner }
+    }
+
+    async fn charge<T>(
+        &self,
+        counter: impl Fn(&Account) -> &AtomicU64,
+        request: impl Future<Output = T>,
+    ) -> T {
+        match OF_TASK.try_with(Arc::clone) {
+            Ok(account) => account.charge(counter(&account), request).await,
+            Err(_) => request.await,
+        }
+    }
+
+    async fn read(&self, request: impl Future<Output = Result<Bytes>>) -> Result<Bytes> {
+        let reply = self.charge(|account| &account.gets, request).await;
+        let _ = OF_TASK.try_with(|account| account.received(&reply));
+        reply
     }
 }
 
 #[async_trait]
 impl Store for Accounted {
     async fn put_new(&self, key: &str, bytes: Bytes) -> Result<()> {
-        self.account.charge(&self.account.puts, self.inner.put_new(key, bytes)).await
+        self.charge(|account| &account.puts, self.inner.put_new(key, bytes)).await
     }
 
     async fn put(&self, key: &str, bytes: Bytes) -> Result<()> {
-        self.account.charge(&self.account.puts, self.inner.put(key, bytes)).await
+        self.charge(|account| &account.puts, self.inner.put(key, bytes)).await
     }
 
     async fn get(&self, key: &str) -> Result<Bytes> {
-        let reply = self.account.charge(&self.account.gets, self.inner.get(key)).await;
-        self.account.received(&reply);
-        reply
+        self.read(self.inner.get(key)).await
     }
 
     async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes> {
         if range.is_empty() {
             return self.inner.get_range(key, range).await;
         }
-        let reply = self.account.charge(&self.account.gets, self.inner.get_range(key, range)).await;
-        self.account.received(&reply);
-        reply
+        self.read(self.inner.get_range(key, range)).await
     }
 
     async fn head(&self, key: &str) -> Result<ObjectMeta> {
-        self.account.charge(&self.account.heads, self.inner.head(key)).await
+        self.charge(|account| &account.heads, self.inner.head(key)).await
     }
 
     async fn list(&self, prefix: &str, start_after: Option<&str>, limit: usize) -> Result<Vec<ObjectInfo>> {
-        self.account.charge(&self.account.lists, self.inner.list(prefix, start_after, limit)).await
+        self.charge(|account| &account.lists, self.inner.list(prefix, start_after, limit)).await
     }
 
     async fn delete(&self, key: &str) -> Result<()> {
-        self.account.charge(&self.account.puts, self.inner.delete(key)).await
+        self.charge(|account| &account.puts, self.inner.delete(key)).await
     }
 }
 
@@ -137,14 +159,18 @@ mod tests {
         memory.put("a", Bytes::from_static(b"0123456789")).await.unwrap();
         let account = Arc::new(Account::default());
         let slow: Arc<dyn Store> = Arc::new(Simulated::latency_only(memory, 1));
-        let store = Accounted::new(slow, account.clone());
+        let store = Accounted::new(slow);
+        store.get("a").await.unwrap();
 
         let together = (0..8).map(|i| store.get_range("a", i..i + 1));
-        futures::future::try_join_all(together).await.unwrap();
+        charged(account.clone(), futures::future::try_join_all(together)).await.unwrap();
         assert_eq!(account.usage(), Usage { gets: 8, bytes: 8, trips: 1, ..Usage::default() });
 
-        store.head("a").await.unwrap();
-        let (_, _) = tokio::join!(store.get("a"), store.list("", None, 1));
+        charged(account.clone(), async {
+            store.head("a").await.unwrap();
+            let (_, _) = tokio::join!(store.get("a"), store.list("", None, 1));
+        })
+        .await;
         let expected = Usage { gets: 9, heads: 1, lists: 1, bytes: 18, trips: 3, ..Usage::default() };
         assert_eq!(account.usage(), expected);
     }

@@ -31,7 +31,7 @@ mod simulated;
 pub mod testing;
 mod unsynced;
 
-pub use account::{Account, Accounted, Usage};
+pub use account::{Account, Accounted, Usage, charged};
 pub use cache::{CacheStats, KeptPart, PartCache};
 pub use direct::{Backend, DirectFile};
 pub use error::{Op, Result, StoreError, StoreErrorKind};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lodestone_store::{
-    Account, Accounted, Clock, Faults, Latency, LocalStore, MemoryStore, Metered, Metrics, OpenOptions,
-    RetryPolicy, Retrying, Simulated, Store, Unsynced, open, probe, system_clock, testing::suite,
+    Accounted, Clock, Faults, Latency, LocalStore, MemoryStore, Metered, Metrics, OpenOptions, RetryPolicy,
+    Retrying, Simulated, Store, Unsynced, open, probe, system_clock, testing::suite,
 };
 
 fn memory() -> Arc<dyn Store> {
@@ -38,7 +38,7 @@ async fn unsynced_store() {
 #[tokio::test]
 async fn metered_and_accounted() {
     suite(Arc::new(Metered::new(memory(), Arc::new(Metrics::default())))).await;
-    suite(Arc::new(Accounted::new(memory(), Arc::new(Account::default())))).await;
+    suite(Arc::new(Accounted::new(memory()))).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -67,7 +67,7 @@ async fn all_decorators_over_a_directory() {
     let simulated = Arc::new(Simulated::new(local, Latency::none(), Faults::none(), 1));
     let retrying = Arc::new(Retrying::new(simulated, RetryPolicy::default(), 2));
     let metered = Arc::new(Metered::new(retrying, Arc::new(Metrics::default())));
-    suite(Arc::new(Accounted::new(metered, Arc::new(Account::default())))).await;
+    suite(Arc::new(Accounted::new(metered))).await;
 }
 
 /// Needs a started S3 service: `LODESTONE_TEST_S3_ENDPOINT`, `LODESTONE_TEST_S3_BUCKET` (an existing bucket) and

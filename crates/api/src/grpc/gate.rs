@@ -21,6 +21,7 @@ use super::budget::Budget;
 use super::status::from_error;
 use super::{GrpcMetrics, GrpcOptions};
 use crate::auth::{Access, ApiKeys};
+use crate::usage;
 
 /// Calls that change nothing; every other one needs the key that allows all.
 const READS: [&str; 26] = [
@@ -81,7 +82,10 @@ impl Gate {
 pub(super) async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
     let start = Instant::now();
     let path = request.uri().path().to_owned();
-    let response = clarified(call(&gate, &path, request, next).await);
+    let headers = request.headers().clone();
+    let (response, usage) = usage::counted(&headers, call(&gate, &path, request, next)).await;
+    let mut response = clarified(response);
+    response.headers_mut().extend(usage.map(|usage| (usage::HEADER, usage)));
     // An answer without a status in its header carries it behind its message, and then it is 0.
     let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |s| s.code());
     let method = if code == Code::Unimplemented { "unimplemented" } else { path.as_str() };

@@ -15,6 +15,7 @@ use lodestone_types::Error;
 use super::App;
 use super::reply::{self, Failure};
 use crate::auth::{Access, ApiKeys};
+use crate::usage;
 
 /// Paths that are open without a key and pass however busy the server is.
 const HEALTH: [&str; 3] = ["/healthz", "/livez", "/readyz"];
@@ -29,9 +30,11 @@ pub async fn observe(State(app): State<App>, request: Request, next: Next) -> Re
     let path = request.uri().path().to_owned();
     let route = request.extensions().get::<MatchedPath>().map(|route| route.as_str().to_owned());
 
-    let response = run(&app, &path, request, next).await;
+    let headers = request.headers().clone();
+    let (response, usage) = usage::counted(&headers, run(&app, &path, request, next)).await;
     let took = started.elapsed();
-    let (response, failure) = reply::finish(response, took);
+    let (mut response, failure) = reply::finish(response, took);
+    response.headers_mut().extend(usage.map(|usage| (usage::HEADER, usage)));
 
     let route = route.as_deref().unwrap_or("unmatched");
     let status = response.status();

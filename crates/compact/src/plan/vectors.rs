@@ -129,7 +129,7 @@ mod tests {
     use lodestone_index::dense::{self, BuildOptions, Model, TrainOptions, build};
     use lodestone_kernels::LevelBits;
     use lodestone_manifest::CollectionId;
-    use lodestone_segment::{ObjectWriter, Row, SegmentSchema, SegmentWriter, VectorSpec};
+    use lodestone_segment::{ObjectWriter, Row, RowTag, SegmentSchema, SegmentWriter, VectorSpec};
     use lodestone_types::{CollectionConfig, CollectionParams, Datatype, OptimizersConfig, PointId};
 
     use super::*;
@@ -206,7 +206,9 @@ mod tests {
         let index = build(model, meta.rows as usize, &row, &|row| row, BuildOptions { spill: true });
         let mut object = ObjectWriter::new(object);
         let part = object.add_model("", model).unwrap();
-        let index = object.add_vector_index("", &index, &part).unwrap();
+        let tag = |row| RowTag { row, slot: 0, checksum: 0, lsn: 1, id: PointId::Num(row.into()) };
+        let tags = (0..meta.rows).map(tag).collect();
+        let index = object.add_vector_index("", &index, &part, &tags).unwrap();
         meta.with_part(part).with_part(index)
     }
 

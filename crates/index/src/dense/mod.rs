@@ -13,6 +13,7 @@
 mod assign;
 mod build;
 mod code;
+mod cold;
 mod kmeans;
 mod layout;
 mod lists;
@@ -24,6 +25,7 @@ mod shortlist;
 mod vector_index;
 
 pub use build::{BuildOptions, GONE, MergeInput, build, merge};
+pub use cold::{ColdQuery, ListPlaces, Outline, ReadBudget, plan_reads};
 pub use model::{Distance, Model, ModelHeader, TrainOptions};
 pub use rotation::Rotation;
 pub use search::{Candidate, Effort, Filter, Searcher, Target};

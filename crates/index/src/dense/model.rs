@@ -267,8 +267,8 @@ impl Model {
         coded(distance, &self.centroids, self.padded())
     }
 
-    /// Sign codes of the centroids for the model's distance.
-    pub(super) fn blocks(&self) -> &[u8] {
+    /// Sign codes of the centroids for the model's distance: all that an [`Outline`](super::Outline) has of them.
+    pub fn blocks(&self) -> &[u8] {
         &self.blocks
     }
 }
@@ -290,7 +290,7 @@ fn coded(distance: Distance, centroids: &[u8], padded: usize) -> Vec<u8> {
     blocks
 }
 
-fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
+pub(super) fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
     bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes))
 }
 

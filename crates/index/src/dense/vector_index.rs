@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use lodestone_kernels::{BLOCK_ROWS, LevelBits, block_bytes, block_rows, row_mul};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::Model;
@@ -18,7 +19,7 @@ pub struct VectorIndex {
     starts: Vec<ListStart>,
     /// See [`lodestone_kernels::SignQuery`].
     blocks: Bytes,
-    /// Per place the code, then `add` and `mul`.
+    /// Per place the code, then `add` and `mul`, then the tag.
     levels: Bytes,
     /// The row of each place.
     rows: Bytes,
@@ -40,6 +41,8 @@ pub struct IndexShape {
     /// How far rows are from their nearest centroid, on average and but for a factor that is the same for all indexes of
     /// a model.
     pub spread: f32,
+    /// Bytes that follow each level code and say what its row is; nothing here looks at them.
+    pub tag_bytes: u32,
 }
 
 /// Where a list begins.
@@ -56,7 +59,7 @@ pub struct IndexSections {
     pub lists: Bytes,
     /// The blocks of the lists, one list after another; see [`lodestone_kernels::SignQuery`].
     pub blocks: Bytes,
-    /// For each place its level code, then two `f32`.
+    /// For each place its level code, then two `f32`, then its tag.
     pub levels: Bytes,
     /// For each place its row, 4 bytes.
     pub rows: Bytes,
@@ -81,6 +84,7 @@ impl VectorIndex {
             rows: rows.len() as u32,
             spilled,
             spread: 0.0,
+            tag_bytes: 0,
         };
         let mut index = Self {
             shape,
@@ -131,9 +135,9 @@ impl VectorIndex {
             return Err("its lists make no sense".into());
         }
         let (padded, count) = (shape.padded as usize, shape.rows as usize);
-        let level = level_bits.code_bytes(padded) + LEVEL_FACTORS;
+        let level = (level_bits.code_bytes(padded) + LEVEL_FACTORS).checked_add(shape.tag_bytes as usize);
         let fits = ends.is_some_and(|(end, _)| blocks.len() == end * block_bytes(padded))
-            && levels.len() == count * level
+            && Some(levels.len()) == level.and_then(|level| level.checked_mul(count))
             && rows.len() == 4 * count;
         if !fits {
             return Err(format!("its sections do not hold {count} rows"));
@@ -156,9 +160,33 @@ impl VectorIndex {
         }
     }
 
+    /// The same index with `bytes` beside each level code, which `write` fills in for a row.
+    pub fn tagged(&self, bytes: usize, write: &(dyn Fn(u32, &mut [u8]) + Sync)) -> Self {
+        let code = self.level_bits.code_bytes(self.shape.padded as usize) + LEVEL_FACTORS;
+        let mut levels = vec![0; self.rows() * (code + bytes)];
+        levels.par_chunks_mut(code + bytes).zip(0..self.shape.rows).for_each(|(entry, place)| {
+            let (level, tag) = entry.split_at_mut(code);
+            level.copy_from_slice(self.level(place));
+            write(self.row(place), tag);
+        });
+        Self {
+            shape: IndexShape { tag_bytes: bytes as u32, ..self.shape },
+            level_bits: self.level_bits,
+            starts: self.starts.clone(),
+            blocks: self.blocks.clone(),
+            levels: levels.into(),
+            rows: self.rows.clone(),
+        }
+    }
+
     /// What of it is not in the sections.
     pub fn shape(&self) -> IndexShape {
         self.shape
+    }
+
+    /// Bytes of a level code with its factors and its tag.
+    pub fn entry_bytes(&self) -> usize {
+        self.level_bits.code_bytes(self.shape.padded as usize) + LEVEL_FACTORS + self.shape.tag_bytes as usize
     }
 
     /// Whether its lists are those of `model`, as far as can be told.
@@ -212,8 +240,8 @@ impl VectorIndex {
 
     /// The code and the two factors of a place.
     pub(super) fn level(&self, place: u32) -> &[u8] {
-        let size = self.level_bits.code_bytes(self.shape.padded as usize) + LEVEL_FACTORS;
-        &self.levels[place as usize * size..(place as usize + 1) * size]
+        let start = place as usize * self.entry_bytes();
+        &self.levels[start..start + self.entry_bytes() - self.shape.tag_bytes as usize]
     }
 
     /// The row of a place.

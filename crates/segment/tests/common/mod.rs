@@ -11,8 +11,8 @@ use bytes::Bytes;
 use lodestone_index::dense::{self, BuildOptions, Distance, TrainOptions, build};
 use lodestone_kernels::LevelBits;
 use lodestone_segment::{
-    DiskPart, Fetch, ObjectWriter, PartMeta, Row, SegmentId, SegmentMeta, SegmentReader, SegmentSchema,
-    SegmentWriter, VectorSpec,
+    DiskPart, Fetch, ObjectWriter, PartMeta, Row, RowTags, SegmentId, SegmentMeta, SegmentReader,
+    SegmentSchema, SegmentWriter, VectorSpec,
 };
 use lodestone_types::{Datatype, Error, PointId, Result};
 use proptest::prelude::*;
@@ -133,7 +133,8 @@ pub fn vector_index(reader: &SegmentReader, key: &str) -> (Bytes, Vec<PartMeta>)
     let index = build(&model, column.len(), &row, &number, BuildOptions { spill: true });
     let mut object = ObjectWriter::new(key);
     let model = object.add_model("", &model).unwrap();
-    let index = object.add_vector_index("", &index, &model).unwrap();
+    let index =
+        object.add_vector_index("", &index, &model, &RowTags::of(&[(reader, None)], "").unwrap()).unwrap();
     (object.finish(), vec![model, index])
 }
 

@@ -1,8 +1,8 @@
 use std::fs;
 
 use super::*;
-use crate::account::{Account, Accounted};
 use crate::memory::MemoryStore;
+use crate::metered::{Metered, Metrics};
 use crate::simulated::{Faults, Latency, Simulated};
 
 const KEY: &str = "parts/1";
@@ -12,11 +12,11 @@ fn content() -> Bytes {
 }
 
 /// A store with one object, and the count of what is asked of it.
-async fn store() -> (Arc<dyn Store>, Arc<Account>) {
+async fn store() -> (Arc<dyn Store>, Arc<Metrics>) {
     let memory = MemoryStore::new();
     memory.put(KEY, content()).await.unwrap();
-    let account = Arc::new(Account::default());
-    (Arc::new(Accounted::new(Arc::new(memory), account.clone())), account)
+    let metrics = Arc::new(Metrics::default());
+    (Arc::new(Metered::new(Arc::new(memory), metrics.clone())), metrics)
 }
 
 fn files(dir: &Path) -> Vec<PathBuf> {
@@ -33,17 +33,17 @@ async fn check(cache: &PartCache, store: &Arc<dyn Store>, range: Range<u64>) {
 async fn a_range_is_fetched_once_in_memory_and_in_files_and_survives_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     for place in [None, Some(dir.path().join("a/b"))] {
-        let (store, account) = store().await;
+        let (store, metrics) = store().await;
         let cache = PartCache::open(place.clone(), 1 << 20);
         for _ in 0..3 {
             check(&cache, &store, 10..70_000).await;
         }
-        assert_eq!(account.usage().gets, 1);
+        assert_eq!(metrics.snapshot().gets, 1);
         assert!(cache.get(&store, KEY, 5..5, None).await.unwrap().is_empty());
         if place.is_some() {
             let again = PartCache::open(place, 1 << 20);
             check(&again, &store, 10..70_000).await;
-            assert_eq!((account.usage().gets, again.stats().hits, again.stats().damaged), (1, 1, 0));
+            assert_eq!((metrics.snapshot().gets, again.stats().hits, again.stats().damaged), (1, 1, 0));
         }
     }
 }
@@ -75,15 +75,15 @@ async fn a_flipped_cut_emptied_removed_or_foreign_file_is_fetched_again() {
     ];
     for (number, harm) in harms.iter().enumerate() {
         let dir = tempfile::tempdir().unwrap();
-        let (store, account) = store().await;
+        let (store, metrics) = store().await;
         check(&PartCache::open(Some(dir.path().into()), 1 << 20), &store, 0..50_000).await;
         let path = files(dir.path()).pop().unwrap();
         let cache = PartCache::open(Some(dir.path().into()), 1 << 20);
         harm(&path);
         check(&cache, &store, 0..50_000).await;
-        assert_eq!((account.usage().gets, cache.stats().damaged), (2, 1), "harm {number}");
+        assert_eq!((metrics.snapshot().gets, cache.stats().damaged), (2, 1), "harm {number}");
         check(&PartCache::open(Some(dir.path().into()), 1 << 20), &store, 0..50_000).await;
-        assert_eq!(account.usage().gets, 2, "harm {number}: kept again");
+        assert_eq!(metrics.snapshot().gets, 2, "harm {number}: kept again");
     }
 }
 
@@ -91,7 +91,7 @@ async fn a_flipped_cut_emptied_removed_or_foreign_file_is_fetched_again() {
 async fn what_it_holds_stays_within_the_limit_and_the_oldest_goes() {
     let dir = tempfile::tempdir().unwrap();
     for place in [None, Some(dir.path().to_path_buf())] {
-        let (store, account) = store().await;
+        let (store, metrics) = store().await;
         let cache = PartCache::open(place.clone(), 100_000);
         for start in [0, 30_000, 60_000] {
             check(&cache, &store, start..start + 30_000).await;
@@ -100,9 +100,9 @@ async fn what_it_holds_stays_within_the_limit_and_the_oldest_goes() {
         check(&cache, &store, 90_000..120_000).await;
         assert_eq!((cache.stats().evictions, cache.stats().bytes), (1, 90_000));
         check(&cache, &store, 0..30_000).await;
-        assert_eq!(account.usage().gets, 4);
+        assert_eq!(metrics.snapshot().gets, 4);
         check(&cache, &store, 30_000..60_000).await;
-        assert_eq!(account.usage().gets, 5);
+        assert_eq!(metrics.snapshot().gets, 5);
         check(&cache, &store, 0..200_000).await;
         assert_eq!(cache.stats().bytes, 90_000, "too large to keep");
         if let Some(dir) = place {
@@ -115,7 +115,7 @@ async fn what_it_holds_stays_within_the_limit_and_the_oldest_goes() {
 
 #[tokio::test(start_paused = true)]
 async fn many_at_once_share_one_fetch_even_if_the_first_gives_up() {
-    let (store, account) = store().await;
+    let (store, metrics) = store().await;
     let slow: Arc<dyn Store> = Arc::new(Simulated::latency_only(store, 1));
     let cache = PartCache::open(None, 1 << 20);
     let first = tokio::time::timeout(std::time::Duration::from_millis(1), cache.get(&slow, KEY, 0..9, None));
@@ -123,7 +123,7 @@ async fn many_at_once_share_one_fetch_even_if_the_first_gives_up() {
     let (first, others) = tokio::join!(first, others);
     assert!(first.is_err());
     assert!(others.into_iter().all(|bytes| bytes.unwrap() == content()[..9]));
-    assert_eq!(account.usage().gets, 1);
+    assert_eq!(metrics.snapshot().gets, 1);
     assert!(cache.state.flights.lock().is_empty());
 
     let given_up =
@@ -150,11 +150,11 @@ async fn errors_reach_everybody_and_are_not_kept() {
 async fn bytes_that_do_not_have_the_expected_checksum_are_an_error_and_not_kept() {
     let dir = tempfile::tempdir().unwrap();
     for place in [None, Some(dir.path().to_path_buf())] {
-        let (store, account) = store().await;
+        let (store, metrics) = store().await;
         let cache = PartCache::open(place, 1 << 20);
         let error = cache.get(&store, KEY, 0..9, Some(1)).await.unwrap_err();
         assert_eq!(error.kind, StoreErrorKind::Damaged);
-        assert_eq!(account.usage().gets, 2);
+        assert_eq!(metrics.snapshot().gets, 2);
         assert_eq!(cache.stats().parts, 0);
         check(&cache, &store, 0..9).await;
         // What is kept is right, and yet not what this caller wants.
@@ -168,7 +168,7 @@ async fn a_directory_that_cannot_be_used_costs_memory_only() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     fs::write(&file, b"x").unwrap();
-    let (store, account) = store().await;
+    let (store, metrics) = store().await;
     let never = PartCache::open(Some(file.join("cache")), 1 << 20);
     let removed = dir.path().join("removed");
     let no_more = PartCache::open(Some(removed.clone()), 1 << 20);
@@ -176,7 +176,7 @@ async fn a_directory_that_cannot_be_used_costs_memory_only() {
     for (number, cache) in [never, no_more].iter().enumerate() {
         check(cache, &store, 0..9).await;
         check(cache, &store, 0..9).await;
-        assert_eq!(account.usage().gets, number as u64 + 1);
+        assert_eq!(metrics.snapshot().gets, number as u64 + 1);
         assert!(cache.state.warned.load(Relaxed));
     }
 }

@@ -1,0 +1,109 @@
+//! A collection of random vectors on a node.
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lodestone_api::Engine;
+use lodestone_node::{CheckpointOptions, Node, NodeOptions, StoreLocation};
+use lodestone_store::{Metrics, Store};
+use lodestone_types::{
+    CollectionConfig, CollectionInfo, CollectionParams, CollectionStatus, Distance, HnswConfig,
+    OptimizersConfig, PayloadSelector, PointId, QueryRequest, QueryTarget, ReadOptions, UpdateOp,
+    VectorParams, VectorSelector, WriteOptions,
+};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+pub const NAME: &str = "vectors";
+pub const DIM: usize = 64;
+/// Rows of a segment as it is folded.
+pub const FOLD: u64 = 300;
+
+pub fn config(distance: Distance) -> CollectionConfig {
+    let vector = VectorParams {
+        size: DIM as u64,
+        distance,
+        datatype: None,
+        hnsw: None,
+        on_disk: None,
+        quantization: None,
+    };
+    CollectionConfig {
+        params: CollectionParams {
+            vectors: [(String::new(), vector)].into(),
+            shard_number: 1,
+            replication_factor: 1,
+            write_consistency_factor: 1,
+            on_disk_payload: true,
+        },
+        hnsw: HnswConfig::default(),
+        optimizers: OptimizersConfig { indexing_threshold: Some(16), ..OptimizersConfig::default() },
+        quantization: None,
+        metadata: None,
+        strict_mode: None,
+    }
+}
+
+/// Starts a node that folds early and cleans up soon.
+pub async fn start(store: &Arc<dyn Store>, local: &tempfile::TempDir, hydrate: bool) -> Node {
+    let mut options = NodeOptions::new(StoreLocation::Directory("unused".into()), local.path().join("cache"));
+    options.cache.hydrate = hydrate;
+    options.compact.fold_rows = FOLD;
+    options.compact.merge_fan_in = 3;
+    options.gc.grace = Duration::from_millis(50);
+    options.checkpoint = CheckpointOptions { slots: 8, idle: Duration::from_millis(50) };
+    Node::start_on(store.clone(), Arc::new(Metrics::default()), options).await.unwrap()
+}
+
+pub fn vectors(count: u64, seed: u64) -> Vec<Vec<f32>> {
+    let mut rng = StdRng::seed_from_u64(seed);
+    (0..count).map(|_| (0..DIM).map(|_| rng.random_range(-1.0..1.0)).collect()).collect()
+}
+
+pub async fn write(engine: &Arc<dyn Engine>, op: UpdateOp) {
+    engine.update(NAME, vec![op], WriteOptions { wait: true, ..WriteOptions::default() }).await.unwrap();
+}
+
+/// Waits until nothing is due and there are so many segments.
+pub async fn quiet(engine: &Arc<dyn Engine>, segments: u64) -> CollectionInfo {
+    let mut last = None;
+    for _ in 0..500 {
+        let info = engine.collection(NAME).await.unwrap();
+        if info.status == CollectionStatus::Green && info.segments_count == segments {
+            return info;
+        }
+        last = Some((info.status, info.segments_count, info.indexed_vectors_count));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("not {segments} segments: {last:?}");
+}
+
+/// A search for ten points.
+pub fn request(vector: Vec<f32>, exact: bool) -> QueryRequest {
+    QueryRequest {
+        target: QueryTarget::Vector(vector),
+        using: String::new(),
+        lookup_from: None,
+        filter: None,
+        score_threshold: None,
+        limit: 10,
+        offset: 0,
+        with_payload: PayloadSelector::None,
+        with_vectors: VectorSelector::None,
+        exact,
+        hnsw_ef: None,
+        indexed_only: false,
+    }
+}
+
+/// The ids that each request finds.
+pub async fn found(engine: &Arc<dyn Engine>, requests: Vec<QueryRequest>) -> Vec<Vec<PointId>> {
+    let found = engine.query(NAME, requests, ReadOptions::default()).await.unwrap();
+    found.into_iter().map(|hits| hits.into_iter().map(|hit| hit.id).collect()).collect()
+}
+
+/// Of so many exact answers how many were found.
+pub fn overlap(found: &[Vec<PointId>], exact: &[Vec<PointId>]) -> usize {
+    found.iter().zip(exact).map(|(f, e)| f.iter().filter(|id| e.contains(id)).count()).sum()
+}

@@ -1,0 +1,163 @@
+//! A process that starts on an empty disk searches segments where they are: in three requests in a row, and as right as if they were
+//! here.
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::*;
+use lodestone_api::Engine;
+use lodestone_node::Node;
+use lodestone_store::{Account, Accounted, MemoryStore, Simulated, Store, Usage, charged};
+use lodestone_types::{
+    Distance, NamedVectors, Payload, PayloadSelector, Point, PointId, PointSelector, QueryRequest,
+    QueryTarget, ReadOptions, ScoredPoint, UpdateMode, UpdateOp, VectorSelector,
+};
+use serde_json::json;
+
+const ROWS: u64 = 4 * FOLD;
+const QUERIES: u64 = 8;
+
+fn points(ids: impl Iterator<Item = u64>, seed: u64) -> UpdateOp {
+    let ids: Vec<u64> = ids.collect();
+    let made = ids.iter().zip(vectors(ids.len() as u64, seed));
+    let made = made.map(|(id, vector)| Point {
+        id: PointId::Num(*id),
+        vectors: NamedVectors::unnamed(vector),
+        payload: payload(json!({"id": id, "from": seed})),
+    });
+    UpdateOp::Upsert { points: made.collect(), condition: None, mode: UpdateMode::Upsert }
+}
+
+fn payload(json: serde_json::Value) -> Payload {
+    serde_json::from_value(json).unwrap()
+}
+
+/// A collection of two segments in a bucket as far away as S3, and a process on it that has nothing here.
+async fn far(distance: Distance, hydrate: bool) -> (Node, tempfile::TempDir) {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let local = tempfile::tempdir().unwrap();
+    let node = start(&store, &local, true).await;
+    let engine = node.engine();
+    engine.create_collection(NAME, config(distance), None).await.unwrap();
+    for (segments, half) in [(1, 0..ROWS / 2), (2, ROWS / 2..ROWS)] {
+        write(&engine, points(half, segments)).await;
+        quiet(&engine, segments).await;
+    }
+    node.shutdown().await;
+    let far: Arc<dyn Store> = Arc::new(Simulated::latency_only(store, 1));
+    let far: Arc<dyn Store> = Arc::new(Accounted::new(far));
+    let local = tempfile::tempdir().unwrap();
+    (start(&far, &local, hydrate).await, local)
+}
+
+async fn search(engine: &Arc<dyn Engine>, request: QueryRequest) -> (Vec<ScoredPoint>, Usage) {
+    let account = Arc::new(Account::default());
+    let work = engine.query(NAME, vec![request], ReadOptions::default());
+    let found = charged(account.clone(), work).await.unwrap();
+    (found.into_iter().next().unwrap(), account.usage())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_trips_find_what_a_search_of_segments_that_are_here_finds() {
+    for distance in [Distance::Cosine, Distance::Euclid, Distance::Dot] {
+        let (node, _local) = far(distance, false).await;
+        let engine = node.engine();
+        let shown = QueryRequest {
+            with_payload: PayloadSelector::All,
+            with_vectors: VectorSelector::Names(vec![String::new()]),
+            ..request(Vec::new(), false)
+        };
+        let mut answers = Vec::new();
+        for vector in vectors(QUERIES, 99) {
+            let wanted = QueryRequest { target: QueryTarget::Vector(vector), ..shown.clone() };
+            let (found, usage) = search(&engine, wanted).await;
+            assert!((1..=3).contains(&usage.trips), "{usage:?}");
+            assert!(usage.gets <= 64 && usage.bytes < 400_000, "{usage:?}");
+            assert_eq!(found.len(), 10);
+            answers.push(found);
+        }
+        // Now all of it is brought here.
+        let exact: Vec<Vec<ScoredPoint>> = {
+            let requests = vectors(QUERIES, 99).into_iter();
+            let requests = requests.map(|vector| QueryRequest {
+                target: QueryTarget::Vector(vector),
+                exact: true,
+                ..shown.clone()
+            });
+            engine.query(NAME, requests.collect(), ReadOptions::default()).await.unwrap()
+        };
+        let mut same = 0;
+        for (found, exact) in answers.iter().zip(&exact) {
+            for point in found {
+                let Some(known) = exact.iter().find(|known| known.id == point.id) else { continue };
+                assert_eq!(point, known, "with the same score, payload, vector and version");
+                same += 1;
+            }
+            assert!(
+                found.is_sorted_by_key(|point| exact.iter().position(|e| e.id == point.id).unwrap_or(99))
+            );
+        }
+        assert!(100 * same >= 95 * 10 * QUERIES, "{same}");
+        node.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_written_since_counts() {
+    let (node, _local) = far(Distance::Euclid, false).await;
+    let engine = node.engine();
+    let vector = vectors(1, 99).remove(0);
+    let wanted = || QueryRequest { with_payload: PayloadSelector::All, ..request(vector.clone(), false) };
+    let (before, _) = search(&engine, wanted()).await;
+    let ids: Vec<u64> = before.iter().map(|point| number(point.id)).collect();
+
+    write(&engine, UpdateOp::Delete(PointSelector::Ids(vec![PointId::Num(ids[0])]))).await;
+    write(&engine, points([ids[1]].into_iter(), 7)).await;
+    let points = PointSelector::Ids(vec![PointId::Num(ids[2])]);
+    write(&engine, UpdateOp::SetPayload { payload: payload(json!({"new": true})), key: None, points }).await;
+    let near = Point {
+        id: PointId::Num(ROWS + 1),
+        vectors: NamedVectors::unnamed(vector.clone()),
+        payload: Default::default(),
+    };
+    write(&engine, UpdateOp::Upsert { points: vec![near], condition: None, mode: UpdateMode::Upsert }).await;
+
+    let (after, usage) = search(&engine, wanted()).await;
+    assert!((1..=3).contains(&usage.trips), "{usage:?}");
+    let found: Vec<u64> = after.iter().map(|point| number(point.id)).collect();
+    assert_eq!(found[0], ROWS + 1);
+    assert_eq!(found[1], ids[2], "the deleted point is gone, and the overwritten one far away");
+    assert_eq!(found[2..9], ids[3..]);
+    let patched = &after[1];
+    assert!(patched.version > before[2].version);
+    let payload = patched.payload.as_ref().unwrap();
+    assert_eq!((&payload.0["new"], &payload.0["id"]), (&json!(true), &json!(ids[2])));
+    node.shutdown().await;
+}
+
+fn number(id: PointId) -> u64 {
+    match id {
+        PointId::Num(number) => number,
+        PointId::Uuid(_) => panic!("{id}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_searched_where_it_is_comes_here() {
+    let (node, _local) = far(Distance::Cosine, true).await;
+    let engine = node.engine();
+    let vector = vectors(1, 99).remove(0);
+    let (_, usage) = search(&engine, request(vector.clone(), false)).await;
+    assert!(usage.gets > 0);
+    for _ in 0..200 {
+        let (_, usage) = search(&engine, request(vector.clone(), false)).await;
+        if usage.gets == 0 {
+            node.shutdown().await;
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the bucket is still asked");
+}

@@ -1,0 +1,135 @@
+//! The nearest points of segments that are still in the bucket, without waiting until they are here.
+
+use std::sync::Arc;
+
+use futures::future::{try_join, try_join_all};
+use lodestone_shard::{
+    Cancel, FarHit, FarScope, Method, Nearest, PayloadPicker, Selection, VectorShape, merge, nearest_first,
+};
+use lodestone_types::{
+    NamedVectors, QueryRequest, QueryTarget, ReadOptions, Result, ScoredPoint, VectorSelector,
+};
+
+use crate::Query;
+use crate::scope::Scope;
+use crate::search::{self, check_finite};
+
+/// Answers a request by reading of far segments only what it takes, and begins to bring them here; `None` where everything
+/// that is needed is here, or where reading a little would not do.
+pub(crate) async fn search(
+    query: &Query,
+    scope: &Scope,
+    request: &QueryRequest,
+    options: ReadOptions,
+    cancel: &Cancel,
+) -> Result<Option<Vec<ScoredPoint>>> {
+    let QueryTarget::Vector(vector) = &request.target else { return Ok(None) };
+    if !may_be_far(request) {
+        return Ok(None);
+    }
+    let picker = Arc::new(PayloadPicker::new(&request.with_payload));
+    let with_payload = !picker.is_nothing();
+    let far: Vec<Vec<usize>> =
+        scope.views.iter().map(|view| view.far_segments(&request.using, with_payload)).collect();
+    if far.iter().all(Vec::is_empty) {
+        return Ok(None);
+    }
+    check_finite(vector)?;
+    let shape = *scope.schema()?.vector(&request.using)?;
+    let window = request.limit.saturating_add(request.offset);
+    let wanted = Nearest {
+        vector,
+        using: &request.using,
+        score_threshold: request.score_threshold,
+        except: None,
+        limit: window,
+        method: Method { hnsw_ef: request.hnsw_ef.map(|ef| ef as usize), ..Method::default() },
+    };
+    let Some(scopes) = scopes(scope, &far, request, with_payload).await? else { return Ok(None) };
+    let reads = scope.views.iter().zip(&scopes);
+    let reads = reads.map(|(view, far)| view.nearest_far(far, &wanted, with_payload, query.options.far));
+    let near = async {
+        let scope = scope.without(&far);
+        let loading = scope.views.iter().map(|view| view.load_for_search(&request.using, with_payload));
+        try_join_all(loading).await?;
+        let request = QueryRequest { offset: 0, limit: window, ..request.clone() };
+        let selections = scope.select(request.filter.as_ref()).await?;
+        search::answer(query, &scope, &selections, &request, options, 0, cancel).await
+    };
+    let (near, far) = try_join(near, try_join_all(reads)).await?;
+    if query.options.hydrate {
+        scope.views.iter().for_each(|view| query.hydration.begin(view, &request.using, with_payload));
+    }
+    let show = |hit: FarHit| shown(hit, &picker, request, &shape);
+    let mut parts: Vec<Vec<ScoredPoint>> =
+        far.into_iter().map(|hits| hits.into_iter().map(show).collect()).collect();
+    parts.push(near);
+    let order = nearest_first(shape.metric.greater_is_nearer());
+    let merged = merge(parts, order, request.offset, request.limit);
+    Ok(Some(merged.into_iter().map(|(_, point)| point).collect()))
+}
+
+/// What is searched of far segments; `None` where the filter asks for more than its indexes. What will be read next is
+/// fetched meanwhile.
+async fn scopes(
+    scope: &Scope,
+    far: &[Vec<usize>],
+    request: &QueryRequest,
+    with_payload: bool,
+) -> Result<Option<Vec<FarScope>>> {
+    let scopes = scope.views.iter().zip(far).map(|(view, far)| async move {
+        let selection = Selection::new(view, request.filter.as_ref());
+        if request.filter.is_none() {
+            return selection.far_scope(far.clone()).await;
+        }
+        let prepared = view.prepare_far(&request.using, with_payload);
+        Ok(try_join(selection.far_scope(far.clone()), prepared).await?.0)
+    });
+    Ok(try_join_all(scopes).await?.into_iter().collect())
+}
+
+/// Has what such a search reads first of a collection fetched while its tail is read, if nothing of the collection is here.
+pub(crate) async fn prepare(query: &Query, collection: &str, requests: &[QueryRequest]) {
+    let Some(request) = requests.first().filter(|request| may_be_far(request)) else { return };
+    let state = query.meta.watch().borrow().clone();
+    let Some(collection) = state.collection(collection) else { return };
+    let with_payload = !PayloadPicker::new(&request.with_payload).is_nothing();
+    let ahead = collection.shards().filter_map(|shard| query.views.ahead(&state, shard).ok().flatten());
+    let prepared = ahead.map(|view| async move { view.prepare_far(&request.using, with_payload).await });
+    // The search meets the same error.
+    let _ = try_join_all(prepared).await;
+}
+
+/// Whether a request can be answered by reading a little.
+fn may_be_far(request: &QueryRequest) -> bool {
+    matches!(request.target, QueryTarget::Vector(_))
+        && !request.exact
+        && shows_only(&request.with_vectors, &request.using)
+}
+
+/// Whether no other vectors are shown than those that are searched.
+fn shows_only(selector: &VectorSelector, using: &str) -> bool {
+    match selector {
+        VectorSelector::None => true,
+        VectorSelector::All => false,
+        VectorSelector::Names(names) => names.iter().all(|name| name == using),
+    }
+}
+
+fn shown(hit: FarHit, picker: &PayloadPicker, request: &QueryRequest, shape: &VectorShape) -> ScoredPoint {
+    let vectors = match &request.with_vectors {
+        VectorSelector::Names(names) if !names.is_empty() => {
+            Some(NamedVectors(vec![(request.using.clone(), shape.decode(&hit.vector))]))
+        }
+        VectorSelector::None => None,
+        _ => Some(NamedVectors(Vec::new())),
+    };
+    ScoredPoint {
+        id: hit.id,
+        score: hit.score,
+        version: hit.version,
+        payload: hit.payload.and_then(|payload| picker.pick(payload)),
+        vectors,
+        order_value: None,
+    }
+}

@@ -1,0 +1,329 @@
+//! A segment whose bytes are far away, read a little at a time: what a search needs of a vector index, of single vectors and of
+//! single blocks of payloads, each checked by itself. [`lodestone_index::dense::ColdQuery`] says which.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use futures::future::try_join_all;
+use lodestone_index::dense::{ColdQuery, ListPlaces, Outline};
+use lodestone_types::{Error, Result};
+
+use crate::meta::{PartKind, PartMeta, SectionKind, SectionMeta};
+use crate::part::{PartBytes, SECTION_ALIGN, Section, le_u32};
+use crate::payload::{PayloadBlock, PayloadTable};
+use crate::reader::SegmentReader;
+use crate::row_tag::RowTag;
+use crate::schema::VectorSpec;
+
+/// Vectors and payload blocks that are no farther apart than this are read together: a request takes longer than so many bytes.
+const JOIN_BYTES: u64 = 32 << 10;
+
+/// The index of one vector, of which only the beginning is here.
+#[derive(Debug)]
+pub struct FarIndex {
+    object: String,
+    /// Where each list's level codes are, in places.
+    places: ListPlaces,
+    /// The checksum of each list's entries, with the place it begins at.
+    lists: Vec<(u32, u32)>,
+    rows: u32,
+    entry_bytes: u64,
+    /// Where the entries begin in the object.
+    entries: u64,
+    vectors: FarVectors,
+}
+
+/// The vectors as they lie in the bucket.
+#[derive(Debug)]
+struct FarVectors {
+    object: String,
+    start: u64,
+    row_bytes: u64,
+    count: u32,
+}
+
+/// A row that may be near.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FarCandidate {
+    /// How far it seems; less is nearer.
+    pub estimate: f32,
+    /// What it is.
+    pub tag: RowTag,
+}
+
+/// The payloads of a segment, of which only the table is here.
+#[derive(Debug)]
+pub struct FarPayloads {
+    object: String,
+    start: u64,
+    table: PayloadTable,
+}
+
+impl SegmentReader {
+    /// How the model of the vectors called `name` sees queries. One request.
+    pub async fn outline(&self, name: &str) -> Result<Outline> {
+        let part = self.far_part(&PartKind::Model(name.to_owned()))?;
+        let head = self.head(part).await?;
+        let (mean, outline) =
+            (head.section(part, SectionKind::MEAN)?, head.section(part, SectionKind::OUTLINE)?);
+        Outline::open(part.model_header()?, &mean.bytes, outline.bytes.clone())
+            .map_err(|e| outline.damaged(e))
+    }
+
+    /// Whether the vectors called `name` have an index.
+    pub fn has_far_index(&self, name: &str) -> bool {
+        let meta = self.meta();
+        let model = meta.part(&PartKind::Model(name.to_owned()));
+        model.is_some() && meta.part(&PartKind::VectorIndex(name.to_owned())).is_some()
+    }
+
+    /// The beginning of the index of the vectors called `name`. One request.
+    pub async fn far_index(&self, name: &str) -> Result<FarIndex> {
+        let part = self.far_part(&PartKind::VectorIndex(name.to_owned()))?;
+        let vectors = self.far_vectors(name)?;
+        let head = self.head(part).await?;
+        let shape = part.index_shape()?;
+        let lists = head.section(part, SectionKind::CLUSTERS)?;
+        let checksums = head.section(part, SectionKind::LIST_CHECKSUMS)?;
+        let places = ListPlaces::open(&lists.bytes, shape.rows).map_err(|e| lists.damaged(e))?;
+        let levels = section(part, SectionKind::LEVELS)?;
+        let entry_bytes = levels.length / u64::from(shape.rows.max(1));
+        if entry_bytes * u64::from(shape.rows) != levels.length
+            || checksums.bytes.len() + 4 != lists.bytes.len() / 2
+            || vectors.count != shape.rows
+        {
+            return Err(lists.damaged(format!("it is not of {} rows", shape.rows)));
+        }
+        let starts = lists.bytes.as_chunks::<8>().0.iter().map(|entry| le_u32(&entry[4..]));
+        Ok(FarIndex {
+            object: part.object.clone(),
+            lists: starts.zip(checksums.bytes.chunks_exact(4).map(le_u32)).collect(),
+            places,
+            rows: shape.rows,
+            entry_bytes,
+            entries: part.offset + levels.offset,
+            vectors,
+        })
+    }
+
+    /// The beginning of the payloads. One request.
+    pub async fn far_payloads(&self) -> Result<FarPayloads> {
+        let part = self.far_part(&PartKind::Payload)?;
+        let (blocks, table) =
+            (section(part, SectionKind::PAYLOAD_BLOCKS)?, section(part, SectionKind::PAYLOAD_TABLE)?);
+        let checksum = part.detail.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
+        let checksum = checksum.ok_or_else(|| damaged(part, "the manifest has no checksum of its table"))?;
+        let start = part.offset + table.offset;
+        let bytes = self.source().fetch_checked(&part.object, start..start + table.length, checksum).await?;
+        let place = format!("object '{}', payload table at {start}", part.object);
+        let table = PayloadTable::open(Section::new(bytes, &place), self.rows(), blocks.length)?;
+        Ok(FarPayloads { object: part.object.clone(), start: part.offset + blocks.offset, table })
+    }
+
+    /// The rows whose codes are in these places, with their estimates. The places are those of whole lists; one request.
+    pub async fn far_candidates(
+        &self,
+        index: &FarIndex,
+        query: &ColdQuery,
+        places: Range<u32>,
+    ) -> Result<Vec<FarCandidate>> {
+        let bytes = self.source().fetch_once(&index.object, index.bytes_of(&places)).await?;
+        index.check(&places, &bytes)?;
+        let entries = query.rank(&bytes, index.entry_bytes as usize);
+        let known = entries.map(|(estimate, tag)| {
+            let tag = RowTag::decode(tag).filter(|tag| tag.row < self.rows() && tag.slot < index.rows);
+            tag.map(|tag| FarCandidate { estimate, tag })
+        });
+        let known: Option<Vec<FarCandidate>> = known.collect();
+        known.ok_or_else(|| index.damaged(&places, "an entry does not say which row it is of"))
+    }
+
+    /// The vectors of these rows in their stored form, in the same order. One request for neighbours.
+    pub async fn far_vector_bytes(&self, index: &FarIndex, rows: &[RowTag]) -> Result<Vec<Bytes>> {
+        let FarVectors { object, start, row_bytes, .. } = &index.vectors;
+        let range = |tag: &RowTag| {
+            let start = start + u64::from(tag.slot) * row_bytes;
+            start..start + row_bytes
+        };
+        let vectors = self.fetch_together(object, &rows.iter().map(range).collect::<Vec<_>>()).await?;
+        match rows.iter().zip(&vectors).find(|(tag, vector)| crc32c::crc32c(vector) != tag.checksum) {
+            None => Ok(vectors),
+            Some((tag, _)) => Err(Error::damaged(format!(
+                "damaged data in object '{object}': the vector of point {} does not have its checksum",
+                tag.id
+            ))),
+        }
+    }
+
+    /// The JSON texts of the payloads of these rows, in the same order. One request for blocks next to each other.
+    pub async fn far_payload_texts(&self, payloads: &FarPayloads, rows: &[u32]) -> Result<Vec<Bytes>> {
+        let no_row = |row: u32| Error::internal(format!("segment {} has no row {row}", self.meta().id));
+        let block_of = |row: &u32| payloads.table.block_of(*row).ok_or_else(|| no_row(*row));
+        let of_rows = rows.iter().map(block_of).collect::<Result<Vec<usize>>>()?;
+        let mut numbers = of_rows.clone();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let place = |block: &usize| {
+            let place = payloads.table.place(*block);
+            payloads.start + place.start..payloads.start + place.end
+        };
+        let packed =
+            self.fetch_together(&payloads.object, &numbers.iter().map(place).collect::<Vec<_>>()).await?;
+        let unpack = |(number, packed): (&usize, &Bytes)| {
+            let damaged = |e| Error::damaged(format!("damaged data in object '{}': {e}", payloads.object));
+            payloads.table.unpack(*number, packed).map_err(damaged)
+        };
+        let blocks: Vec<PayloadBlock> = numbers.iter().zip(&packed).map(unpack).collect::<Result<_>>()?;
+        let text = |(row, block): (&u32, &usize)| {
+            let at = numbers.partition_point(|number| number < block);
+            blocks[at].bytes(*row).ok_or_else(|| no_row(*row))
+        };
+        rows.iter().zip(&of_rows).map(text).collect()
+    }
+
+    /// The bytes of these ranges of an object, in the same order; those near each other by one request.
+    async fn fetch_together(&self, object: &str, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        let joined = joined(ranges);
+        let fetches = joined.iter().map(|range| self.source().fetch_once(object, range.clone()));
+        let fetched = try_join_all(fetches).await?;
+        let bytes = ranges.iter().map(|range| {
+            let at = joined.partition_point(|joined| joined.end < range.end);
+            let start = (range.start - joined[at].start) as usize;
+            fetched[at].slice(start..start + (range.end - range.start) as usize)
+        });
+        Ok(bytes.collect())
+    }
+
+    fn far_part(&self, kind: &PartKind) -> Result<&PartMeta> {
+        let part = self.meta().part(kind).ok_or_else(|| {
+            Error::damaged(format!("the manifest knows no part {kind} of segment {}", self.meta().id))
+        })?;
+        PartBytes::check_readable(part)?;
+        Ok(part)
+    }
+
+    async fn head(&self, part: &PartMeta) -> Result<HeadBytes> {
+        let head = part.head()?;
+        let range = part.offset..part.offset.saturating_add(head.length);
+        Ok(HeadBytes(self.source().fetch_checked(&part.object, range, head.checksum).await?))
+    }
+
+    fn far_vectors(&self, name: &str) -> Result<FarVectors> {
+        let part = self.far_part(&PartKind::Vector(name.to_owned()))?;
+        let spec: VectorSpec = postcard::from_bytes(&part.detail)
+            .map_err(|_| damaged(part, "what the manifest says about it cannot be read"))?;
+        let raw = section(part, SectionKind::RAW)?;
+        let row_bytes = spec.row_bytes() as u64;
+        let count =
+            u32::try_from(part.entries).ok().filter(|count| row_bytes * u64::from(*count) == raw.length);
+        let count = count.ok_or_else(|| damaged(part, "it does not hold as many vectors as it should"))?;
+        Ok(FarVectors { object: part.object.clone(), start: part.offset + raw.offset, row_bytes, count })
+    }
+}
+
+impl FarIndex {
+    /// Which places its lists have.
+    pub fn places(&self) -> &ListPlaces {
+        &self.places
+    }
+
+    /// Bytes of one place.
+    pub fn entry_bytes(&self) -> u64 {
+        self.entry_bytes
+    }
+
+    /// Rows.
+    pub fn rows(&self) -> u32 {
+        self.rows
+    }
+
+    fn bytes_of(&self, places: &Range<u32>) -> Range<u64> {
+        let at = |place: u32| self.entries + u64::from(place) * self.entry_bytes;
+        at(places.start)..at(places.end)
+    }
+
+    /// Compares the entries of whole lists with the lists' checksums.
+    fn check(&self, places: &Range<u32>, bytes: &[u8]) -> Result<()> {
+        let expected = self.bytes_of(places);
+        if bytes.len() as u64 != expected.end - expected.start {
+            return Err(self.damaged(places, "fewer bytes came than are there"));
+        }
+        let first = self.lists.partition_point(|(start, _)| *start < places.start);
+        let lists = self.lists[first..].iter().take_while(|(start, _)| *start < places.end);
+        for (number, (start, checksum)) in (first..).zip(lists) {
+            let end = self.lists.get(number + 1).map_or(self.rows, |(next, _)| *next);
+            let at = |place: u32| (u64::from(place - places.start) * self.entry_bytes) as usize;
+            let entries = (end <= places.end).then(|| &bytes[at(*start)..at(end)]);
+            if entries.map(crc32c::crc32c) != Some(*checksum) {
+                return Err(self.damaged(places, &format!("list {number} does not have its checksum")));
+            }
+        }
+        Ok(())
+    }
+
+    fn damaged(&self, places: &Range<u32>, what: &str) -> Error {
+        Error::damaged(format!(
+            "damaged data in object '{}', level codes {}..{}: {what}",
+            self.object, places.start, places.end
+        ))
+    }
+}
+
+/// The checked beginning of a part.
+struct HeadBytes(Bytes);
+
+impl HeadBytes {
+    fn section(&self, part: &PartMeta, kind: SectionKind) -> Result<Section> {
+        let section = section(part, kind)?;
+        let end = section.offset.checked_add(section.length).filter(|end| *end <= self.0.len() as u64);
+        let end = end.ok_or_else(|| damaged(part, "its first sections are not where they should be"))?;
+        let bytes = self.0.slice(section.offset as usize..end as usize);
+        Ok(Section::new(bytes, &format!("object '{}', part {}, section {kind}", part.object, part.kind)))
+    }
+}
+
+fn section(part: &PartMeta, kind: SectionKind) -> Result<SectionMeta> {
+    let found = part.sections.iter().find(|section| section.kind == kind).copied();
+    let fits = |section: &SectionMeta| {
+        let end = section.offset.checked_add(section.length)?.checked_add(SECTION_ALIGN)?;
+        (section.offset <= part.length && end <= part.length.checked_add(SECTION_ALIGN)?).then_some(())
+    };
+    let there = part.offset.checked_add(part.length).is_some();
+    found
+        .filter(|section| there && fits(section).is_some())
+        .ok_or_else(|| damaged(part, &format!("section {kind} is missing")))
+}
+
+fn damaged(part: &PartMeta, what: &str) -> Error {
+    Error::damaged(format!("damaged data in object '{}', part {}: {what}", part.object, part.kind))
+}
+
+/// The same bytes in fewer ranges, ascending.
+fn joined(ranges: &[Range<u64>]) -> Vec<Range<u64>> {
+    let mut sorted: Vec<Range<u64>> = ranges.to_vec();
+    sorted.sort_unstable_by_key(|range| range.start);
+    let mut joined: Vec<Range<u64>> = Vec::new();
+    for range in sorted {
+        match joined.last_mut() {
+            Some(last) if range.start <= last.end.saturating_add(JOIN_BYTES) => {
+                last.end = last.end.max(range.end)
+            }
+            _ => joined.push(range),
+        }
+    }
+    joined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_near_is_read_together() {
+        let far = 2 * JOIN_BYTES;
+        let ranges = [far + 10..far + 20, 0..10, 5..8, 10 + JOIN_BYTES..12 + JOIN_BYTES];
+        assert_eq!(joined(&ranges[..3]), vec![0..10, far + 10..far + 20]);
+        let all = joined(&ranges);
+        assert_eq!((all.len(), all[0].clone()), (1, 0..far + 20));
+    }
+}

@@ -1,0 +1,138 @@
+//! A segment read a little at a time.
+
+mod common;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use common::*;
+use lodestone_index::dense::{ColdQuery, ReadBudget, plan_reads};
+use lodestone_segment::{FarCandidate, PartKind, PartMeta, SectionKind, SegmentMeta, SegmentReader};
+use lodestone_types::{Error, ErrorKind, PointId, Result};
+use uuid::Uuid;
+
+const ROWS: u64 = 900;
+
+fn vector(n: u64) -> Vec<u8> {
+    let t = n as f32 / 40.0;
+    [t * t.cos(), t * t.sin(), t].map(f32::to_le_bytes).concat()
+}
+
+/// Points on a spiral; every fifth has no vector. Ids are numbers up to one from which on they are UUIDs.
+fn spiral(numbers: u64) -> Model {
+    let id = |n: u64| if n < numbers { PointId::Num(n) } else { PointId::Uuid(Uuid::from_u128(n.into())) };
+    let row = |n: u64| ModelRow {
+        lsn: 2 * n,
+        vectors: (!n.is_multiple_of(5)).then(|| (String::new(), vector(n))).into_iter().collect(),
+        payload: serde_json::json!({"n": n, "text": "text ".repeat(n as usize % 40)}),
+    };
+    (0..ROWS).map(|n| (id(n), row(n))).collect()
+}
+
+type Written = (Vec<(&'static str, Bytes)>, SegmentMeta);
+
+fn written(numbers: u64) -> Written {
+    let (object, meta) = write(&spiral(numbers), &schema(), "segment", 1);
+    let (index, parts) = vector_index(&open_one("segment", &object, &meta), "index");
+    let meta = parts.iter().fold(meta, |meta, part| meta.with_part(part.clone()));
+    (vec![("segment", object), ("index", index)], meta)
+}
+
+/// What a search found: candidates, the vectors of some of them, and their payloads.
+type Found = (Vec<FarCandidate>, Vec<Bytes>, Vec<Bytes>);
+
+fn search((objects, meta): &Written, budget: ReadBudget) -> Result<Found> {
+    let bucket = Arc::new(Bucket::default());
+    objects.iter().for_each(|(key, object)| bucket.put(key, object.clone()));
+    let reader = SegmentReader::open(Arc::new(meta.clone()), bucket);
+    block_on(async {
+        let outline = reader.outline("").await?;
+        let index = reader.far_index("").await?;
+        let payloads = reader.far_payloads().await?;
+        let query = ColdQuery::new(&outline, &[1.0, -3.0, 4.0]);
+        let near = query.near_lists(&outline, usize::MAX);
+        let mut found = Vec::new();
+        for (_, places) in plan_reads(&near, &[index.places()], budget) {
+            found.extend(reader.far_candidates(&index, &query, places).await?);
+        }
+        found.sort_by(|a, b| a.estimate.total_cmp(&b.estimate));
+        let best: Vec<_> = found.iter().take(40).map(|candidate| candidate.tag).collect();
+        let vectors = reader.far_vector_bytes(&index, &best).await?;
+        let rows: Vec<u32> = best.iter().map(|tag| tag.row).collect();
+        Ok((found, vectors, reader.far_payload_texts(&payloads, &rows).await?))
+    })
+}
+
+const ALL: ReadBudget = ReadBudget { places: usize::MAX, ranges: usize::MAX };
+
+#[test]
+fn finds_rows_with_all_that_is_known_of_them() {
+    for numbers in [ROWS, 300] {
+        let written = written(numbers);
+        let (found, vectors, payloads) = search(&written, ALL).unwrap();
+        assert_eq!(found.len() as u64, ROWS / 5 * 4);
+        for ((candidate, bytes), payload) in found.iter().zip(&vectors).zip(&payloads) {
+            let tag = candidate.tag;
+            let n = match tag.id {
+                PointId::Num(n) => n,
+                PointId::Uuid(id) => id.as_u128() as u64,
+            };
+            assert_eq!((u64::from(tag.row), tag.lsn), (n, 2 * n));
+            assert_eq!((u64::from(tag.slot), **bytes == vector(n)[..]), (n - 1 - n / 5, true));
+            let payload: serde_json::Value = serde_json::from_slice(payload).unwrap();
+            assert_eq!(payload["n"], n);
+        }
+        let (some, ..) = search(&written, ReadBudget { places: 100, ranges: 3 }).unwrap();
+        assert!((40..=100).contains(&some.len()), "{}", some.len());
+        assert_eq!(some[..10], found[..10], "the nearest lists have the nearest rows");
+    }
+}
+
+fn section(part: &PartMeta, kind: SectionKind) -> (u64, u64) {
+    let section = part.sections.iter().find(|section| section.kind == kind).unwrap();
+    (part.offset + section.offset, section.length)
+}
+
+#[test]
+fn a_changed_byte_is_seen_wherever_it_is() {
+    let (objects, meta) = written(ROWS);
+    let part = |kind: PartKind| meta.part(&kind).unwrap();
+    let (model, index) = (part(PartKind::Model(String::new())), part(PartKind::VectorIndex(String::new())));
+    let (raw, payload) = (part(PartKind::Vector(String::new())), part(PartKind::Payload));
+    for (key, (start, length)) in [
+        ("index", section(model, SectionKind::MEAN)),
+        ("index", section(model, SectionKind::OUTLINE)),
+        ("index", section(index, SectionKind::CLUSTERS)),
+        ("index", section(index, SectionKind::LIST_CHECKSUMS)),
+        ("index", section(index, SectionKind::LEVELS)),
+        ("segment", section(payload, SectionKind::PAYLOAD_TABLE)),
+    ] {
+        for at in (0..length).step_by(length.div_ceil(23) as usize) {
+            let error = search(&(flipped(&objects, key, start + at), meta.clone()), ALL).unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Damaged, "{error}");
+            assert!(error.message.contains(&format!("'{key}'")), "{error}");
+        }
+    }
+    // Of vectors and payloads only some are read.
+    let expected = search(&(objects.clone(), meta.clone()), ALL).unwrap();
+    let mut seen = 0;
+    for (start, length) in [section(raw, SectionKind::RAW), section(payload, SectionKind::PAYLOAD_BLOCKS)] {
+        for at in (0..length).step_by(length.div_ceil(150) as usize) {
+            let found = search(&(flipped(&objects, "segment", start + at), meta.clone()), ALL);
+            match found {
+                Ok(found) => assert!(found == expected, "a wrong row"),
+                Err(Error { kind, .. }) => seen += usize::from(kind == ErrorKind::Damaged),
+            }
+        }
+    }
+    assert!(seen > 20, "{seen}");
+}
+
+fn flipped(objects: &[(&'static str, Bytes)], key: &str, at: u64) -> Vec<(&'static str, Bytes)> {
+    let mut objects = objects.to_vec();
+    let object = objects.iter_mut().find(|(known, _)| *known == key).unwrap();
+    let mut bytes = object.1.to_vec();
+    bytes[at as usize] ^= 0x10;
+    object.1 = bytes.into();
+    objects
+}
