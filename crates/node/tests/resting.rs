@@ -18,6 +18,7 @@ const IDLE: Duration = Duration::from_millis(400);
 async fn start(store: &Arc<dyn Store>, local: &tempfile::TempDir, idle: Duration) -> Node {
     let mut options = NodeOptions::new(StoreLocation::Directory("unused".into()), local.path().join("cache"));
     options.compact.idle = idle;
+    options.jobs.idle_rows = 1;
     Node::start_on(store.clone(), Arc::new(Metrics::default()), options).await.unwrap()
 }
 

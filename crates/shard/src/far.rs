@@ -28,9 +28,9 @@ use crate::view::ShardView;
 /// What a search of far segments may ask of the bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FarBudget {
-    /// Requests, as far as the segments are not too many for that.
+    /// Requests, as long as the segments are no more than two or three.
     pub requests: usize,
-    /// Bytes, likewise.
+    /// Bytes, as long as segments without an index have not more.
     pub bytes: u64,
     /// Rows whose codes are looked at where the user does not say how hard to look.
     pub places: usize,
@@ -56,6 +56,8 @@ const DEFAULT_EF: usize = 128;
 const MORE_ROWS: usize = 6;
 /// One row of so many has to match a filter, so that enough of the rows that are read do.
 const MOST_SELECTIVE: u64 = 12;
+/// Ranges of codes that are read of each segment at least, whatever the budget: with fewer too much is missed.
+const LEAST_RANGES: usize = 16;
 /// What a block of payloads takes, about.
 const PAYLOAD_BLOCK: u64 = 10_000;
 
@@ -411,7 +413,7 @@ impl Plan {
         let wanted = wanted.saturating_mul((rows / matching.max(1)) as usize);
         Self {
             places: wanted.clamp(1, (bytes / entry).max(1) as usize),
-            ranges: budget.requests.saturating_sub(first + third).max(budget.requests / 4),
+            ranges: budget.requests.saturating_sub(first + third).max(LEAST_RANGES * segments().count()),
             rows,
         }
     }

@@ -20,8 +20,11 @@ pub struct CompactOptions {
     pub fold_bytes: u64,
     /// Slices in the tail that make folding due: each is a request for whoever reads the shard first.
     pub fold_slices: usize,
-    /// How long a tail may rest, whatever its size, until folding is due; never if zero.
+    /// How long a tail may rest until folding is due; never if zero.
     pub idle: Duration,
+    /// Rows that a tail has at least to be folded because it rests: where there are very many small collections, each would
+    /// get an object of its own, and a tail so small is as quickly read from the log.
+    pub idle_rows: u64,
     /// Bytes of the tail that are folded at once; more are folded piece by piece.
     pub fold_at_once: u64,
     /// Bytes of rows after which a fold begins another segment: a small tail may change many large rows.
@@ -45,6 +48,7 @@ impl Default for CompactOptions {
             fold_bytes: 16 << 20,
             fold_slices: 256,
             idle: Duration::from_secs(30),
+            idle_rows: 1000,
             fold_at_once: 64 << 20,
             fold_segment_bytes: 128 << 20,
             merge_fan_in: 8,
@@ -121,10 +125,11 @@ pub fn is_fold_due(shard: &Shard, options: &CompactOptions) -> bool {
     grown && !shard.tail.is_empty()
 }
 
-/// Whether a tail, however small, has rested long enough to be folded: then searches need not compare its rows one by one,
-/// and a start does not read it from the log. Once per rest: after it the tail is empty.
+/// Whether a tail that is not very small has rested long enough to be folded: then searches need not compare its rows one
+/// by one, and a start does not read it from the log. Once per rest: after it the tail is empty.
 pub fn is_rest_due(shard: &Shard, rested: Duration, options: &CompactOptions) -> bool {
-    !shard.tail.is_empty() && !options.idle.is_zero() && rested >= options.idle
+    let folds = !shard.tail.is_empty() && shard.tail_rows >= options.idle_rows;
+    folds && !options.idle.is_zero() && rested >= options.idle
 }
 
 /// The last slot of the piece of the tail that is folded next: at least one slot, and never a part of one.
@@ -271,7 +276,8 @@ mod tests {
 
     #[test]
     fn folds_a_tail_that_rests_and_no_empty_one() {
-        let options = CompactOptions { idle: Duration::from_secs(30), ..CompactOptions::default() };
+        let options =
+            CompactOptions { idle: Duration::from_secs(30), idle_rows: 5, ..CompactOptions::default() };
         let (short, long) = (Duration::from_secs(29), Duration::from_secs(30));
         let mut shard = Shard { lsn: Slot(3), ..Shard::default() };
         assert!(!is_rest_due(&shard, long, &options), "nothing to fold");
@@ -284,6 +290,9 @@ mod tests {
             rows: 1,
         };
         shard.tail.push_back(lodestone_manifest::TailRange { slot: Slot(3), slice });
+        shard.tail_rows = 4;
+        assert!(!is_rest_due(&shard, long, &options), "too small");
+        shard.tail_rows = 5;
         assert!(!is_rest_due(&shard, short, &options));
         assert!(is_rest_due(&shard, long, &options));
         let never = CompactOptions { idle: Duration::ZERO, ..options };
