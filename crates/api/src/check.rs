@@ -9,7 +9,7 @@ use lodestone_types::limits::{
 };
 use lodestone_types::{
     CollectionConfig, CollectionPatch, Condition, Error, Filter, GeoPoint, HnswConfig, JsonPath,
-    OptimizersConfig, Payload, Point, Result, VectorParams,
+    OptimizersConfig, Payload, Point, QuantizationSearch, Result, VectorParams,
 };
 use serde_json::Value;
 
@@ -58,6 +58,16 @@ pub fn window(limit: usize, offset: usize) -> Result<()> {
         _ => Err(Error::invalid(format!(
             "Validation error in JSON body: [limit: limit {limit} and offset {offset} together must be {MAX_WINDOW} or smaller]"
         ))),
+    }
+}
+
+/// What a search is to make of codes.
+pub fn quantization_search(params: QuantizationSearch) -> Result<QuantizationSearch> {
+    match params.oversampling {
+        Some(factor) if !(1.0..f64::INFINITY).contains(&factor) => Err(Error::invalid(format!(
+            "Validation error in JSON body: [params.quantization.oversampling: value {factor} invalid, must be 1.0 or larger]"
+        ))),
+        _ => Ok(params),
     }
 }
 
@@ -326,6 +336,17 @@ mod tests {
             assert!(window(limit, offset).is_err(), "{limit} {offset}");
         }
         assert!(timeout(1).is_ok() && timeout(0).is_err() && timeout(u64::MAX).is_err());
+    }
+
+    #[test]
+    fn oversampling_is_one_or_more() {
+        let of = |oversampling| QuantizationSearch { oversampling, ..QuantizationSearch::default() };
+        for good in [None, Some(1.0), Some(1e300)] {
+            assert_eq!(quantization_search(of(good)).unwrap(), of(good));
+        }
+        for bad in [0.0, 0.99, -2.0, f64::NAN, f64::INFINITY] {
+            assert!(quantization_search(of(Some(bad))).is_err(), "{bad}");
+        }
     }
 
     #[test]

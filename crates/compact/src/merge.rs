@@ -10,10 +10,11 @@ use lodestone_types::Result;
 use lodestone_wal::keys;
 use roaring::RoaringBitmap;
 
+use crate::plan::Indexed;
 use crate::{Objects, merged_index};
 
 /// What a merge reads of a segment, beside its rows: the indexes of these vectors.
-pub fn index_parts(indexed: &BTreeMap<String, u64>) -> Vec<PartKind> {
+pub fn index_parts(indexed: &BTreeMap<String, Indexed>) -> Vec<PartKind> {
     let parts = |name: &String| [PartKind::Model(name.clone()), PartKind::VectorIndex(name.clone())];
     indexed.keys().flat_map(parts).collect()
 }
@@ -23,7 +24,7 @@ pub fn index_parts(indexed: &BTreeMap<String, u64>) -> Vec<PartKind> {
 pub fn merge(
     inputs: &[(SegmentReader, SegmentEntry)],
     schema: &ShardSchema,
-    indexed: &BTreeMap<String, u64>,
+    indexed: &BTreeMap<String, Indexed>,
     shard: ShardId,
     job: &Job,
     objects: &Objects,
@@ -37,10 +38,10 @@ pub fn merge(
         let key = keys::part(job.epoch, job.id, "seg", 0);
         let (bytes, mut meta) = merged.writer.finish(&key, SegmentId::new(job.epoch, job.id, 0))?;
         objects.put(key, bytes)?;
-        for (number, (name, least)) in (0..).zip(indexed) {
+        for (number, (name, wanted)) in (0..).zip(indexed) {
             let sources: Vec<_> = inputs.iter().map(|(reader, _)| reader).zip(&merged.rows).collect();
             let shape = schema.vector(name)?;
-            let Some(plan) = merged_index::plan(&sources, name, *least, !shape.on_disk)? else { continue };
+            let Some(plan) = merged_index::plan(&sources, name, *wanted)? else { continue };
             let key = keys::part(job.epoch, job.id, "vec", number);
             let mut object = ObjectWriter::new(&key);
             let index = plan.merge(shape);

@@ -9,6 +9,7 @@ use lodestone_segment::{PartKind, PartMeta, SegmentReader, VectorColumn};
 use lodestone_shard::VectorShape;
 use lodestone_types::{Error, Result};
 
+use crate::plan::Indexed;
 use crate::vector_index::write_vector;
 
 /// Rows that are coded anew at most, where they are more than those that are copied: folds wait for a merge.
@@ -35,13 +36,14 @@ pub struct Plan<'a> {
 }
 
 /// Decides how the vectors called `name` are indexed, if there are `least` of them and a good part has codes.
-/// Indexes that are small and those that are fast do not go together: `spilled` says which one is wanted.
-pub fn plan<'a>(sources: &[Source<'a>], name: &str, least: u64, spilled: bool) -> Result<Option<Plan<'a>>> {
+/// Codes of another kind than the wanted one are as good as none.
+pub fn plan<'a>(sources: &[Source<'a>], name: &str, wanted: Indexed) -> Result<Option<Plan<'a>>> {
+    let Indexed { least, codes } = wanted;
     let mut inputs = Vec::new();
     for (reader, rows) in sources {
         let Some(column) = reader.vector(name)? else { continue };
         let index = match reader.vector_index(name)? {
-            Some((model, index)) if index.shape().spilled == spilled => {
+            Some((model, index)) if codes.are_those_of(&index.shape()) => {
                 let part = reader.meta().part(&PartKind::Model(name.to_owned()));
                 Some((part.ok_or_else(|| Error::internal("a model has no part"))?, model, index))
             }

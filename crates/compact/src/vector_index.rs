@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lodestone_index::dense::{self, BuildOptions, Model, TrainOptions, build};
-use lodestone_kernels::{LevelBits, Metric, decode, normalize};
+use lodestone_kernels::{Metric, decode, normalize};
 use lodestone_manifest::{Rewrite, SegmentEntry, ShardId};
 use lodestone_meta::Job;
 use lodestone_segment::{ObjectWriter, PartMeta, RowTags, SegmentMeta, SegmentReader, VectorColumn};
@@ -12,7 +12,7 @@ use lodestone_types::{Error, Result};
 use lodestone_wal::keys;
 
 use crate::Objects;
-use crate::plan::IndexTask;
+use crate::plan::{Codes, IndexTask};
 
 /// Rows of a list, on average: short lists cost more to find, and have more empty places. Measured, see
 /// `docs/0004-vector-index.md`.
@@ -48,11 +48,12 @@ pub fn build_index(
         dim: column.dim(),
         metric: metric_of(task.distance),
         element: element_of(column.datatype()),
-        on_disk: task.small,
+        on_disk: task.on_disk,
     };
     let write = |slot: usize, out: &mut [f32]| write_vector(column, &shape, slot as u32, out);
     let row = |slot: u32| column.slot_to_row(slot).unwrap_or_default();
-    let build = |model: &Model| build(model, column.len(), &write, &row, BuildOptions { spill: !task.small });
+    let build =
+        |model: &Model| build(model, column.len(), &write, &row, BuildOptions { spill: !task.codes.small });
     let mut shared = None;
     if let (Some(other), Some((_, part))) = (model_of, &task.model) {
         let model =
@@ -66,7 +67,7 @@ pub fn build_index(
     let (model, index) = match shared {
         Some(shared) => shared,
         None => {
-            let mut model = Model::train(shape.dim, column.len(), &write, train_options(&shape));
+            let mut model = Model::train(shape.dim, column.len(), &write, train_options(&shape, task.codes));
             let index = build(&model);
             model.note_spread(&index);
             // In an object of its own: later segments name the model when this index is long gone.
@@ -82,7 +83,7 @@ pub fn build_index(
     let tags = RowTags::of(&[(reader, None)], name)?;
     let index = object.add_vector_index(name, &index, &model, &tags)?;
     objects.put(key, object.finish())?;
-    if task.small
+    if task.on_disk
         && let Some(disk) = column.on_disk(true)
     {
         // Building took all vectors into memory.
@@ -91,7 +92,7 @@ pub fn build_index(
     Ok(Built { parts: [model, index], is_model_shared })
 }
 
-fn train_options(shape: &VectorShape) -> TrainOptions {
+fn train_options(shape: &VectorShape, codes: Codes) -> TrainOptions {
     TrainOptions {
         distance: match shape.metric {
             Metric::Dot | Metric::Cosine => dense::Distance::Dot,
@@ -99,7 +100,7 @@ fn train_options(shape: &VectorShape) -> TrainOptions {
         },
         list_rows: LIST_ROWS,
         sample_rows: SAMPLE_BYTES / (4 * shape.dim),
-        level_bits: LevelBits::Four,
+        level_bits: codes.level_bits,
         seed: SEED,
     }
 }

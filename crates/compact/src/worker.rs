@@ -387,7 +387,7 @@ impl Compactor {
                 .await?
             }
             Task::Merge { segments } => {
-                let indexed = plan::indexed_from(collection, &self.options);
+                let indexed = plan::indexed_from(collection, &self.options)?;
                 let index_parts = merge::index_parts(&indexed);
                 let mut inputs = Vec::new();
                 for (reader, entry) in view.segments().zip(&manifest.segments) {

@@ -107,6 +107,9 @@ async fn nearest(
         exact: request.exact,
         hnsw_ef: request.hnsw_ef.map(|ef| ef as usize),
         unindexed_bytes: request.indexed_only.then_some(scope.unindexed_bytes),
+        ignore_codes: request.quantization.ignore,
+        estimates: request.quantization.rescore == Some(false),
+        candidates: request.quantization.oversampling.map(|factor| (factor * window as f64).ceil() as usize),
     };
     try_join_all(scope.views.iter().map(|view| view.load_nearest(&request.using, method.exact))).await?;
     let vector = Arc::new(vector);

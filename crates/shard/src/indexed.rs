@@ -21,6 +21,8 @@ const LIST: u64 = 400_000;
 const DISK_READ: u64 = 15_000_000;
 /// Rows that one task searches at most, if there are others to share the work with.
 const TASK_ROWS: usize = 400_000;
+/// Rows that the scan keeps for each that is to be compared, where users say how many these are.
+pub(crate) const KEEP_PER_CANDIDATE: usize = 4;
 /// Standard errors by which a row may seem too far and is looked at all the same.
 const DOUBT: f32 = 2.0;
 
@@ -50,7 +52,9 @@ pub(crate) fn is_scan_cheaper(
     let codes = lists * index.rows_per_list() as f64 * f64::from(index.shape().padded) / 8.0;
     let through_index = codes as u64 * CODE_BYTE + lists as u64 * LIST;
     let vector = row_bytes as u64 * VECTOR_BYTE + if on_disk { DISK_READ } else { 0 };
-    matching.saturating_sub(effort.candidates as u64) * vector <= through_index
+    // No more are compared than are looked at, and of those only the ones that match.
+    let looked_at = (lists * index.rows_per_list() as f64 * share.min(1.0)) as u64;
+    matching.saturating_sub((effort.candidates as u64).min(looked_at)) * vector <= through_index
 }
 
 /// Segments that are searched together: of one model, and not too many rows.
@@ -108,10 +112,29 @@ impl Scan<'_> {
         searcher.search(model, &targets, self.vector(), self.effort(spilled), &mut candidates);
         candidates.sort_unstable_by_key(|candidate| candidate.target);
         let mut hits = Vec::with_capacity(candidates.len());
+        let shift = model.shift(self.vector());
         for candidates in candidates.chunk_by(|a, b| a.target == b.target) {
-            hits.extend(self.rescored(&group[candidates[0].target as usize], candidates)?);
+            let part = &group[candidates[0].target as usize];
+            if self.estimates() {
+                hits.extend(self.estimated(part, candidates, shift));
+            } else {
+                hits.extend(self.rescored(part, candidates)?);
+            }
         }
         Ok(hits)
+    }
+
+    /// Candidates of one segment with the scores that their codes say.
+    fn estimated<'c>(
+        &'c self,
+        part: &'c Part,
+        candidates: &'c [Candidate],
+        shift: f32,
+    ) -> impl Iterator<Item = (usize, Scored<u32>)> + 'c {
+        let others = candidates.iter().filter(|candidate| part.except != Some(candidate.row));
+        let scored = others.map(move |found| (found.row, self.score_of(found.estimate - shift)));
+        let near = scored.filter(|(_, score)| self.is_near_enough(*score));
+        near.map(|(row, score)| (part.segment, Scored::new(score, self.greater(), row)))
     }
 
     /// Candidates of one segment with their scores.

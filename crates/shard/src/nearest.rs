@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use lodestone_index::dense::{Effort, Model, VectorIndex};
-use lodestone_kernels::Scorer;
+use lodestone_kernels::{Metric, Scorer};
 use lodestone_segment::{ColumnOnDisk, PartKind, PartMeta, SegmentReader, VectorColumn};
 use lodestone_types::{Error, PointId, Result};
 use rayon::prelude::*;
@@ -67,6 +67,12 @@ pub struct Method {
     pub exact: bool,
     /// How much an index looks at; a graph's beam width, for users who know Qdrant's.
     pub hnsw_ef: Option<usize>,
+    /// Do not rank by codes: compare all rows of the lists that an index looks at.
+    pub ignore_codes: bool,
+    /// Answer with the scores that codes say, where rows have codes. They are not exact.
+    pub estimates: bool,
+    /// Compare at least so many rows, if that is more than otherwise.
+    pub candidates: Option<usize>,
     /// Leave out segments that have no index and more bytes of vectors, counted as `f32`, than this.
     pub unindexed_bytes: Option<u64>,
 }
@@ -327,8 +333,29 @@ impl Scan<'_> {
 
     /// How much an index looks at.
     pub(crate) fn effort(&self, spilled: bool) -> Effort {
-        let wanted = self.query.limit + usize::from(self.query.except.is_some());
-        indexed::effort(wanted, self.query.method.hnsw_ef, spilled)
+        let Nearest { limit, except, method, .. } = *self.query;
+        let mut effort = indexed::effort(limit + usize::from(except.is_some()), method.hnsw_ef, spilled);
+        let candidates = if method.ignore_codes { usize::MAX } else { method.candidates.unwrap_or_default() };
+        effort.candidates = effort.candidates.max(candidates);
+        effort.keep = effort.keep.max(candidates.saturating_mul(indexed::KEEP_PER_CANDIDATE));
+        effort
+    }
+
+    /// Whether scores are what codes say.
+    pub(crate) fn estimates(&self) -> bool {
+        self.query.method.estimates && !self.query.method.ignore_codes
+    }
+
+    /// The score that users see, for a distance that an index says.
+    pub(crate) fn score_of(&self, distance: f32) -> f32 {
+        match self.scorer.metric() {
+            Metric::Euclid | Metric::Manhattan => distance.max(0.0).sqrt(),
+            Metric::Dot => -distance,
+            Metric::Cosine => {
+                let length = self.vector().iter().map(|x| x * x).sum::<f32>().sqrt();
+                if length > 0.0 { -distance / length } else { 0.0 }
+            }
+        }
     }
 
     /// The best of the rows of a segment, by comparing each; read from disk if they are few of those there.

@@ -110,7 +110,7 @@ pub struct VectorParams {
     pub hnsw: Option<HnswConfig>,
     /// Whether vectors are read from disk one by one rather than kept in memory, and their index made small.
     pub on_disk: Option<bool>,
-    /// Quantization settings as the user wrote them (Qdrant's JSON as text, checked by `api`); kept and reported.
+    /// Quantization settings as the user wrote them (Qdrant's JSON as text, checked by `api`).
     pub quantization: Option<String>,
 }
 

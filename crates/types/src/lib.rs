@@ -28,9 +28,9 @@ pub use filter::{
 pub use path::{JsonPath, PathSegment};
 pub use point::{NamedVectors, Payload, Point, PointId};
 pub use search::{
-    CountRequest, OrderBy, OrderDirection, OrderValue, PayloadSelector, QueryRequest, QueryTarget,
-    ReadConsistency, ReadOptions, Record, RetrieveRequest, ScoredPoint, ScrollPage, ScrollRequest,
-    VectorSelector,
+    CountRequest, OrderBy, OrderDirection, OrderValue, PayloadSelector, QuantizationSearch, QueryRequest,
+    QueryTarget, ReadConsistency, ReadOptions, Record, RetrieveRequest, ScoredPoint, ScrollPage,
+    ScrollRequest, VectorSelector,
 };
 pub use update::{
     PointSelector, UpdateMode, UpdateOp, UpdateResult, UpdateStatus, VectorUpdate, WriteOptions,

@@ -89,6 +89,19 @@ pub struct QueryRequest {
     pub hnsw_ef: Option<u64>,
     /// `params.indexed_only`.
     pub indexed_only: bool,
+    /// `params.quantization`.
+    pub quantization: QuantizationSearch,
+}
+
+/// What a search makes of the codes of vectors.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct QuantizationSearch {
+    /// Do not rank by codes: compare every vector that is looked at.
+    pub ignore: bool,
+    /// Whether scores are those of the vectors (unless told otherwise) or what the codes say.
+    pub rescore: Option<bool>,
+    /// Compare the vectors of so many times as many points as are asked for, if that is more than otherwise; at least 1.
+    pub oversampling: Option<f64>,
 }
 
 /// One hit of a search.

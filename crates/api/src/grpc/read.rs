@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use lodestone_types::limits::MAX_SEARCHES_PER_BATCH;
 use lodestone_types::{
-    CountRequest, Error, OrderBy, OrderDirection, OrderValue, PayloadSelector, QueryRequest, QueryTarget,
-    ReadConsistency, ReadOptions, Result, RetrieveRequest, ScrollRequest, VectorSelector, require_datetime,
+    CountRequest, Error, OrderBy, OrderDirection, OrderValue, PayloadSelector, QuantizationSearch,
+    QueryRequest, QueryTarget, ReadConsistency, ReadOptions, Result, RetrieveRequest, ScrollRequest,
+    VectorSelector, require_datetime,
 };
 use qdrant_client::qdrant as proto;
 use qdrant_client::qdrant::query::Variant as Query;
@@ -101,11 +102,12 @@ fn threshold(score: Option<f32>) -> Result<Option<f32>> {
     }
 }
 
-/// What of `SearchParams` we understand; quantization and ACORN only tune searches by index.
+/// What of `SearchParams` we understand; ACORN only tunes searches by a graph.
 struct Params {
     exact: bool,
     hnsw_ef: Option<u64>,
     indexed_only: bool,
+    quantization: QuantizationSearch,
 }
 
 fn params(message: Option<proto::SearchParams>) -> Result<Params> {
@@ -113,10 +115,16 @@ fn params(message: Option<proto::SearchParams>) -> Result<Params> {
     if message.idf.is_some() {
         return Err(Error::unsupported("not supported yet: idf parameters"));
     }
+    let quantization = message.quantization.unwrap_or_default();
     Ok(Params {
         exact: message.exact.unwrap_or(false),
         hnsw_ef: message.hnsw_ef,
         indexed_only: message.indexed_only.unwrap_or(false),
+        quantization: check::quantization_search(QuantizationSearch {
+            ignore: quantization.ignore.unwrap_or(false),
+            rescore: quantization.rescore,
+            oversampling: quantization.oversampling,
+        })?,
     })
 }
 
@@ -139,7 +147,7 @@ pub(super) fn search(message: proto::SearchPoints) -> Result<QueryRequest> {
         return Err(no_sparse());
     }
     let (limit, offset) = window(message.limit, message.offset.unwrap_or(0))?;
-    let Params { exact, hnsw_ef, indexed_only } = params(message.params)?;
+    let Params { exact, hnsw_ef, indexed_only, quantization } = params(message.params)?;
     Ok(QueryRequest {
         target: vector(message.vector)?,
         using: message.vector_name.unwrap_or_default(),
@@ -153,6 +161,7 @@ pub(super) fn search(message: proto::SearchPoints) -> Result<QueryRequest> {
         exact,
         hnsw_ef,
         indexed_only,
+        quantization,
     })
 }
 
@@ -163,7 +172,7 @@ pub(super) fn query(message: proto::QueryPoints) -> Result<QueryRequest> {
         return Err(Error::unsupported("not supported yet: prefetch"));
     }
     let (limit, offset) = window(message.limit.unwrap_or(DEFAULT_LIMIT), message.offset.unwrap_or(0))?;
-    let Params { exact, hnsw_ef, indexed_only } = params(message.params)?;
+    let Params { exact, hnsw_ef, indexed_only, quantization } = params(message.params)?;
     Ok(QueryRequest {
         target: message.query.map(target).transpose()?.unwrap_or(QueryTarget::Nothing),
         using: message.using.unwrap_or_default(),
@@ -177,6 +186,7 @@ pub(super) fn query(message: proto::QueryPoints) -> Result<QueryRequest> {
         exact,
         hnsw_ef,
         indexed_only,
+        quantization,
     })
 }
 

@@ -1,5 +1,6 @@
 //! What is due for a shard, decided from its manifest alone: no I/O, no clock.
 
+mod codes;
 mod vectors;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +10,8 @@ use lodestone_manifest::{Collection, SegmentEntry, SegmentId, Shard, Slot};
 use lodestone_segment::{PartKind, SegmentMeta};
 use lodestone_types::{FieldIndex, JsonPath, Result};
 
-pub use self::vectors::{IndexTask, index_due, indexed_from, indexed_vectors, segment_of};
+pub use self::codes::Codes;
+pub use self::vectors::{IndexTask, Indexed, index_due, indexed_from, indexed_vectors, segment_of};
 
 /// When work is due, and how much is done at once.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -6,7 +6,7 @@ use lodestone_manifest::{Collection, SegmentEntry, SegmentId, Shard};
 use lodestone_segment::{PartKind, PartMeta, SegmentMeta};
 use lodestone_types::{Distance, Result, VectorParams};
 
-use super::{CompactOptions, merge_due};
+use super::{Codes, CompactOptions, merge_due};
 
 /// An index to build over the vectors of one name in one segment.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,8 +17,10 @@ pub struct IndexTask {
     pub vector: String,
     /// How they are compared.
     pub distance: Distance,
-    /// Whether it is to be small rather than fast: vectors that live on disk are there to save memory.
-    pub small: bool,
+    /// Whether the vectors live on disk.
+    pub on_disk: bool,
+    /// How they are coded.
+    pub codes: Codes,
     /// Threads to build with; 0 is automatic.
     pub threads: usize,
     /// A segment of the shard whose model suits this one too, and the model's part; otherwise one is made.
@@ -32,7 +34,7 @@ pub fn index_due(
     options: &CompactOptions,
 ) -> Result<Option<IndexTask>> {
     let merging = merge_due(shard, options).unwrap_or_default();
-    for (name, least) in indexed_from(collection, options) {
+    for (name, Indexed { least, codes }) in indexed_from(collection, options)? {
         let Some(vector) = collection.config.params.vectors.get(&name) else { continue };
         for entry in shard.segments.iter().filter(|entry| !merging.contains(&entry.id)) {
             let meta = SegmentMeta::from_entry(entry)?;
@@ -40,16 +42,20 @@ pub fn index_due(
             let model = meta.part(&PartKind::Model(name.clone()));
             let index = meta.part(&PartKind::VectorIndex(name.clone()));
             let is_due = match (model, index) {
-                (Some(model), Some(index)) => model.model_header()?.is_outdated(&index.index_shape()?),
+                (Some(model), Some(index)) => {
+                    let shape = index.index_shape()?;
+                    model.model_header()?.is_outdated(&shape) || !codes.are_those_of(&shape)
+                }
                 _ => true,
             };
             if rows >= least && is_due {
                 return Ok(Some(IndexTask {
                     segment: entry.id,
                     distance: vector.distance,
-                    small: vector.on_disk == Some(true),
+                    on_disk: vector.on_disk == Some(true),
+                    codes,
                     threads: threads(collection, vector),
-                    model: model_for(&name, rows, index.and(model), &shard.segments)?,
+                    model: model_for(&name, rows, codes, index.and(model), &shard.segments)?,
                     vector: name,
                 }));
             }
@@ -58,16 +64,24 @@ pub fn index_due(
     Ok(None)
 }
 
-/// The vectors of a collection that get an index, and in segments with how many of them.
-pub fn indexed_from(collection: &Collection, options: &CompactOptions) -> BTreeMap<String, u64> {
-    let Some(threshold) = collection.config.optimizers.indexing_bytes() else { return BTreeMap::new() };
+/// Which segments get an index of the vectors of one name, and what kind of index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Indexed {
+    /// Those with so many of them.
+    pub least: u64,
+    /// How they are coded.
+    pub codes: Codes,
+}
+
+/// The vectors of a collection that get an index.
+pub fn indexed_from(collection: &Collection, options: &CompactOptions) -> Result<BTreeMap<String, Indexed>> {
+    let Some(threshold) = collection.config.optimizers.indexing_bytes() else { return Ok(BTreeMap::new()) };
     let vectors = collection.config.params.vectors.iter();
-    vectors
-        .filter(|(_, vector)| is_indexed(collection, vector))
-        .map(|(name, vector)| {
-            (name.clone(), threshold.div_ceil(4 * vector.size.max(1)).max(options.index_rows))
-        })
-        .collect()
+    let indexed = |(name, vector): (&String, &VectorParams)| {
+        let least = threshold.div_ceil(4 * vector.size.max(1)).max(options.index_rows);
+        Ok((name.clone(), Indexed { least, codes: Codes::wanted(collection, vector)? }))
+    };
+    vectors.filter(|(_, vector)| is_indexed(collection, vector)).map(indexed).collect()
 }
 
 /// How many vectors of a shard's segments have an index, deleted ones left out as far as the manifest knows.
@@ -92,10 +106,11 @@ fn threads(collection: &Collection, vector: &VectorParams) -> usize {
     own.or(collection.config.hnsw.max_indexing_threads).map_or(0, |threads| threads.min(1024) as usize)
 }
 
-/// The newest model of the shard that suits so many rows, but `except`.
+/// The newest model of the shard that suits so many rows and such codes, but `except`.
 fn model_for(
     name: &str,
     rows: u64,
+    codes: Codes,
     except: Option<&PartMeta>,
     segments: &[SegmentEntry],
 ) -> Result<Option<(SegmentId, PartMeta)>> {
@@ -104,8 +119,10 @@ fn model_for(
         let meta = SegmentMeta::from_entry(entry)?;
         let Some(part) = meta.part(&PartKind::Model(name.to_owned())) else { continue };
         // Names of objects begin with epoch and job, so that later ones are greater.
+        let header = part.model_header()?;
         if Some(part) != except
-            && part.model_header()?.suits(rows)
+            && header.suits(rows)
+            && codes.suit(&header)
             && best.as_ref().is_none_or(|(_, known)| known.object < part.object)
         {
             best = Some((entry.id, part.clone()));
@@ -236,6 +253,34 @@ mod tests {
         assert_eq!(due(&segments(320)), Some((SegmentId(4), Some(SegmentId(2)))), "3000 is too many for 320");
         assert_eq!(due(&segments(3800)), Some((SegmentId(4), Some(SegmentId(3)))));
         assert_eq!(due(&[new, old, segment(4, 3800)]), Some((SegmentId(4), Some(SegmentId(1)))));
+    }
+
+    #[test]
+    fn an_index_of_other_codes_than_those_wanted_is_made_anew() {
+        let segments = [
+            indexed(&segment(1, 1000), &model(1000), "parts/1", 1.0).to_entry(0).unwrap(),
+            segment(2, 400).to_entry(0).unwrap(),
+        ];
+        let shard = Shard { segments: segments.into(), ..Shard::default() };
+        let due = |collection: &Collection| {
+            let task = index_due(collection, &shard, &CompactOptions::default()).unwrap().unwrap();
+            (task.segment, task.model.is_some(), task.codes.level_bits, task.codes.small)
+        };
+        let mut changed = collection();
+        assert_eq!(due(&changed), (SegmentId(2), true, LevelBits::Four, false));
+        changed.config.quantization = Some(r#"{"scalar":{"type":"int8"}}"#.into());
+        assert_eq!(due(&changed), (SegmentId(1), false, LevelBits::Eight, false));
+        vector_settings(&mut changed, Some(r#"{"binary":{}}"#), None);
+        assert_eq!(due(&changed), (SegmentId(1), false, LevelBits::Four, true));
+        vector_settings(&mut changed, Some("\"Disabled\""), Some(true));
+        assert_eq!(due(&changed), (SegmentId(1), false, LevelBits::Four, true));
+        vector_settings(&mut changed, Some("\"Disabled\""), Some(false));
+        assert_eq!(due(&changed).0, SegmentId(2), "as it was");
+    }
+
+    fn vector_settings(collection: &mut Collection, quantization: Option<&str>, on_disk: Option<bool>) {
+        let vector = collection.config.params.vectors.get_mut("").unwrap();
+        (vector.quantization, vector.on_disk) = (quantization.map(str::to_owned), on_disk);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use lodestone_kernels::{BLOCK_ROWS, LevelBits, MAX_DIM, empty_block, put_row};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::code::sign_factors;
+use super::code::{dot, sign_factors};
 use super::kmeans::cluster;
 use super::order::bisected;
 use super::rotation::{Rotation, split_mix};
@@ -231,6 +231,14 @@ impl Model {
     pub(super) fn centroid(&self, list: usize) -> Vec<f32> {
         let size = 4 * self.padded();
         floats(&self.centroids[list * size..(list + 1) * size]).collect()
+    }
+
+    /// What estimates of distances to `query` are greater by than the distances: codes are of rows less the mean.
+    pub fn shift(&self, query: &[f32]) -> f32 {
+        match self.header.distance {
+            Distance::Euclid => 0.0,
+            Distance::Dot => dot(&self.mean, query),
+        }
     }
 
     /// The inner product of a list's centroid with a turned vector.

@@ -1,6 +1,6 @@
 //! The rows that may be nearest to a query.
 
-use lodestone_kernels::{Estimate, LevelQuery, SignQuery, block_bytes, mean_mul, prefetch};
+use lodestone_kernels::{Estimate, LevelBits, LevelQuery, SignQuery, block_bytes, mean_mul, prefetch};
 
 use super::code::dot;
 use super::lists::{ListFinder, NearList, Turned};
@@ -104,6 +104,8 @@ const MOST: usize = 64;
 const SIGN_ERROR: f32 = 0.6;
 /// The same of a level code, of the length of the query times `mul`: what a step of a third of the spread leaves.
 const LEVEL_ERROR: f32 = 0.35;
+/// The same of codes of 8 bits, whose steps are a tenth as wide.
+const FINE_LEVEL_ERROR: f32 = 0.035;
 
 impl Searcher {
     /// A searcher for indexes of `model`.
@@ -280,7 +282,11 @@ impl Searcher {
             sizes += mul.abs();
             found[at].value = base + add + mul * self.levels.product(code);
         }
-        let error = LEVEL_ERROR * sizes / found.len().max(1) as f32 * length.sqrt();
+        let level_error = match model.level_bits() {
+            LevelBits::Four => LEVEL_ERROR,
+            LevelBits::Eight => FINE_LEVEL_ERROR,
+        };
+        let error = level_error * sizes / found.len().max(1) as f32 * length.sqrt();
         self.rows.trim(&Size {
             wanted: effort.wanted,
             least: effort.candidates,

@@ -94,6 +94,7 @@ pub fn request(vector: Vec<f32>, exact: bool) -> QueryRequest {
         exact,
         hnsw_ef: None,
         indexed_only: false,
+        quantization: Default::default(),
     }
 }
 

@@ -166,6 +166,7 @@ async fn search(
         exact: rng.random(),
         hnsw_ef: None,
         indexed_only: false,
+        quantization: Default::default(),
     };
     let answer = engine.query(name, vec![request.clone()], strong()).await;
     let (query, except) = match &target {

@@ -188,6 +188,7 @@ async fn read(engine: &Arc<dyn Engine>, writer: u64, how: u32) -> HashMap<u64, u
                 exact: false,
                 hnsw_ef: None,
                 indexed_only: false,
+                quantization: Default::default(),
             };
             let found = engine.query(NAME, vec![request], strong).await.unwrap().remove(0);
             found.iter().map(|p| (number(p.id), value_of(p.payload.as_ref()))).collect()

@@ -140,5 +140,6 @@ fn request(query: &Query) -> Result<QueryRequest> {
         exact: false,
         hnsw_ef: None,
         indexed_only: false,
+        quantization: Default::default(),
     })
 }

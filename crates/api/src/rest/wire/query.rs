@@ -3,7 +3,7 @@
 use std::fmt;
 
 use lodestone_types::limits::MAX_SEARCHES_PER_BATCH;
-use lodestone_types::{Error, PointId, QueryRequest, QueryTarget, Result};
+use lodestone_types::{Error, PointId, QuantizationSearch, QueryRequest, QueryTarget, Result};
 use serde::Deserialize;
 use serde::de::{
     self, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer,
@@ -68,23 +68,30 @@ pub struct Params {
     hnsw_ef: Option<u64>,
     exact: Option<bool>,
     indexed_only: Option<bool>,
-    #[serde(rename = "quantization")]
-    _quantization: Option<QuantizationParams>,
+    quantization: Option<QuantizationParams>,
     #[serde(rename = "acorn")]
     _acorn: Option<Acorn>,
     #[serde(rename = "idf")]
     _idf: Option<NoIdf>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct QuantizationParams {
-    #[serde(rename = "ignore")]
-    _ignore: Option<bool>,
-    #[serde(rename = "rescore")]
-    _rescore: Option<bool>,
-    #[serde(rename = "oversampling")]
-    _oversampling: Option<f64>,
+    ignore: Option<bool>,
+    rescore: Option<bool>,
+    oversampling: Option<f64>,
+}
+
+impl QuantizationParams {
+    fn checked(self) -> Result<QuantizationSearch> {
+        let Self { ignore, rescore, oversampling } = self;
+        check::quantization_search(QuantizationSearch {
+            ignore: ignore.unwrap_or(false),
+            rescore,
+            oversampling,
+        })
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -129,6 +136,7 @@ impl Query {
             exact: params.exact.unwrap_or(false),
             hnsw_ef: params.hnsw_ef,
             indexed_only: params.indexed_only.unwrap_or(false),
+            quantization: params.quantization.unwrap_or_default().checked()?,
         })
     }
 }

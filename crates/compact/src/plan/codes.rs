@@ -1,0 +1,82 @@
+//! What users' quantization settings mean for the codes of an index. The table is in `docs/0004-vector-index.md`.
+
+use lodestone_index::dense::{IndexShape, ModelHeader};
+use lodestone_kernels::LevelBits;
+use lodestone_manifest::Collection;
+use lodestone_types::{Error, Result, VectorParams};
+use serde_json::Value;
+
+/// How the vectors of one name are coded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Codes {
+    /// Few bytes rather than few steps: every row is in one list only, and lists are long.
+    pub small: bool,
+    /// How fine the codes are that rank what a scan found.
+    pub level_bits: LevelBits,
+}
+
+impl Codes {
+    /// What the settings of a vector ask for, or else those of its collection. Vectors that live on disk are there to save
+    /// memory, whatever else is said.
+    pub fn wanted(collection: &Collection, vector: &VectorParams) -> Result<Self> {
+        let text = vector.quantization.as_ref().or(collection.config.quantization.as_ref());
+        let (small, level_bits) = match text {
+            Some(text) => of_settings(text)?,
+            None => (false, LevelBits::Four),
+        };
+        Ok(Self { small: small || vector.on_disk == Some(true), level_bits })
+    }
+
+    /// Whether an index has such codes.
+    pub fn are_those_of(self, index: &IndexShape) -> bool {
+        (index.level_bits, index.spilled) == (self.level_bits.bits(), !self.small)
+    }
+
+    /// Whether a model is made for such codes.
+    pub fn suit(self, model: &ModelHeader) -> bool {
+        model.level_bits == self.level_bits.bits()
+    }
+}
+
+/// Whether the codes of these settings, Qdrant's object as text, are small, and how fine they are.
+fn of_settings(text: &str) -> Result<(bool, LevelBits)> {
+    let damaged = || Error::damaged(format!("stored quantization settings cannot be read: {text}"));
+    let settings: Value = serde_json::from_str(text).map_err(|_| damaged())?;
+    if settings == "Disabled" {
+        return Ok((false, LevelBits::Four));
+    }
+    let (kind, of_kind) = settings.as_object().and_then(|object| object.iter().next()).ok_or_else(damaged)?;
+    let detail = |name: &str| of_kind.get(name).and_then(Value::as_str).unwrap_or_default();
+    Ok(match (kind.as_str(), detail("compression"), detail("bits")) {
+        ("scalar", ..) | ("turbo", _, "bits8") => (false, LevelBits::Eight),
+        ("binary", ..) | ("product", "x16" | "x32" | "x64", _) => (true, LevelBits::Four),
+        ("turbo", _, "bits1" | "bits1_5" | "bits2") => (true, LevelBits::Four),
+        ("product" | "turbo", ..) => (false, LevelBits::Four),
+        _ => return Err(damaged()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_have_a_meaning() {
+        let (small, large) = (true, false);
+        for (text, expected) in [
+            (r#""Disabled""#, (large, LevelBits::Four)),
+            (r#"{"scalar":{"type":"int8","quantile":0.99}}"#, (large, LevelBits::Eight)),
+            (r#"{"binary":{"always_ram":true}}"#, (small, LevelBits::Four)),
+            (r#"{"product":{"compression":"x8"}}"#, (large, LevelBits::Four)),
+            (r#"{"product":{"compression":"x64"}}"#, (small, LevelBits::Four)),
+            (r#"{"turbo":{}}"#, (large, LevelBits::Four)),
+            (r#"{"turbo":{"bits":"bits1_5"}}"#, (small, LevelBits::Four)),
+            (r#"{"turbo":{"bits":"bits8"}}"#, (large, LevelBits::Eight)),
+        ] {
+            assert_eq!(of_settings(text).unwrap(), expected, "{text}");
+        }
+        for bad in ["", "{}", "3", r#"{"cubic":{}}"#] {
+            assert!(of_settings(bad).is_err(), "{bad}");
+        }
+    }
+}
