@@ -1,6 +1,7 @@
 """Vectors get an index in the background; answers stay near the exact ones, filters exact, writes visible at once."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,6 +52,57 @@ def test_a_wider_search_finds_more(server: Server, data: WordNet, exact: Exact) 
     ]
     assert found[0] <= found[1] <= found[2] <= found[3] and found[2] >= 0.999, found
     assert recall(client, data, exact, queries=QUERIES, params=models.SearchParams(exact=True)) == 1.0
+
+
+def scores(client: Any, data: WordNet, **told: Any) -> tuple[float, float]:
+    """The greatest difference of a score from the exact one, and the share of scores that differ, over some queries."""
+    params = models.SearchParams(quantization=models.QuantizationSearchParams(**told))
+    off = []
+    for number in range(20):
+        query = data.queries[number].astype(np.float32)
+        query /= np.linalg.norm(query)
+        hits = client.query_points(COLLECTION, query=query.tolist(), limit=10, search_params=params).points
+        off += [abs(hit.score - float(data.unit()[hit.id] @ query)) for hit in hits]
+    return max(off), float(np.mean(np.array(off) > 1e-5))
+
+
+def test_codes_are_used_as_told(server: Server, data: WordNet, exact: Exact, protocol: str) -> None:
+    client = server.client(grpc=protocol == "grpc")
+
+    def found(**told: Any) -> float:
+        params = models.SearchParams(hnsw_ef=16, quantization=models.QuantizationSearchParams(**told))
+        return recall(client, data, exact, queries=QUERIES, params=params)
+
+    plain, ignored = found(), found(ignore=True)
+    assert plain <= found(oversampling=20.0) <= ignored
+    assert scores(client, data)[0] < 1e-5 and scores(client, data, ignore=True)[0] < 1e-5
+    greatest, share = scores(client, data, rescore=False)
+    assert greatest < 0.1 and share > 0.3, (greatest, share)
+    with pytest.raises(Exception, match="oversampling"):
+        found(oversampling=0.5)
+
+
+def test_settings_of_quantization_choose_codes(launch: Callable[..., Server], data: WordNet) -> None:
+    store = LocalStore()
+    client = launch(store).start().client(timeout=120)
+    part = WordNet(data.vectors[:12_000], data.payload[:12_000], data.queries, None)
+    create(client, part)
+    client.update_collection(COLLECTION, optimizers_config=models.OptimizersConfigDiff(indexing_threshold=500))
+    upload(client, part)
+    wait_for_index(client)
+    exact = Exact(part)
+    coarse = scores(client, part, rescore=False)[0]
+    scalar = models.ScalarQuantizationConfig(type=models.ScalarType.INT8)
+    client.update_collection(COLLECTION, quantization_config=models.ScalarQuantization(scalar=scalar))
+    assert client.get_collection(COLLECTION).status == models.CollectionStatus.YELLOW
+    wait_for_index(client)
+    fine = scores(client, part, rescore=False)[0]
+    assert fine < coarse / 3, (fine, coarse)
+    client.update_collection(
+        COLLECTION, quantization_config=models.BinaryQuantization(binary=models.BinaryQuantizationConfig())
+    )
+    wait_for_index(client)
+    assert recall(client, part, exact, queries=50, params=None) >= LEAST
 
 
 def test_filters_are_honoured_and_cost_no_recall(server: Server, data: WordNet, exact: Exact) -> None:
