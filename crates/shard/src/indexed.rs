@@ -125,16 +125,11 @@ impl Scan<'_> {
     }
 
     /// Candidates of one segment with the scores that their codes say.
-    fn estimated<'c>(
-        &'c self,
-        part: &'c Part,
-        candidates: &'c [Candidate],
-        shift: f32,
-    ) -> impl Iterator<Item = (usize, Scored<u32>)> + 'c {
+    fn estimated(&self, part: &Part, candidates: &[Candidate], shift: f32) -> Vec<(usize, Scored<u32>)> {
         let others = candidates.iter().filter(|candidate| part.except != Some(candidate.row));
-        let scored = others.map(move |found| (found.row, self.score_of(found.estimate - shift)));
+        let scored = others.map(|found| (found.row, self.score_of(found.estimate - shift)));
         let near = scored.filter(|(_, score)| self.is_near_enough(*score));
-        near.map(|(row, score)| (part.segment, Scored::new(score, self.greater(), row)))
+        near.map(|(row, score)| (part.segment, Scored::new(score, self.greater(), row))).collect()
     }
 
     /// Candidates of one segment with their scores.
