@@ -65,7 +65,7 @@ pub fn plan<'a>(sources: &[Source<'a>], name: &str, wanted: Indexed) -> Result<O
         inputs,
         model_part,
         model,
-        spilled,
+        spilled: !codes.small,
     }))
 }
 
