@@ -7,7 +7,8 @@ use lodestone_shard::{
     Cancel, FarHit, FarScope, Method, Nearest, PayloadPicker, Selection, VectorShape, merge, nearest_first,
 };
 use lodestone_types::{
-    NamedVectors, QueryRequest, QueryTarget, ReadOptions, Result, ScoredPoint, VectorSelector,
+    NamedVectors, QuantizationSearch, QueryRequest, QueryTarget, ReadOptions, Result, ScoredPoint,
+    VectorSelector,
 };
 
 use crate::Query;
@@ -104,6 +105,7 @@ pub(crate) async fn prepare(query: &Query, collection: &str, requests: &[QueryRe
 fn may_be_far(request: &QueryRequest) -> bool {
     matches!(request.target, QueryTarget::Vector(_))
         && !request.exact
+        && request.quantization == QuantizationSearch::default()
         && shows_only(&request.with_vectors, &request.using)
 }
 
