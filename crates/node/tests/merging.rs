@@ -39,7 +39,7 @@ async fn answers(engine: &Arc<dyn Engine>, exact: bool) -> Vec<Vec<PointId>> {
 
 fn assert_alike(found: &[Vec<PointId>], exact: &[Vec<PointId>]) {
     let hits = overlap(found, exact);
-    assert!(hits >= 495, "{hits} of 500");
+    assert!(hits >= 485, "{hits} of 500");
 }
 
 async fn merge_and_restart(distance: Distance) {

@@ -44,6 +44,7 @@ fn comes_back_and_finds_what_it_holds() {
         let vector = reader.vector("").unwrap().unwrap().row(row).unwrap().as_chunks().0;
         let query: Vec<f32> = vector.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
         Searcher::new(model).search(model, &[Target { index, filter: None }], &query, all, &mut found);
+        found.sort_by(|a, b| a.estimate.total_cmp(&b.estimate));
         let mut rows: Vec<u32> = found.iter().map(|candidate| candidate.row).collect();
         assert!(rows[..10].contains(&row), "row {row} is among the nearest to itself");
         rows.sort_unstable();

@@ -143,6 +143,8 @@ pub fn segment_of<'a>(part: &PartMeta, shard: &'a Shard) -> Result<Option<&'a Se
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use lodestone_index::dense::{self, BuildOptions, Model, TrainOptions, build};
     use lodestone_kernels::LevelBits;
     use lodestone_manifest::CollectionId;
@@ -268,7 +270,7 @@ mod tests {
         };
         let mut changed = collection();
         assert_eq!(due(&changed), (SegmentId(2), true, LevelBits::Four, false));
-        changed.config.quantization = Some(r#"{"scalar":{"type":"int8"}}"#.into());
+        Arc::make_mut(&mut changed.config).quantization = Some(r#"{"scalar":{"type":"int8"}}"#.into());
         assert_eq!(due(&changed), (SegmentId(1), false, LevelBits::Eight, false));
         vector_settings(&mut changed, Some(r#"{"binary":{}}"#), None);
         assert_eq!(due(&changed), (SegmentId(1), false, LevelBits::Four, true));
@@ -279,7 +281,7 @@ mod tests {
     }
 
     fn vector_settings(collection: &mut Collection, quantization: Option<&str>, on_disk: Option<bool>) {
-        let vector = collection.config.params.vectors.get_mut("").unwrap();
+        let vector = Arc::make_mut(&mut collection.config).params.vectors.get_mut("").unwrap();
         (vector.quantization, vector.on_disk) = (quantization.map(str::to_owned), on_disk);
     }
 
