@@ -15,6 +15,9 @@ use crate::Query;
 use crate::scope::Scope;
 use crate::search::{self, check_finite};
 
+/// Points that are asked for at most. For more than these, the nearest lists might not have enough.
+const MOST_POINTS: usize = 100;
+
 /// Answers a request by reading of far segments only what it takes, and begins to bring them here; `None` where everything
 /// that is needed is here, or where reading a little would not do.
 pub(crate) async fn search(
@@ -105,6 +108,7 @@ pub(crate) async fn prepare(query: &Query, collection: &str, requests: &[QueryRe
 fn may_be_far(request: &QueryRequest) -> bool {
     matches!(request.target, QueryTarget::Vector(_))
         && !request.exact
+        && request.limit.saturating_add(request.offset) <= MOST_POINTS
         && request.quantization == QuantizationSearch::default()
         && shows_only(&request.with_vectors, &request.using)
 }
