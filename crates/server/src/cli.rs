@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use lodestone_types::{Datatype, Distance};
 use serde::{Deserialize, Serialize};
 
 /// Vector and payload search whose only durable state is a bucket.
@@ -28,6 +29,11 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Show what a start from the bucket finds; changes nothing unless told
     Recover(RecoverArgs),
+    /// Write the points of files into a collection of a running server; goes on where it was ended
+    #[command(after_help = AFTER_IMPORT)]
+    Import(ImportArgs),
+    /// Write the points of a collection into a file
+    Export(ExportArgs),
     /// Print the version
     Version,
 }
@@ -41,6 +47,11 @@ const AFTER_DEMO: &str = "\
 The store is ./lodestone-demo unless --store names another. Everything else is as for `serve`.";
 
 const AFTER_DOCTOR: &str = "Exit status: 0 all is well, 1 a problem was found.";
+
+const AFTER_IMPORT: &str = "\
+FILE.jsonl has a point in each line: {\"id\": 1, \"vector\": [..] or {\"name\": [..]}, \"payload\": {..}}. \
+FILE.npy has a vector in each row (float32, float16 or uint8). Ids should occur once. \
+Exit status: 0 all is in, 1 something is wrong; the same command then goes on where it was.";
 
 /// Flags that every command with a store knows.
 #[derive(Debug, Clone, Default, Args)]
@@ -135,6 +146,117 @@ pub struct RecoverArgs {
     /// Take the store even if another process holds it and answers
     #[arg(long, requires = "write_checkpoint")]
     pub take_over: bool,
+}
+
+/// Flags that name a collection of a server.
+#[derive(Debug, Clone, Args)]
+pub struct TargetArgs {
+    /// Where the server's gRPC answers
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:6334")]
+    pub url: String,
+    /// The environment variable that has the API key, if the server wants one
+    #[arg(long, value_name = "NAME", default_value = "LODESTONE_API_KEY")]
+    pub api_key_env: String,
+    /// The collection
+    #[arg(long, value_name = "NAME")]
+    pub collection: String,
+}
+
+/// Flags of `import`.
+#[derive(Debug, Clone, Args)]
+pub struct ImportArgs {
+    /// Which collection.
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// What to import, in this order: .jsonl or .npy
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Make the collection if it is not there, with vectors of this distance and of the data's size
+    #[arg(long, value_name = "DISTANCE")]
+    pub distance: Option<DistanceArg>,
+    /// How a collection that is made stores components [default: float32]
+    #[arg(long, value_name = "DATATYPE", requires = "distance")]
+    pub datatype: Option<DatatypeArg>,
+    /// The vector that rows of .npy are [default: the unnamed one]
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    pub vector: String,
+    /// The id of the first row of .npy; each row's is one more
+    #[arg(long, value_name = "ID", default_value_t = 0)]
+    pub first_id: u64,
+    /// Payloads of the rows of .npy: a JSON object in each line
+    #[arg(long, value_name = "FILE")]
+    pub payload: Option<PathBuf>,
+    /// Points in one request, at most
+    #[arg(long, value_name = "POINTS", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub batch: u32,
+    /// Requests under way at once
+    #[arg(long, value_name = "NUMBER", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub parallel: u32,
+    /// Where it is kept how far it has come [default: FILE.COLLECTION.import.json]
+    #[arg(long, value_name = "FILE")]
+    pub state: Option<PathBuf>,
+    /// Begin anew, whatever an earlier import has left
+    #[arg(long)]
+    pub restart: bool,
+    /// At the end, read every point back and compare
+    #[arg(long)]
+    pub verify: bool,
+}
+
+/// Flags of `export`.
+#[derive(Debug, Clone, Args)]
+pub struct ExportArgs {
+    /// Which collection.
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// The file to write, a point in each line: .jsonl. It has this name only when it is whole
+    #[arg(long, value_name = "FILE")]
+    pub to: PathBuf,
+}
+
+/// See [`Distance`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DistanceArg {
+    /// See [`Distance::Cosine`].
+    Cosine,
+    /// See [`Distance::Dot`].
+    Dot,
+    /// See [`Distance::Euclid`].
+    Euclid,
+    /// See [`Distance::Manhattan`].
+    Manhattan,
+}
+
+impl From<DistanceArg> for Distance {
+    fn from(arg: DistanceArg) -> Self {
+        match arg {
+            DistanceArg::Cosine => Distance::Cosine,
+            DistanceArg::Dot => Distance::Dot,
+            DistanceArg::Euclid => Distance::Euclid,
+            DistanceArg::Manhattan => Distance::Manhattan,
+        }
+    }
+}
+
+/// See [`Datatype`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DatatypeArg {
+    /// See [`Datatype::Float32`].
+    Float32,
+    /// See [`Datatype::Float16`].
+    Float16,
+    /// See [`Datatype::Uint8`].
+    Uint8,
+}
+
+impl From<DatatypeArg> for Datatype {
+    fn from(arg: DatatypeArg) -> Self {
+        match arg {
+            DatatypeArg::Float32 => Datatype::Float32,
+            DatatypeArg::Float16 => Datatype::Float16,
+            DatatypeArg::Uint8 => Datatype::Uint8,
+        }
+    }
 }
 
 /// How logs are written.

@@ -1,5 +1,6 @@
 //! The `lodestone` binary: reads settings, starts logs, and runs one command.
 
+mod bulk;
 mod cli;
 mod config;
 mod demo;
@@ -57,6 +58,8 @@ fn run(command: Command) -> Result<bool> {
             let config = prepare(&args.common, args.common.settings(), quiet(Table::new()))?;
             runtime()?.block_on(recover::run(config, args.write_checkpoint, args.take_over))
         }
+        Command::Import(args) => runtime()?.block_on(bulk::import::run(args)),
+        Command::Export(args) => runtime()?.block_on(bulk::export::run(args)),
         Command::Version => {
             println!("lodestone {}", env!("CARGO_PKG_VERSION"));
             Ok(true)

@@ -88,7 +88,8 @@ fn on_disk(on_disk: Option<bool>, memory: Option<i32>) -> Result<Option<bool>> {
     })
 }
 
-fn vectors(message: proto::VectorsConfig) -> Result<BTreeMap<String, VectorParams>> {
+/// Vectors by name.
+pub(super) fn vectors(message: proto::VectorsConfig) -> Result<BTreeMap<String, VectorParams>> {
     match message.config {
         Some(vectors_config::Config::Params(params)) => {
             Ok(BTreeMap::from([(String::new(), vector(params)?)]))

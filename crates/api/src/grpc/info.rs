@@ -73,7 +73,8 @@ fn params(params: CollectionParams) -> Result<proto::CollectionParams> {
     })
 }
 
-fn vectors(vectors: &BTreeMap<String, VectorParams>) -> Result<proto::VectorsConfig> {
+/// The message of vectors by name.
+pub(super) fn vectors(vectors: &BTreeMap<String, VectorParams>) -> Result<proto::VectorsConfig> {
     let config = match (vectors.len(), vectors.get("")) {
         (1, Some(only)) => Config::Params(vector(only)?),
         _ => {

@@ -5,9 +5,10 @@
 //! panics, counts), then its service (`collections`,
 //! `points`, `snapshots`, `health`), which turns the message into our types (`read`, `write`, `config`,
 //! `filter`, `point`, `value`), calls the engine and turns the answer back. What is not supported yet answers
-//! `UNIMPLEMENTED` and names itself.
+//! `UNIMPLEMENTED` and names itself. [`client`] is the other side, for tools of ours that talk to a server.
 
 mod budget;
+pub mod client;
 mod collections;
 mod config;
 mod field_index;

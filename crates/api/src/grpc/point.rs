@@ -106,6 +106,58 @@ pub(super) fn id_message(id: PointId) -> proto::PointId {
     proto::PointId { point_id_options: Some(options) }
 }
 
+/// The message of a point to write.
+pub(super) fn point_message(point: Point) -> proto::PointStruct {
+    let mut named = point.vectors.0;
+    let dense = |data| proto::Vector {
+        vector: Some(vector::Vector::Dense(proto::DenseVector { data })),
+        ..Default::default()
+    };
+    let options = match named.as_mut_slice() {
+        [(name, only)] if name.is_empty() => VectorsOptions::Vector(dense(std::mem::take(only))),
+        _ => VectorsOptions::Vectors(proto::NamedVectors {
+            vectors: named.into_iter().map(|(name, data)| (name, dense(data))).collect(),
+        }),
+    };
+    proto::PointStruct {
+        id: Some(id_message(point.id)),
+        vectors: Some(proto::Vectors { vectors_options: Some(options) }),
+        payload: value::fields(point.payload.0),
+    }
+}
+
+/// A stored point from the message that tells of it.
+pub(super) fn record(message: proto::RetrievedPoint) -> Result<Record> {
+    Ok(Record {
+        id: required_id(message.id)?,
+        payload: Some(value::payload(message.payload)?),
+        vectors: Some(message.vectors.map(vectors_read).transpose()?.unwrap_or_default()),
+        order_value: None,
+    })
+}
+
+fn vectors_read(message: proto::VectorsOutput) -> Result<NamedVectors> {
+    match message.vectors_options {
+        Some(vectors_output::VectorsOptions::Vector(v)) => Ok(NamedVectors::unnamed(dense_read(v)?)),
+        Some(vectors_output::VectorsOptions::Vectors(named)) => {
+            let named = named.vectors.into_iter().map(|(name, v)| Ok((name, dense_read(v)?)));
+            let mut named = named.collect::<Result<Vec<_>>>()?;
+            named.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+            Ok(NamedVectors(named))
+        }
+        None => Ok(NamedVectors::default()),
+    }
+}
+
+fn dense_read(message: proto::VectorOutput) -> Result<Vec<f32>> {
+    match message.vector {
+        Some(vector_output::Vector::Dense(dense)) => Ok(dense.data),
+        Some(vector_output::Vector::Sparse(_)) => Err(no_sparse()),
+        Some(vector_output::Vector::MultiDense(_)) => Err(no_multi()),
+        None => Err(Error::unsupported("a stored vector came in a form older than 1.16; upgrade the server")),
+    }
+}
+
 /// A hit's message.
 pub(super) fn scored_message(point: ScoredPoint) -> proto::ScoredPoint {
     proto::ScoredPoint {

@@ -1,4 +1,6 @@
-//! From the one [`Error`] to a gRPC status: the code of its kind, and its sentence.
+//! From the one [`Error`] to a gRPC status, the code of its kind and its sentence, and back.
+
+use std::time::Duration;
 
 use lodestone_types::{Error, ErrorKind};
 use tonic::metadata::MetadataValue;
@@ -39,6 +41,28 @@ fn code(kind: ErrorKind) -> Code {
     }
 }
 
+/// What a server's answer means to the caller: [`from_error`] read backwards, as far as codes tell kinds apart.
+pub(super) fn to_error(status: &Status) -> Error {
+    let wait = status.metadata().get("retry-after").and_then(|v| v.to_str().ok()?.parse().ok());
+    let kind = match status.code() {
+        Code::InvalidArgument | Code::OutOfRange | Code::FailedPrecondition => ErrorKind::BadRequest,
+        Code::Unauthenticated => ErrorKind::Unauthorized,
+        Code::PermissionDenied => ErrorKind::Forbidden,
+        Code::NotFound => ErrorKind::NotFound,
+        Code::AlreadyExists => ErrorKind::Conflict,
+        Code::ResourceExhausted if wait.is_some() => ErrorKind::Busy,
+        Code::ResourceExhausted => ErrorKind::TooLarge,
+        Code::Unimplemented => ErrorKind::Unsupported,
+        // `Cancelled` is what a request gets that was cut off on its way.
+        Code::DeadlineExceeded | Code::Cancelled => ErrorKind::Timeout,
+        Code::Unavailable | Code::Aborted => ErrorKind::Unavailable,
+        Code::DataLoss => ErrorKind::Damaged,
+        Code::Unknown => ErrorKind::OutcomeUnknown,
+        Code::Internal | Code::Ok => ErrorKind::Internal,
+    };
+    Error { retry_after: wait.map(Duration::from_secs), ..Error::new(kind, status.message().to_owned()) }
+}
+
 fn shortened(mut message: String) -> String {
     if message.len() > MAX_MESSAGE_BYTES {
         let end = (0..=MAX_MESSAGE_BYTES).rev().find(|&at| message.is_char_boundary(at)).unwrap_or(0);
@@ -50,9 +74,30 @@ fn shortened(mut message: String) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    #[test]
+    fn what_a_client_must_know_comes_back() {
+        for kind in [
+            ErrorKind::BadRequest,
+            ErrorKind::Unauthorized,
+            ErrorKind::Forbidden,
+            ErrorKind::NotFound,
+            ErrorKind::Conflict,
+            ErrorKind::TooLarge,
+            ErrorKind::Unsupported,
+            ErrorKind::Timeout,
+            ErrorKind::Unavailable,
+            ErrorKind::OutcomeUnknown,
+            ErrorKind::Damaged,
+            ErrorKind::Internal,
+        ] {
+            let back = to_error(&from_error(Error::new(kind, "why")));
+            assert_eq!((back.kind, &*back.message), (kind, "why"));
+        }
+        let back = to_error(&from_error(Error::busy("slow down", Duration::from_secs(3))));
+        assert_eq!((back.kind, back.retry_after), (ErrorKind::Busy, Some(Duration::from_secs(3))));
+    }
 
     #[test]
     fn busy_says_when_to_come_back() {

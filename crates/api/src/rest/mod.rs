@@ -11,7 +11,7 @@ mod metrics;
 mod options;
 mod reply;
 mod routes;
-mod wire;
+pub(crate) mod wire;
 
 use std::future::Future;
 use std::sync::Arc;

@@ -27,9 +27,10 @@ pub struct Upsert {
     update_mode: Option<Mode>,
 }
 
+/// A point to write.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WirePoint {
+pub struct WirePoint {
     id: Id,
     vector: Vectors,
     payload: Option<Payload>,
@@ -73,7 +74,8 @@ impl Upsert {
 }
 
 impl WirePoint {
-    fn into_point(self) -> Point {
+    /// The point itself, not checked.
+    pub fn into_point(self) -> Point {
         Point { id: self.id.0, vectors: self.vector.0, payload: self.payload.unwrap_or_default() }
     }
 }
