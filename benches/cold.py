@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """The first search of a process whose disk is empty, in a bucket that is far away: MinIO behind a relay that delays every
-request. Trips, requests and bytes as the server states them and as the relay counts them; recall; time from process start."""
+request, without and with filters. Trips, requests and bytes as the server states them and as the relay counts them; recall; time
+from process start; LanceDB beside it, where a Python that has it is named."""
 
 import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from harness.minio import Minio
 from harness.stores import MinioStore
 
 ROOT = Path(__file__).resolve().parents[1]
+LIMIT = 10
 
 
 class Relay:
@@ -45,23 +49,62 @@ class Relay:
         self._process.wait()
 
 
-def ask(http: httpx.Client, server: Server, vector: list[float], payload: bool) -> tuple[float, dict[str, int], list[int]]:
-    """Seconds, stated usage and ids of one search."""
-    body = {"query": vector, "limit": 10, "with_payload": payload}
+@dataclass
+class Question:
+    """What is asked of every process: all points, or those that a filter lets pass."""
+
+    name: str
+    filter: dict[str, Any] | None
+    nearest: np.ndarray
+    """Of each query the ids of the ten nearest."""
+
+
+def questions(points: Any, queries: np.ndarray, shares: list[float]) -> list[Question]:
+    """No filter, and filters that let pass these shares of the points, whichever they are. Adds the fields they ask for."""
+    rng = np.random.default_rng(7)
+    scores = queries @ points.unit().T
+    made = [Question("none", None, np.argsort(-scores, axis=1)[:, :LIMIT])]
+    for share in shares:
+        name, allowed = f"{100 * share:g} %", rng.random(len(points.payload)) < share
+        for payload, value in zip(points.payload, allowed.tolist()):
+            payload[key(share)] = value
+        nearest = np.argsort(-np.where(allowed, scores, -np.inf), axis=1)[:, :LIMIT]
+        made.append(Question(name, {"must": [{"key": key(share), "match": {"value": True}}]}, nearest))
+    return made
+
+
+def key(share: float) -> str:
+    """The name of the field that is true of this share of the points."""
+    return f"one_in_{round(1 / share)}"
+
+
+@dataclass
+class Answer:
+    """One search."""
+
+    took: float
+    usage: dict[str, int]
+    recall: float
+
+
+def ask(http: httpx.Client, server: Server, question: Question, query: int, vector: list[float], payload: bool) -> Answer:
+    """Searches once."""
+    body = {"query": vector, "limit": LIMIT, "with_payload": payload, "filter": question.filter}
     begun = time.perf_counter()
     answer = http.post(
         f"{server.url}/collections/{wordnet.COLLECTION}/points/query", json=body, headers={"x-lodestone-usage": "yes"}
     )
-    taken = time.perf_counter() - begun
+    took = time.perf_counter() - begun
     answer.raise_for_status()
     stated = dict(pair.split("=") for pair in answer.headers["x-lodestone-usage"].split(", "))
     points = answer.json()["result"]["points"]
     assert not payload or all(point["payload"] for point in points)
-    return taken, {name: int(value) for name, value in stated.items()}, [point["id"] for point in points]
+    usage = {name: int(value) for name, value in stated.items()}
+    return Answer(took, usage, overlap([point["id"] for point in points], question.nearest[query]))
 
 
 def started(server: Server) -> float:
-    """Seconds from process start until it is ready."""
+    """Seconds from process start on an empty disk until it is ready."""
     server.forget()
     begun = time.perf_counter()
     server.launch()
@@ -77,9 +120,9 @@ def started(server: Server) -> float:
             time.sleep(0.002)
 
 
-def overlap(found: list[int], truth: Any) -> float:
+def overlap(found: list[int], nearest: np.ndarray) -> float:
     """The share of the true nearest that was found."""
-    return len(set(found) & set(int(i) for i in truth[:10])) / 10
+    return len(set(found) & set(nearest.tolist())) / len(nearest)
 
 
 def main() -> None:
@@ -89,98 +132,147 @@ def main() -> None:
     arguments.add_argument("--starts", type=int, default=15)
     arguments.add_argument("--queries", type=int, default=100, help="searches of one process that keeps nothing")
     arguments.add_argument("--roles", nargs="+", default=["all", "query"])
+    arguments.add_argument("--shares", nargs="*", type=float, default=[0.5, 0.1, 0.01], help="what filters let pass")
     arguments.add_argument("--no-payload", action="store_true")
+    arguments.add_argument("--lancedb-python", help="a Python with LanceDB, to measure that beside")
     options = arguments.parse_args()
     points: Any = data(options.points)
     queries = points.queries.astype(np.float32)
+    asked = questions(points, queries, options.shares)
     minio = Minio()
     relay = None
     try:
         store = MinioStore(minio)
-        server = Server(store)
-        server.start()
-        client = server.client(grpc=True, timeout=120)
-        wordnet.create(client, points)
-        wordnet.upload(client, points, parallel=2, batch_size=256, wait=True)
-        settle(server)
-        truth = points.neighbors
-        client.close()
-        server.stop()
-        server.close()
+        fill(store, points, [key(share) for share in options.shares])
         relay = Relay(minio.endpoint, options.delay, options.spread)
+        if options.lancedb_python:
+            beside_lancedb(options, store, minio.endpoint, relay, points, queries, asked[0])
         for role in options.roles:
-            measure(role, store, relay, queries, truth, options)
+            for question in asked:
+                measure(role, question, store, relay, queries, options)
     finally:
         if relay:
             relay.close()
         minio.stop()
 
 
+def fill(store: MinioStore, points: Any, fields: list[str]) -> None:
+    """Uploads everything, and waits until the server lets it rest."""
+    server = Server(store, environment={"LODESTONE_COMPACT_IDLE": "2s"})
+    server.start()
+    client = server.client(grpc=True, timeout=120)
+    wordnet.create(client, points)
+    for field in fields:
+        client.create_payload_index(wordnet.COLLECTION, field, "bool", wait=True)
+    wordnet.upload(client, points, parallel=2, batch_size=256, wait=True)
+    settle(server)
+    client.close()
+    server.stop()
+    server.close()
+
+
 def settle(server: Server) -> None:
-    """Waits until no job is due."""
+    """Waits until no job is due, and none was for longer than it takes to call the collection at rest."""
     with httpx.Client(trust_env=False, timeout=60) as http:
         deadline, green = time.monotonic() + 300, 0
-        while green < 5 and time.monotonic() < deadline:
+        while green < 12 and time.monotonic() < deadline:
             info = http.get(f"{server.url}/collections/{wordnet.COLLECTION}").json()["result"]
             green = green + 1 if info["status"] == "green" else 0
             time.sleep(0.5)
         report("collection", segments=info["segments_count"], indexed=info["indexed_vectors_count"], points=info["points_count"])
 
 
-def measure(role: str, store: Any, relay: Relay, queries: Any, truth: Any, options: Any) -> None:
+def measure(role: str, question: Question, store: Any, relay: Relay, queries: Any, options: Any) -> None:
     """Starts the process on an empty disk again and again, then lets one that keeps nothing search."""
     environment = {"LODESTONE_CACHE_HYDRATE": "false"}
     store.endpoint = relay.endpoint
     arguments = ["--roles", "query"] if role == "query" else []
     server = Server(store, environment=environment, arguments=arguments)
-    ready, first, whole, usages, counted, recalls = [], [], [], [], [], []
+    ready: list[float] = []
+    first: list[Answer] = []
+    counted: list[dict[str, int]] = []
     try:
         with httpx.Client(trust_env=False, timeout=60) as http:
             for start in range(options.starts):
                 ready.append(started(server))
                 relay.counts()
-                taken, usage, ids = ask(http, server, queries[start].tolist(), not options.no_payload)
-                first.append(taken)
-                whole.append(ready[-1] + taken)
-                usages.append(usage)
+                first.append(ask(http, server, question, start, queries[start].tolist(), not options.no_payload))
                 counted.append(relay.counts())
-                recalls.append(overlap(ids, truth[start]))
                 if start + 1 < options.starts:
                     server.stop()
-            middle = lambda rows, name: float(np.median([row[name] for row in rows]))  # noqa: E731
             report(
                 "cold",
                 role=role,
+                filter=question.name,
                 delay_ms=options.delay,
                 ready_ms=round(1000 * float(np.median(ready))),
-                first_search=percentiles(first),
-                start_to_answer=percentiles(whole),
-                trips=max(usage["trips"] for usage in usages),
-                gets=middle(usages, "gets"),
-                most_gets=max(usage["gets"] for usage in usages),
-                megabytes=round(middle(usages, "bytes") / 1e6, 2),
-                relay_gets=middle(counted, "gets"),
-                relay_megabytes=round(middle(counted, "bytes") / 1e6, 2),
-                connections=middle(counted, "connections"),
-                recall=round(float(np.mean(recalls)), 4),
+                start_to_answer=percentiles([a + b.took for a, b in zip(ready, first)]),
+                **summary(first),
+                relay_gets=float(np.median([row["gets"] for row in counted])),
+                relay_megabytes=round(float(np.median([row["bytes"] for row in counted])) / 1e6, 2),
+                connections=float(np.median([row["connections"] for row in counted])),
             )
-            taken, usages, recalls = [], [], []
-            for query, nearest in zip(queries[: options.queries], truth):
-                seconds, usage, ids = ask(http, server, query.tolist(), not options.no_payload)
-                taken.append(seconds)
-                usages.append(usage)
-                recalls.append(overlap(ids, nearest))
-            report(
-                "kept nothing",
-                role=role,
-                search=percentiles(taken),
-                trips=max(usage["trips"] for usage in usages),
-                gets=middle(usages, "gets"),
-                megabytes=round(middle(usages, "bytes") / 1e6, 2),
-                recall=round(float(np.mean(recalls)), 4),
-            )
+            later = [
+                ask(http, server, question, query, vector.tolist(), not options.no_payload)
+                for query, vector in enumerate(queries[: options.queries])
+            ]
+            report("kept nothing", role=role, filter=question.name, **summary(later))
     finally:
         server.close()
+
+
+def summary(answers: list[Answer]) -> dict[str, Any]:
+    """Time, usage and recall of some searches."""
+    gets = [answer.usage["gets"] for answer in answers]
+    return {
+        "search": percentiles([answer.took for answer in answers]),
+        "trips": max(answer.usage["trips"] for answer in answers),
+        "gets": float(np.median(gets)),
+        "most_gets": max(gets),
+        "megabytes": round(float(np.median([answer.usage["bytes"] for answer in answers])) / 1e6, 2),
+        "recall": round(float(np.mean([answer.recall for answer in answers])), 4),
+    }
+
+
+def beside_lancedb(
+    options: Any, store: MinioStore, endpoint: str, relay: Relay, points: Any, queries: Any, question: Question
+) -> None:
+    """The first search of a process that has LanceDB, on the same data behind the same relay."""
+
+    def run(through: str, **wanted: Any) -> dict[str, Any]:
+        keys = store.environment()
+        place = {
+            "bucket": store.bucket,
+            "endpoint": through,
+            "access_key": keys["AWS_ACCESS_KEY_ID"],
+            "secret_key": keys["AWS_SECRET_ACCESS_KEY"],
+        }
+        line = [options.lancedb_python, str(ROOT / "benches" / "lancedb_peer.py")]
+        asked = json.dumps({"store": place, **wanted})
+        return json.loads(subprocess.run(line, input=asked, stdout=subprocess.PIPE, text=True, check=True).stdout)
+
+    with tempfile.TemporaryDirectory() as directory:
+        vectors, payloads = Path(directory, "vectors.npy"), Path(directory, "payloads.jsonl")
+        np.save(vectors, points.unit())
+        payloads.write_text("".join(json.dumps(payload) + "\n" for payload in points.payload), encoding="utf-8")
+        run(endpoint, vectors=str(vectors), payloads=str(payloads))
+    for nprobes, refine in [(20, 10), (60, 20)]:
+        taken, counted, recalls = [], [], []
+        for query in range(options.starts):
+            relay.counts()
+            answer = run(relay.endpoint, query=queries[query].tolist(), nprobes=nprobes, refine=refine)
+            counted.append(relay.counts())
+            taken.append(answer["seconds"])
+            recalls.append(overlap(answer["ids"], question.nearest[query]))
+        report(
+            "lancedb",
+            nprobes=nprobes,
+            refine=refine,
+            search=percentiles(taken),
+            relay_gets=float(np.median([row["gets"] for row in counted])),
+            relay_megabytes=round(float(np.median([row["bytes"] for row in counted])) / 1e6, 2),
+            recall=round(float(np.mean(recalls)), 4),
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-//! Since when do tails rest? Noted as the state goes by, so that nothing needs to look at all shards.
+//! Since when was nothing written to a shard? Noted as the state goes by, so that nothing needs to look at all shards.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use lodestone_manifest::{Shard, ShardId, Slot};
 use tokio::time::Instant;
 
-/// Shards that have a tail, and when each was seen to have been written to last.
+/// Shards where a rest makes something due, and when each was seen to have been written to last.
 #[derive(Debug, Default)]
 pub(crate) struct Resting {
     since: HashMap<ShardId, (Slot, Instant)>,
@@ -17,7 +17,7 @@ pub(crate) struct Resting {
 impl Resting {
     /// Takes note of a shard as it is `now`; `None` if it is no more.
     pub fn note(&mut self, id: ShardId, shard: Option<&Shard>, now: Instant) {
-        let lsn = shard.filter(|shard| !shard.tail.is_empty()).map(|shard| shard.lsn);
+        let lsn = shard.filter(|shard| matters(shard)).map(|shard| shard.lsn);
         let known = self.since.get(&id).copied();
         if known.map(|(lsn, _)| lsn) == lsn {
             return;
@@ -32,7 +32,7 @@ impl Resting {
         }
     }
 
-    /// How long nothing was written to the shard; zero if it has no tail.
+    /// How long nothing was written to the shard; zero if that makes nothing due.
     pub fn rested(&self, id: ShardId, now: Instant) -> Duration {
         self.since.get(&id).map_or(Duration::ZERO, |(_, since)| now.saturating_duration_since(*since))
     }
@@ -50,6 +50,11 @@ impl Resting {
         }
         self.waiting.pop_first().map(|(_, id)| id)
     }
+}
+
+/// Whether a rest can make something due: a tail can be folded, segments merged.
+fn matters(shard: &Shard) -> bool {
+    !shard.tail.is_empty() || shard.segments.len() > 1
 }
 
 #[cfg(test)]

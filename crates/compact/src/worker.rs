@@ -62,7 +62,7 @@ pub struct Compactor {
     options: CompactOptions,
     /// Jobs under way, waiting, or resting after a failure.
     busy: Mutex<HashSet<(ShardId, Lane)>>,
-    /// Since when tails rest.
+    /// Since when shards rest.
     resting: Mutex<Resting>,
     /// Folds do not wait for merges, which may take long: writes stop when folds do not keep up.
     folds: Semaphore,
@@ -175,7 +175,7 @@ impl Compactor {
         }
     }
 
-    /// Waits until a tail has rested long enough; for ever if none will, unless something changes.
+    /// Waits until a shard has rested long enough; for ever if none will, unless something changes.
     async fn someone_rested(&self) {
         let next = self.resting.lock().next(self.options.idle).filter(|_| !self.options.idle.is_zero());
         match next {
@@ -188,7 +188,7 @@ impl Compactor {
         self.resting.lock().pop(self.options.idle, Instant::now())
     }
 
-    /// How long nothing was written to a shard with a tail, as far as this process has seen.
+    /// How long nothing was written to a shard where that makes something due, as far as this process has seen.
     pub fn rested(&self, shard: ShardId) -> Duration {
         self.resting.lock().rested(shard, Instant::now())
     }
@@ -235,7 +235,7 @@ impl Compactor {
 
     fn index_due(&self, state: &State, shard: ShardId) -> Result<Option<IndexTask>> {
         let Some((collection, manifest)) = known(state, shard) else { return Ok(None) };
-        plan::index_due(collection, manifest, &self.options)
+        plan::index_due(collection, manifest, self.rested(shard), &self.options)
     }
 
     /// Runs one job, again and again where it fails.

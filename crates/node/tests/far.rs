@@ -11,8 +11,9 @@ use lodestone_api::Engine;
 use lodestone_node::Node;
 use lodestone_store::{Account, Accounted, MemoryStore, Simulated, Store, Usage, charged};
 use lodestone_types::{
-    Distance, NamedVectors, Payload, PayloadSelector, Point, PointId, PointSelector, QueryRequest,
-    QueryTarget, ReadOptions, ScoredPoint, UpdateMode, UpdateOp, VectorSelector,
+    Condition, Distance, FieldCondition, FieldIndex, FieldIndexKind, Filter, JsonPath, NamedVectors, Payload,
+    PayloadSelector, Point, PointId, PointSelector, Predicate, QueryRequest, QueryTarget, Range, ReadOptions,
+    ScoredPoint, UpdateMode, UpdateOp, VectorSelector, WriteOptions,
 };
 use serde_json::json;
 
@@ -30,6 +31,10 @@ fn points(ids: impl Iterator<Item = u64>, seed: u64) -> UpdateOp {
     UpdateOp::Upsert { points: made.collect(), condition: None, mode: UpdateMode::Upsert }
 }
 
+fn path(text: &str) -> JsonPath {
+    text.parse().unwrap()
+}
+
 fn payload(json: serde_json::Value) -> Payload {
     serde_json::from_value(json).unwrap()
 }
@@ -41,6 +46,8 @@ async fn far(distance: Distance, hydrate: bool) -> (Node, tempfile::TempDir) {
     let node = start(&store, &local, true).await;
     let engine = node.engine();
     engine.create_collection(NAME, config(distance), None).await.unwrap();
+    let index = FieldIndex { kind: FieldIndexKind::Integer, params: None };
+    engine.create_field_index(NAME, path("id"), index, WriteOptions::default()).await.unwrap();
     for (segments, half) in [(1, 0..ROWS / 2), (2, ROWS / 2..ROWS)] {
         write(&engine, points(half, segments)).await;
         quiet(&engine, segments).await;
@@ -102,6 +109,38 @@ async fn three_trips_find_what_a_search_of_segments_that_are_here_finds() {
         assert!(100 * same >= 95 * 10 * QUERIES, "{same}");
         node.shutdown().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_filter_lets_pass_is_found_where_it_is_however_little() {
+    let (node, _local) = far(Distance::Euclid, false).await;
+    let engine = node.engine();
+    let wanted = |below: u64| {
+        let range = Range { lt: Some(below as f64), ..Range::default() };
+        let condition = FieldCondition { key: path("id"), predicates: vec![Predicate::Range(range)] };
+        QueryRequest {
+            with_payload: PayloadSelector::All,
+            filter: Some(Filter { must: vec![Condition::Field(condition)], ..Filter::default() }),
+            ..request(vectors(1, 99).remove(0), false)
+        }
+    };
+    const BELOW: [u64; 4] = [ROWS / 2 + 6, 40, 4, 0];
+    let mut answers = Vec::new();
+    for below in BELOW {
+        let (found, usage) = search(&engine, wanted(below)).await;
+        assert!(usage.trips <= 3 && usage.bytes < 400_000, "{below}: {usage:?}");
+        assert!(found.iter().all(|point| number(point.id) < below));
+        answers.push(found);
+    }
+    // Now all of it is brought here.
+    for (below, found) in BELOW.into_iter().zip(answers) {
+        let exact = QueryRequest { exact: true, ..wanted(below) };
+        let exact = engine.query(NAME, vec![exact], ReadOptions::default()).await.unwrap().remove(0);
+        assert_eq!(found.len(), below.min(10) as usize);
+        let same = found.iter().filter(|point| exact.contains(point)).count();
+        assert!(same + 1 >= exact.len(), "{below}: {same} of {}", exact.len());
+    }
+    node.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

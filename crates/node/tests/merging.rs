@@ -42,6 +42,15 @@ fn assert_alike(found: &[Vec<PointId>], exact: &[Vec<PointId>]) {
     assert!(hits >= 485, "{hits} of 500");
 }
 
+/// Users may ask for more than there is.
+async fn assert_many(engine: &Arc<dyn Engine>, points: u64) {
+    let query = || request(vectors(1, 98).remove(0), false);
+    let all = QueryRequest { limit: usize::MAX, ..query() };
+    let none = QueryRequest { offset: usize::MAX, ..query() };
+    let counts: Vec<usize> = found(engine, vec![all, none]).await.iter().map(Vec::len).collect();
+    assert_eq!(counts, [points as usize, 0]);
+}
+
 async fn merge_and_restart(distance: Distance) {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let local = tempfile::tempdir().unwrap();
@@ -66,6 +75,7 @@ async fn merge_and_restart(distance: Distance) {
     assert_eq!(info.indexed_vectors_count, info.points_count);
     let exact = answers(&engine, true).await;
     assert_alike(&answers(&engine, false).await, &exact);
+    assert_many(&engine, info.points_count).await;
 
     // What the merged segment does not need goes; the model stays.
     let mut left = [0; 3];

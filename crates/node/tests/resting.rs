@@ -1,4 +1,5 @@
-//! A tail that rests is folded once, however small it is; one that does not is left alone.
+//! A tail that rests is folded once, however small it is, and segments of about one size become one; where writes come again and
+//! again all is left alone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,6 +103,35 @@ async fn each_rest_is_folded_once() {
     assert_eq!(
         counts.map(|info| (info.points_count, info.status)),
         [(11, CollectionStatus::Green), (0, CollectionStatus::Green)]
+    );
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn segments_that_rest_become_one() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let local = tempfile::tempdir().unwrap();
+    let node = start(&store, &local, IDLE).await;
+    let engine = node.engine();
+    create(&engine, "c").await;
+    for (rest, ids) in [1..4, 4..9, 9..40].into_iter().enumerate() {
+        for id in ids {
+            put(&engine, "c", id).await;
+        }
+        wait_for_folds(&engine, rest + 1).await;
+    }
+    for _ in 0..500 {
+        let info = engine.collection("c").await.unwrap();
+        if info.segments_count == 2 && info.status == CollectionStatus::Green {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let info = engine.collection("c").await.unwrap();
+    assert_eq!(
+        (info.segments_count, info.points_count),
+        (2, 39),
+        "3 and 5 rows are one segment, 31 are too many more"
     );
     node.shutdown().await;
 }

@@ -11,6 +11,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use futures::future::{join_all, try_join, try_join_all};
+use futures::stream::{self, StreamExt, TryStreamExt};
 use lodestone_index::dense::{ColdQuery, ListPlaces, Outline, ReadBudget, plan_reads};
 use lodestone_kernels::Scorer;
 use lodestone_segment::{FarCandidate, FarIndex, FarPayloads, PartKind, PartMeta, SegmentReader};
@@ -53,11 +54,18 @@ impl FarBudget {
 /// The `hnsw_ef` that [`FarBudget::places`] stands for.
 const DEFAULT_EF: usize = 128;
 /// Rows whose vectors are read beyond those that are wanted: level codes tell the nearest well enough.
-const MORE_ROWS: usize = 6;
-/// One row of so many has to match a filter, so that enough of the rows that are read do.
+const MORE_ROWS: usize = 4;
+/// Where fewer than one row of so many matches a filter, codes are read until enough that match are among them, whatever the budget:
+/// still far fewer bytes than all that the bucket has.
 const MOST_SELECTIVE: u64 = 12;
-/// Ranges of codes that are read of each segment at least, whatever the budget: with fewer too much is missed.
+/// Bytes of codes that one request asks for at most: what is more comes faster side by side.
+const RANGE_BYTES: u64 = 1 << 20;
+/// Requests for codes at once, so that what is under way fits into memory.
+const AT_ONCE: usize = 64;
+/// Ranges of codes that are read at least, whatever the budget, and so many more for each segment after the first: with fewer
+/// too much is missed.
 const LEAST_RANGES: usize = 16;
+const RANGES_OF_SEGMENT: usize = 8;
 /// What a block of payloads takes, about.
 const PAYLOAD_BLOCK: u64 = 10_000;
 
@@ -241,14 +249,19 @@ impl ShardView {
             let places: Vec<&ListPlaces> =
                 group.segments.iter().map(|segment| segment.index.places()).collect();
             let reads = plan_reads(&near, &places, plan.share(group));
-            reads.into_iter().map(move |(number, places)| async move {
+            reads.into_iter().flat_map(move |(number, places)| {
                 let segment = &group.segments[number];
-                let rows = segment.reader.far_candidates(&segment.index, cold, places).await?;
-                Ok::<_, Error>((segment, rows))
+                let most = (RANGE_BYTES / segment.index.entry_bytes().max(1)) as u32;
+                let pieces = segment.index.places().pieces(places, most);
+                pieces.into_iter().map(move |piece| async move {
+                    let rows = segment.reader.far_candidates(&segment.index, cold, piece).await?;
+                    Ok::<_, Error>((segment, rows))
+                })
             })
         });
+        let mut reads = stream::iter(reads.collect::<Vec<_>>()).buffer_unordered(AT_ONCE);
         let mut candidates = Vec::new();
-        for (segment, rows) in try_join_all(reads.collect::<Vec<_>>()).await? {
+        while let Some((segment, rows)) = reads.try_next().await? {
             let deletes = segment.reader.deletes()?;
             let stays = |row: &FarCandidate| {
                 let overwritten = matches!(
@@ -333,8 +346,8 @@ fn needed(using: &str, with_payload: bool) -> Vec<PartKind> {
 }
 
 impl Selection {
-    /// These far segments with the rows of them that the filter selects; `None` where that takes more than the indexes of the
-    /// filter, or where so few match that they would be missed among the nearest rows. Brings these indexes here.
+    /// Of these far segments those in which rows match the filter, with these rows; `None` where that takes more than the
+    /// indexes of the filter. Brings these indexes here.
     pub async fn far_scope(&self, segments: Vec<usize>) -> Result<Option<FarScope>> {
         let Some(plan) = self.plan() else { return Ok(Some(FarScope { segments, matching: None })) };
         if segments.is_empty() {
@@ -344,21 +357,22 @@ impl Selection {
             return Ok(None);
         }
         self.load_indexes(&segments).await?;
-        let (mut matching, mut rows) = (Vec::new(), 0);
-        for segment in &segments {
-            let reader = self.view().reader(*segment);
+        let (mut having, mut matching) = (Vec::new(), Vec::new());
+        for segment in segments {
+            let reader = self.view().reader(segment);
             let mut all = RoaringBitmap::new();
             all.insert_range(0..reader.rows());
             all -= reader.deletes()?;
-            rows += all.len();
             let found = plan.narrow(&Source(reader), &all)?;
             if !found.is_exact() {
                 return Ok(None);
             }
-            matching.push(found.certain);
+            if !found.certain.is_empty() {
+                having.push(segment);
+                matching.push(found.certain);
+            }
         }
-        let matches: u64 = matching.iter().map(RoaringBitmap::len).sum();
-        Ok((matches * MOST_SELECTIVE >= rows).then_some(FarScope { segments, matching: Some(matching) }))
+        Ok(Some(FarScope { segments: having, matching: Some(matching) }))
     }
 }
 
@@ -411,9 +425,11 @@ impl Plan {
         let matching: u64 = segments().map(Segment::matching).sum();
         let wanted = query.method.hnsw_ef.unwrap_or(DEFAULT_EF).saturating_mul(budget.places / DEFAULT_EF);
         let wanted = wanted.saturating_mul((rows / matching.max(1)) as usize);
+        let affordable = if matching * MOST_SELECTIVE < rows { rows } else { bytes / entry };
+        let least_ranges = LEAST_RANGES + RANGES_OF_SEGMENT * segments().count().saturating_sub(1);
         Self {
-            places: wanted.clamp(1, (bytes / entry).max(1) as usize),
-            ranges: budget.requests.saturating_sub(first + third).max(LEAST_RANGES * segments().count()),
+            places: wanted.clamp(1, affordable.max(1) as usize),
+            ranges: budget.requests.saturating_sub(first + third).max(least_ranges),
             rows,
         }
     }

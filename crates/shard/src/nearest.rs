@@ -130,6 +130,8 @@ impl Selection {
         if query.limit == 0 {
             return Ok(Vec::new());
         }
+        // Users may ask for any number. More than there are would only be room for nothing.
+        let query = &Nearest { limit: query.limit.min(self.view().most_points()), ..*query };
         let scorer = Scorer::new(query.vector, shape.metric, shape.element);
         let greater = shape.metric.greater_is_nearer();
         let scan = Scan { scorer, greater, on_disk: shape.on_disk, query, cancel };

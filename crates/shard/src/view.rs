@@ -117,6 +117,11 @@ impl ShardView {
         self.segments.len()
     }
 
+    /// No more points than this.
+    pub(crate) fn most_points(&self) -> usize {
+        self.segments().map(|reader| reader.rows() as usize).sum::<usize>() + self.memtable().len()
+    }
+
     pub(crate) fn reader(&self, segment: usize) -> &SegmentReader {
         &self.segments[segment].reader
     }

@@ -97,6 +97,10 @@ impl Task {
     }
 }
 
+/// How much larger than all smaller segments together one is at least, where a shard rests: so a row is written anew some
+/// fifteen times until there are a hundred times as many.
+const REST_GROWTH: u64 = 3;
+
 /// The most urgent work that is due for a shard, if any, where nothing was written to it for as long as `rested`; indexes of
 /// vectors are [`index_due`] apart.
 pub fn due(
@@ -108,7 +112,7 @@ pub fn due(
     if is_fold_due(shard, options) || is_rest_due(shard, rested, options) {
         return Ok(Some(Task::Fold { to: fold_end(shard, options) }));
     }
-    if let Some(segments) = merge_due(shard, options) {
+    if let Some(segments) = merge_due(shard, rested, options) {
         return Ok(Some(Task::Merge { segments }));
     }
     for entry in &shard.segments {
@@ -130,8 +134,12 @@ pub fn is_fold_due(shard: &Shard, options: &CompactOptions) -> bool {
 /// Whether a tail that is not very small has rested long enough to be folded: then searches need not compare its rows one
 /// by one, and a start does not read it from the log. Once per rest: after it the tail is empty.
 pub fn is_rest_due(shard: &Shard, rested: Duration, options: &CompactOptions) -> bool {
-    let folds = !shard.tail.is_empty() && shard.tail_rows >= options.idle_rows;
-    folds && !options.idle.is_zero() && rested >= options.idle
+    !shard.tail.is_empty() && shard.tail_rows >= options.idle_rows && is_at_rest(rested, options)
+}
+
+/// Whether a shard to which nothing was written for so long is expected to stay as it is.
+fn is_at_rest(rested: Duration, options: &CompactOptions) -> bool {
+    !options.idle.is_zero() && rested >= options.idle
 }
 
 /// The last slot of the piece of the tail that is folded next: at least one slot, and never a part of one.
@@ -153,8 +161,17 @@ fn tier(rows: u32) -> u32 {
     rows.max(1).ilog2() / 2
 }
 
-fn merge_due(shard: &Shard, options: &CompactOptions) -> Option<Vec<SegmentId>> {
-    let live = |entry: &SegmentEntry| entry.rows - entry.deleted;
+fn live(entry: &SegmentEntry) -> u32 {
+    entry.rows - entry.deleted
+}
+
+fn merge_due(shard: &Shard, rested: Duration, options: &CompactOptions) -> Option<Vec<SegmentId>> {
+    merge_of_one_size(shard, options)
+        .or_else(|| rewrite_of_worn(shard, options))
+        .or_else(|| merge_at_rest(shard, options).filter(|_| is_at_rest(rested, options)))
+}
+
+fn merge_of_one_size(shard: &Shard, options: &CompactOptions) -> Option<Vec<SegmentId>> {
     let mergeable = |entry: &&SegmentEntry| entry.bytes < options.max_segment_bytes / 2;
     let mut tiers: BTreeMap<u32, Vec<&SegmentEntry>> = BTreeMap::new();
     for entry in shard.segments.iter().filter(mergeable) {
@@ -171,11 +188,36 @@ fn merge_due(shard: &Shard, options: &CompactOptions) -> Option<Vec<SegmentId>> 
             return Some(ids);
         }
     }
+    None
+}
+
+fn rewrite_of_worn(shard: &Shard, options: &CompactOptions) -> Option<Vec<SegmentId>> {
     let worn = shard.segments.iter().find(|entry| {
         entry.rows >= options.vacuum_min_rows
             && f64::from(entry.deleted) > f64::from(entry.rows) * options.deleted_share
     });
     worn.map(|entry| vec![entry.id])
+}
+
+/// The smallest segments that together are not much smaller than the next. Nobody waits for this while nothing is written;
+/// and whoever comes with nothing here later asks for something of each segment.
+fn merge_at_rest(shard: &Shard, options: &CompactOptions) -> Option<Vec<SegmentId>> {
+    let mut segments: Vec<&SegmentEntry> = shard.segments.iter().collect();
+    segments.sort_by_key(|entry| (live(entry), entry.id));
+    let (mut group, mut rows, mut bytes) = (Vec::new(), 0, 0);
+    for entry in segments {
+        let next = u64::from(live(entry));
+        if next <= REST_GROWTH * rows && bytes + entry.bytes <= options.max_segment_bytes {
+            group.push(entry.id);
+            rows += next;
+            bytes += entry.bytes;
+        } else if group.len() < 2 {
+            (group, rows, bytes) = (vec![entry.id], next, entry.bytes);
+        } else {
+            break;
+        }
+    }
+    (group.len() >= 2).then_some(group)
 }
 
 fn reindex_due(collection: &Collection, entry: &SegmentEntry) -> Result<Option<Task>> {
@@ -222,6 +264,8 @@ pub fn indexed_rows(collection: &Collection, shard: &Shard) -> Result<BTreeMap<J
 
 #[cfg(test)]
 mod tests {
+    use lodestone_manifest::{ShardId, SliceHeader, TailRange};
+
     use super::*;
 
     fn entry(id: u64, rows: u32, deleted: u32) -> SegmentEntry {
@@ -241,19 +285,42 @@ mod tests {
         Shard { segments, ..Shard::default() }
     }
 
+    fn tail_range(slot: u64, len: u64) -> TailRange {
+        let slice = SliceHeader { shard: ShardId(1), side: None, offset: 0, len, crc: 0, rows: 1 };
+        TailRange { slot: Slot(slot), slice }
+    }
+
     #[test]
     fn merges_segments_of_about_one_size() {
         let options = CompactOptions { merge_fan_in: 3, ..CompactOptions::default() };
         let segments = vec![entry(1, 100_000, 0), entry(2, 1000, 0), entry(3, 900, 0), entry(4, 800, 0)];
-        let due = merge_due(&shard(segments), &options).unwrap();
+        let due = merge_due(&shard(segments), Duration::MAX, &options).unwrap();
         assert_eq!(due, vec![SegmentId(2), SegmentId(3), SegmentId(4)]);
     }
 
     #[test]
     fn rewrites_worn_segments() {
         let options = CompactOptions::default();
-        assert_eq!(merge_due(&shard(vec![entry(1, 1000, 200)]), &options), None);
-        assert_eq!(merge_due(&shard(vec![entry(1, 1000, 201)]), &options), Some(vec![SegmentId(1)]));
+        let due = |segments| merge_due(&shard(segments), Duration::ZERO, &options);
+        assert_eq!(due(vec![entry(1, 1000, 200)]), None);
+        assert_eq!(due(vec![entry(1, 1000, 201)]), Some(vec![SegmentId(1)]));
+    }
+
+    #[test]
+    fn at_rest_a_segment_is_larger_than_the_smaller_ones_together() {
+        let options = CompactOptions { max_segment_bytes: 100_000, ..CompactOptions::default() };
+        let due = |segments: &[(u64, u32)], rested| {
+            let segments = segments.iter().map(|(id, rows)| entry(*id, *rows, 0)).collect();
+            merge_due(&shard(segments), rested, &options)
+                .map(|due| due.iter().map(|id| id.0).collect::<Vec<_>>())
+        };
+        let segments = [(1, 40_000), (2, 3000), (3, 20_000), (4, 30_000)];
+        assert_eq!(due(&segments, options.idle - Duration::from_secs(1)), None);
+        assert_eq!(due(&segments, options.idle), Some(vec![3, 4, 1]), "the small one is not worth it");
+        assert_eq!(due(&[(5, 90_000), (2, 3000)], options.idle), None);
+        assert_eq!(due(&[(5, 50_000), (2, 3000), (6, 2000), (7, 9000)], options.idle), Some(vec![6, 2, 7]));
+        assert_eq!(due(&[(5, 60_000), (6, 60_000)], options.idle), None, "it would be too large");
+        assert_eq!(due(&[], options.idle), None);
     }
 
     #[test]
@@ -261,15 +328,7 @@ mod tests {
         let options = CompactOptions { fold_rows: 10, fold_bytes: 100, ..CompactOptions::default() };
         let mut shard = Shard::default();
         assert!(!is_fold_due(&shard, &options));
-        let slice = lodestone_manifest::SliceHeader {
-            shard: lodestone_manifest::ShardId(1),
-            side: None,
-            offset: 0,
-            len: 100,
-            crc: 0,
-            rows: 1,
-        };
-        shard.tail.push_back(lodestone_manifest::TailRange { slot: Slot(3), slice });
+        shard.tail.push_back(tail_range(3, 100));
         (shard.tail_rows, shard.tail_bytes) = (1, 99);
         assert!(!is_fold_due(&shard, &options));
         shard.tail_bytes = 100;
@@ -283,15 +342,7 @@ mod tests {
         let (short, long) = (Duration::from_secs(29), Duration::from_secs(30));
         let mut shard = Shard { lsn: Slot(3), ..Shard::default() };
         assert!(!is_rest_due(&shard, long, &options), "nothing to fold");
-        let slice = lodestone_manifest::SliceHeader {
-            shard: lodestone_manifest::ShardId(1),
-            side: None,
-            offset: 0,
-            len: 100,
-            crc: 0,
-            rows: 1,
-        };
-        shard.tail.push_back(lodestone_manifest::TailRange { slot: Slot(3), slice });
+        shard.tail.push_back(tail_range(3, 100));
         shard.tail_rows = 4;
         assert!(!is_rest_due(&shard, long, &options), "too small");
         shard.tail_rows = 5;
@@ -307,15 +358,7 @@ mod tests {
         let mut shard = Shard { lsn: Slot(9), ..Shard::default() };
         for slot in [3, 4, 4, 4, 7] {
             assert!(!is_fold_due(&shard, &options));
-            let slice = lodestone_manifest::SliceHeader {
-                shard: lodestone_manifest::ShardId(1),
-                side: None,
-                offset: 0,
-                len: 10,
-                crc: 0,
-                rows: 1,
-            };
-            shard.tail.push_back(lodestone_manifest::TailRange { slot: Slot(slot), slice });
+            shard.tail.push_back(tail_range(slot, 10));
         }
         assert!(is_fold_due(&shard, &options));
         // The slices of slot 4 stay together, though they pass the limit.

@@ -1,12 +1,13 @@
 //! Which segment gets an index of its vectors next.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use lodestone_manifest::{Collection, SegmentEntry, SegmentId, Shard};
 use lodestone_segment::{PartKind, PartMeta, SegmentMeta};
 use lodestone_types::{Distance, Result, VectorParams};
 
-use super::{Codes, CompactOptions, merge_due};
+use super::{Codes, CompactOptions, is_at_rest, merge_due};
 
 /// An index to build over the vectors of one name in one segment.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,15 +28,22 @@ pub struct IndexTask {
     pub model: Option<(SegmentId, PartMeta)>,
 }
 
-/// The index that is due first, if any: one that a segment lacks, or whose model does not suit its rows.
+/// The index that is due first, if any: one that a segment lacks, or whose model does not suit its rows. Where nothing was
+/// written for long, segments too small for one get it too if another has one: whoever comes with nothing here would have
+/// to read all their vectors.
 pub fn index_due(
     collection: &Collection,
     shard: &Shard,
+    rested: Duration,
     options: &CompactOptions,
 ) -> Result<Option<IndexTask>> {
-    let merging = merge_due(shard, options).unwrap_or_default();
+    let merging = merge_due(shard, rested, options).unwrap_or_default();
     for (name, Indexed { least, codes }) in indexed_from(collection, options)? {
         let Some(vector) = collection.config.params.vectors.get(&name) else { continue };
+        let least = match is_at_rest(rested, options) && has_index(&name, shard)? {
+            true => least.min(options.index_rows),
+            false => least,
+        };
         for entry in shard.segments.iter().filter(|entry| !merging.contains(&entry.id)) {
             let meta = SegmentMeta::from_entry(entry)?;
             let rows = meta.part(&PartKind::Vector(name.clone())).map_or(0, |part| part.entries);
@@ -93,6 +101,15 @@ pub fn indexed_vectors(shard: &Shard) -> Result<u64> {
         count += indexes.map(|part| part.entries.saturating_sub(entry.deleted.into())).sum::<u64>();
     }
     Ok(count)
+}
+
+fn has_index(name: &str, shard: &Shard) -> Result<bool> {
+    for entry in &shard.segments {
+        if SegmentMeta::from_entry(entry)?.part(&PartKind::VectorIndex(name.to_owned())).is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Users turn indexing off by a graph without links. Sums of differences have no index.
@@ -232,9 +249,13 @@ mod tests {
     }
 
     fn due(segments: &[SegmentMeta]) -> Option<(SegmentId, Option<SegmentId>)> {
+        due_after(Duration::ZERO, segments)
+    }
+
+    fn due_after(rested: Duration, segments: &[SegmentMeta]) -> Option<(SegmentId, Option<SegmentId>)> {
         let segments = segments.iter().map(|meta| meta.to_entry(0).unwrap()).collect();
         let shard = Shard { segments, ..Shard::default() };
-        let task = index_due(&collection(), &shard, &CompactOptions::default()).unwrap()?;
+        let task = index_due(&collection(), &shard, rested, &CompactOptions::default()).unwrap()?;
         Some((task.segment, task.model.map(|(of, _)| of)))
     }
 
@@ -243,6 +264,16 @@ mod tests {
         // 10 KiB of eight components.
         assert_eq!(due(&[segment(1, 319)]), None);
         assert_eq!(due(&[segment(1, 320)]), Some((SegmentId(1), None)));
+    }
+
+    #[test]
+    fn at_rest_small_segments_get_an_index_beside_others_that_have_one() {
+        let rested = CompactOptions::default().idle;
+        let large = indexed(&segment(1, 9000), &model(9000), "parts/1", 1.0);
+        assert_eq!(due(&[large.clone(), segment(2, 300)]), None);
+        assert_eq!(due_after(rested, &[large.clone(), segment(2, 300)]), Some((SegmentId(2), None)));
+        assert_eq!(due_after(rested, &[large, segment(2, 255)]), None, "of no use");
+        assert_eq!(due_after(rested, &[segment(2, 300)]), None, "as users want it");
     }
 
     #[test]
@@ -265,7 +296,8 @@ mod tests {
         ];
         let shard = Shard { segments: segments.into(), ..Shard::default() };
         let due = |collection: &Collection| {
-            let task = index_due(collection, &shard, &CompactOptions::default()).unwrap().unwrap();
+            let task =
+                index_due(collection, &shard, Duration::ZERO, &CompactOptions::default()).unwrap().unwrap();
             (task.segment, task.model.is_some(), task.codes.level_bits, task.codes.small)
         };
         let mut changed = collection();

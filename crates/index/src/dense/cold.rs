@@ -73,6 +73,23 @@ impl ListPlaces {
         Ok(Self(places))
     }
 
+    /// A range of whole lists in pieces of whole lists, each of at most so many places unless a list alone has more.
+    pub fn pieces(&self, places: Range<u32>, most: u32) -> Vec<Range<u32>> {
+        let mut pieces = Vec::new();
+        let mut start = places.start;
+        while start < places.end {
+            let limit = start.saturating_add(most.max(1)).min(places.end);
+            let fit = self.0.partition_point(|end| *end <= limit);
+            let end = match self.0.get(fit.wrapping_sub(1)) {
+                Some(end) if *end > start => *end,
+                _ => self.0.get(fit).copied().unwrap_or(places.end).min(places.end),
+            };
+            pieces.push(start..end);
+            start = end;
+        }
+        pieces
+    }
+
     fn of(&self, list: u32) -> Range<u32> {
         let at = |list: usize| self.0.get(list).or(self.0.last()).copied().unwrap_or_default();
         at(list as usize)..at(list as usize + 1)
@@ -209,6 +226,17 @@ mod tests {
         assert_eq!(coalesced(ranges.clone(), 9), [(0, 10..30), (0, 40..50), (0, 90..95), (1, 0..5)]);
         assert_eq!(coalesced(ranges.clone(), 3), [(0, 10..50), (0, 90..95), (1, 0..5)]);
         assert_eq!(coalesced(ranges, 1), [(0, 10..95), (1, 0..5)], "two objects are never one range");
+    }
+
+    #[test]
+    fn long_ranges_are_read_in_pieces_of_whole_lists() {
+        let starts = [0u32, 3, 3, 10, 30, 34, 40];
+        let bytes: Vec<u8> = starts.iter().flat_map(|at| [0, *at]).flat_map(u32::to_le_bytes).collect();
+        let places = ListPlaces::open(&bytes, 40).unwrap();
+        assert_eq!(places.pieces(0..40, 10), [0..10, 10..30, 30..40]);
+        assert_eq!(places.pieces(3..34, 100), [3..34]);
+        assert_eq!(places.pieces(3..40, 1), [3..10, 10..30, 30..34, 34..40], "no list is cut");
+        assert!(places.pieces(3..3, 10).is_empty());
     }
 
     #[test]
