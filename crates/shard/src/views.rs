@@ -283,11 +283,8 @@ impl Source {
     }
 
     async fn batch(self: &Arc<Self>, slot: Slot, ranges: Vec<TailRange>) -> Result<(Slot, Vec<Op>)> {
-        let mut ops = Vec::new();
-        for range in ranges {
-            ops.extend(self.ops(slot, &range.slice).await?);
-        }
-        Ok((slot, ops))
+        let slices = stream::iter(ranges.into_iter().map(|range| self.ops(slot, range.slice)));
+        Ok((slot, slices.buffered(FETCHES_AT_ONCE).try_concat().await?))
     }
 
     fn segments(
@@ -320,19 +317,19 @@ impl Source {
         manifest.segments.iter().map(&mut open).collect()
     }
 
-    async fn ops(&self, slot: Slot, header: &SliceHeader) -> Result<Vec<Op>> {
+    async fn ops(&self, slot: Slot, header: SliceHeader) -> Result<Vec<Op>> {
         let key = header.side.clone().unwrap_or_else(|| keys::wal(slot));
         let damaged = |e: lodestone_wal::DecodeError| Error::damaged(format!("`{key}`: {e}"));
         let remembered = if header.side.is_none() { self.slots.get(slot) } else { None };
         let slice = match remembered {
             Some(bytes) => {
-                let slice = object::slice(&bytes, header).map_err(damaged)?;
+                let slice = object::slice(&bytes, &header).map_err(damaged)?;
                 // A small part must not keep a large object in memory.
                 if slice.len() < bytes.len() / 2 { Bytes::copy_from_slice(&slice) } else { slice }
             }
             None => {
                 let range = header.offset..header.offset + header.len;
-                object::check_slice(self.store.get_range(&key, range).await?, header).map_err(damaged)?
+                object::check_slice(self.store.get_range(&key, range).await?, &header).map_err(damaged)?
             }
         };
         decode_slice(slice).map_err(damaged)

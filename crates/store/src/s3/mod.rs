@@ -214,13 +214,17 @@ fn builder(bucket: &str, options: &OpenOptions) -> AmazonS3Builder {
         .get_config_value(&AmazonS3ConfigKey::S3Endpoint)
         .or_else(|| builder.get_config_value(&AmazonS3ConfigKey::Endpoint));
     let plain = endpoint.is_some_and(|e| e.starts_with("http://"));
+    // Certificates take longer to load than all else at the start, and with given keys there is nobody to check.
+    let unchecked = plain && builder.get_config_value(&AmazonS3ConfigKey::AccessKeyId).is_some();
     builder
         .with_bucket_name(bucket)
         .with_virtual_hosted_style_request(false)
         .with_conditional_put(S3ConditionalPut::ETagMatch)
         .with_disable_bulk_delete(true)
         .with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() })
-        .with_client_options(client_options(options).with_allow_http(plain))
+        .with_client_options(
+            client_options(options).with_allow_http(plain).with_no_system_certificates(unchecked),
+        )
 }
 
 fn client_options(options: &OpenOptions) -> ClientOptions {
