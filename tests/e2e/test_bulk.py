@@ -1,6 +1,7 @@
 """`lodestone import` and `lodestone export`: real vectors in and out, killed in between, and wrong inputs."""
 
 import json
+import os
 import re
 import subprocess
 import time
@@ -12,7 +13,8 @@ import pytest
 from qdrant_client import models
 
 from harness.paths import server_binary
-from harness.server import Server
+from harness.server import Server, run_tool
+from harness.stores import Store
 from harness.wordnet import WordNet
 
 COUNT = 3000
@@ -157,3 +159,40 @@ def test_wrong_inputs_say_what_to_change(
     line = [str(server_binary()), "import", "--url", "http://127.0.0.1:1", "--collection", "c", str(npy)]
     said = subprocess.run(line, capture_output=True, text=True, timeout=30, check=False)
     assert said.returncode == 1 and "gRPC answers" in said.stderr, said
+
+
+def test_into_a_bucket_without_a_server(
+    store: Store, launch: Callable[..., Server], npy: Path, data: WordNet, tmp_path: Path
+) -> None:
+    def run(command: str, *arguments: object) -> subprocess.Popen[str]:
+        line = [str(server_binary()), command, *store.arguments(), "--local", str(tmp_path / "local")]
+        line += ["--collection", "c", *map(str, arguments)]
+        environment = os.environ | store.environment()
+        return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+
+    arguments = [npy, "--payload", npy.with_suffix(".payload.jsonl"), "--distance", "cosine", "--batch", 200]
+    state = npy.with_name(f"{npy.name}.c.import.json")
+    process = run("import", *arguments)
+    while process.poll() is None and not state.exists():
+        time.sleep(0.002)
+    process.kill()
+    process.communicate()
+    assert state.exists(), "it was never killed in the middle"
+    imported = ended(run("import", *arguments, "--verify"))
+    assert "before" in imported and "read back" in imported, imported
+    lines = tmp_path / "out.jsonl"
+    assert checksum(ended(run("export", "--to", lines))) == checksum(imported)
+
+    server = launch(store).start()
+    client = server.client()
+    assert client.count("c", exact=True).count == COUNT
+    client.set_payload("c", {"pos": "other"}, points=[11], wait=True)
+    hits = client.query_points("c", data.vectors[7].astype(np.float32).tolist(), limit=1, with_payload=True).points
+    assert hits[0].id == 7 and hits[0].payload == data.payload[7]
+    assert "held by another process" in ended(run("import", *arguments), 1)
+    server.stop()
+    # Again over what is there: the same points, the changed one as the file says.
+    again = ended(run("import", *arguments, "--verify"))
+    assert checksum(again) == checksum(imported)
+    doctor = run_tool(store, "doctor")
+    assert doctor.returncode == 0, doctor.stdout

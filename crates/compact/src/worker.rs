@@ -13,7 +13,7 @@ use lodestone_shard::{Cancel, Snapshot, Views};
 use lodestone_store::Store;
 use lodestone_types::{Error, Result};
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::time::Instant;
 
 use crate::output::{self, Landed, in_background};
@@ -127,6 +127,33 @@ impl Compactor {
     /// As [`Compactor::stop`], without waiting.
     pub fn abandon(&self) {
         self.stopping.cancel();
+    }
+
+    /// Lets what is under way end, and nothing begin until the permits are dropped.
+    pub(crate) async fn pause(&self) -> Result<[SemaphorePermit<'_>; 3]> {
+        let stopping = |_| Error::unavailable("stopping");
+        let all = tokio::try_join!(
+            self.folds.acquire_many(self.jobs),
+            self.others.acquire_many(self.jobs),
+            self.indexes.acquire()
+        );
+        all.map(<[_; 3]>::from).map_err(stopping)
+    }
+
+    pub(crate) fn meta(&self) -> &dyn Meta {
+        self.meta.as_ref()
+    }
+
+    pub(crate) fn views(&self) -> &Views {
+        &self.views
+    }
+
+    pub(crate) fn store(&self) -> &dyn Store {
+        self.store.as_ref()
+    }
+
+    pub(crate) fn stopping(&self) -> &Cancel {
+        &self.stopping
     }
 
     fn is_stopping(&self) -> bool {
@@ -354,7 +381,7 @@ impl Compactor {
     }
 
     /// Proposes a rewrite once what it brings is near: the reads that come after would wait for it.
-    async fn land(&self, shard: ShardId, rewrite: Rewrite) -> Result<Landed> {
+    pub(crate) async fn land(&self, shard: ShardId, rewrite: Rewrite) -> Result<Landed> {
         if let Err(error) = self.views.prepare(shard, &rewrite.put).await {
             tracing::debug!(%error, %shard, "the parts of a job are loaded later");
         }

@@ -59,11 +59,11 @@ impl Reader for QueryReader {
 }
 
 impl NodeEngine {
-    fn writing(&self) -> Result<&Writing> {
+    pub(crate) fn writing(&self) -> Result<&Writing> {
         self.writing.as_ref().ok_or_else(|| MetaError::ReadOnly.into())
     }
 
-    async fn find(&self, name: &str) -> Result<(Arc<State>, Arc<Collection>)> {
+    pub(crate) async fn find(&self, name: &str) -> Result<(Arc<State>, Arc<Collection>)> {
         let state = self.meta.read(Consistency::Strong).await?;
         let collection = state.collection(name).cloned().ok_or_else(|| Error::no_collection(name))?;
         Ok((state, collection))

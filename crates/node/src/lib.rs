@@ -11,6 +11,7 @@
 mod engine;
 mod inspect;
 pub mod instance;
+mod load;
 mod location;
 mod memory;
 mod metrics;

@@ -43,7 +43,7 @@ const IDLE_ROUNDS: u64 = 120;
 /// A running node. Dropping it ends its work as a crash would: what was acknowledged is in the store, and the next
 /// start recovers it. [`Node::shutdown`] is faster for who comes next.
 pub struct Node {
-    engine: Arc<NodeEngine>,
+    pub(crate) engine: Arc<NodeEngine>,
     // None where nothing is written.
     leader: Option<Arc<Leader>>,
     instance: InstanceId,

@@ -29,7 +29,7 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Show what a start from the bucket finds; changes nothing unless told
     Recover(RecoverArgs),
-    /// Write the points of files into a collection of a running server; goes on where it was ended
+    /// Write the points of files into a collection; goes on where it was ended
     #[command(after_help = AFTER_IMPORT)]
     Import(ImportArgs),
     /// Write the points of a collection into a file
@@ -148,18 +148,33 @@ pub struct RecoverArgs {
     pub take_over: bool,
 }
 
-/// Flags that name a collection of a server.
+/// Flags that name a collection of a server or of a bucket.
 #[derive(Debug, Clone, Args)]
 pub struct TargetArgs {
-    /// Where the server's gRPC answers
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:6334")]
-    pub url: String,
+    /// Where the server's gRPC answers [default: http://127.0.0.1:6334]
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
     /// The environment variable that has the API key, if the server wants one
     #[arg(long, value_name = "NAME", default_value = "LODESTONE_API_KEY")]
     pub api_key_env: String,
     /// The collection
     #[arg(long, value_name = "NAME")]
     pub collection: String,
+    /// Use this bucket, a directory or s3://bucket/prefix, and no server; an import wants it for itself
+    #[arg(long, value_name = "DIR|URL", conflicts_with = "url", help_heading = "Without a server")]
+    pub store: Option<String>,
+    /// Where what is disposable goes, as for `serve`
+    #[arg(long, value_name = "DIR", requires = "store", help_heading = "Without a server")]
+    pub local: Option<PathBuf>,
+    /// As for `serve`
+    #[arg(long, value_name = "URL", requires = "store", help_heading = "Without a server")]
+    pub s3_endpoint: Option<String>,
+    /// As for `serve`
+    #[arg(long, value_name = "REGION", requires = "store", help_heading = "Without a server")]
+    pub s3_region: Option<String>,
+    /// As for `serve`
+    #[arg(long, value_name = "FILE", requires = "store", help_heading = "Without a server")]
+    pub config: Option<PathBuf>,
 }
 
 /// Flags of `import`.
@@ -186,12 +201,12 @@ pub struct ImportArgs {
     /// Payloads of the rows of .npy: a JSON object in each line
     #[arg(long, value_name = "FILE")]
     pub payload: Option<PathBuf>,
-    /// Points in one request, at most
-    #[arg(long, value_name = "POINTS", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub batch: u32,
-    /// Requests under way at once
-    #[arg(long, value_name = "NUMBER", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub parallel: u32,
+    /// Points in one request, at most, or in one segment [default: 1000, or what makes 128 MiB]
+    #[arg(long, value_name = "POINTS", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub batch: Option<u32>,
+    /// Requests under way at once [default: 4, or 2 without a server]
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub parallel: Option<u32>,
     /// Where it is kept how far it has come [default: FILE.COLLECTION.import.json]
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,

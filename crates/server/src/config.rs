@@ -13,7 +13,7 @@ use lodestone_types::{Error, Result};
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use crate::cli::{CommonArgs, LogFormat, ServeArgs};
+use crate::cli::{CommonArgs, LogFormat, ServeArgs, TargetArgs};
 use crate::secret::Secret;
 
 /// All settings. The fields are the keys of the config file.
@@ -280,6 +280,19 @@ impl CommonArgs {
             ("s3.region", text(&self.s3_region)),
             ("log.level", text(&self.log_level)),
             ("log.format", format.map(Value::from)),
+        ])
+    }
+}
+
+impl TargetArgs {
+    /// What these flags say, by the keys of the config file.
+    pub fn settings(&self) -> Table {
+        let text = |value: &Option<String>| value.clone().map(Value::String);
+        table([
+            ("store", text(&self.store)),
+            ("s3.endpoint", text(&self.s3_endpoint)),
+            ("s3.region", text(&self.s3_region)),
+            ("local", self.local.as_ref().map(|p| Value::String(p.to_string_lossy().into_owned()))),
         ])
     }
 }

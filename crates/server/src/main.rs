@@ -19,7 +19,7 @@ mod telemetry;
 use std::process::ExitCode;
 
 use clap::Parser;
-use cli::{Cli, Command, CommonArgs};
+use cli::{Cli, Command, CommonArgs, TargetArgs};
 use config::Config;
 use lodestone_types::{Error, Result};
 use tokio::runtime::Runtime;
@@ -58,13 +58,28 @@ fn run(command: Command) -> Result<bool> {
             let config = prepare(&args.common, args.common.settings(), quiet(Table::new()))?;
             runtime()?.block_on(recover::run(config, args.write_checkpoint, args.take_over))
         }
-        Command::Import(args) => runtime()?.block_on(bulk::import::run(args)),
-        Command::Export(args) => runtime()?.block_on(bulk::export::run(args)),
+        Command::Import(args) => {
+            let config = own_store(&args.target)?;
+            runtime()?.block_on(bulk::import::run(args, config))
+        }
+        Command::Export(args) => {
+            let config = own_store(&args.target)?;
+            runtime()?.block_on(bulk::export::run(args, config))
+        }
         Command::Version => {
             println!("lodestone {}", env!("CARGO_PKG_VERSION"));
             Ok(true)
         }
     }
+}
+
+/// The settings of a command that is to use a store by itself, if it is.
+fn own_store(target: &TargetArgs) -> Result<Option<Config>> {
+    if target.store.is_none() {
+        return Ok(None);
+    }
+    let common = CommonArgs { config: target.config.clone(), ..CommonArgs::default() };
+    prepare(&common, target.settings(), quiet(Table::new())).map(Some)
 }
 
 fn runtime() -> Result<Runtime> {

@@ -5,6 +5,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use lodestone_api::lines;
+use lodestone_node::Roles;
 use lodestone_types::{Error, Record, Result};
 
 use super::digest::{Digest, Schema};
@@ -13,6 +14,7 @@ use super::progress::{Progress, grouped};
 use super::target::Target;
 use super::verify::of_record;
 use crate::cli::ExportArgs;
+use crate::config::Config;
 use crate::paint::Paint;
 use crate::report::Report;
 
@@ -20,7 +22,7 @@ use crate::report::Report;
 const PAGE: (u64, u64) = (1000, 8 << 20);
 
 /// Exports; whether as many points were written as the collection has.
-pub async fn run(args: ExportArgs) -> Result<bool> {
+pub async fn run(args: ExportArgs, config: Option<Config>) -> Result<bool> {
     match args.to.extension().and_then(|e| e.to_str()) {
         Some("jsonl" | "ndjson") => {}
         _ => {
@@ -30,7 +32,13 @@ pub async fn run(args: ExportArgs) -> Result<bool> {
             )));
         }
     }
-    let target = Target::connect(&args.target).await?;
+    let target = Target::open(&args.target, config, Roles::Query).await?;
+    let done = all(&target, &args).await;
+    target.end().await;
+    done
+}
+
+async fn all(target: &Target, args: &ExportArgs) -> Result<bool> {
     let schema = target.schema().await?;
     let total = target.count().await?;
     let mut progress = Progress::new("exporting", 0, total);
@@ -52,7 +60,7 @@ pub async fn run(args: ExportArgs) -> Result<bool> {
     let took = progress.end().as_secs_f64();
     let there = target.count().await?;
     let mut report = Report::new(Paint::for_stdout());
-    report.title(format_args!("Export of `{}` of {}", target.collection, target.url));
+    report.title(format_args!("Export of `{}` of {}", target.collection, target.of));
     let rate = grouped((points as f64 / took.max(1e-3)) as u64);
     report.good(
         "exported",

@@ -6,22 +6,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
+use lodestone_node::Roles;
 use lodestone_types::{Error, NamedVectors, Result, VectorParams};
 use tokio::pin;
 
 use super::decode::Decoder;
 use super::digest::{Digest, Schema};
 use super::progress::{Progress, grouped};
-use super::source::{Chunk, Format, Mark, Source};
+use super::source::{Chunk, Format, Mark, Size, Source};
 use super::state::{Job, Keeper};
 use super::target::Target;
 use super::{pipeline, verify};
 use crate::cli::ImportArgs;
+use crate::config::Config;
 use crate::paint::Paint;
 use crate::report::{Report, count};
 
 /// Imports; whether what is there then is what the files say.
-pub async fn run(args: ImportArgs) -> Result<bool> {
+pub async fn run(args: ImportArgs, config: Option<Config>) -> Result<bool> {
     if args.state.is_some() && args.files.len() > 1 {
         return Err(Error::bad_request("--state is for one file; leave it out, and each has its own"));
     }
@@ -30,25 +32,32 @@ pub async fn run(args: ImportArgs) -> Result<bool> {
     }
     let look = |path| Source::look(path, args.payload.as_deref());
     let sources = args.files.iter().map(|path| look(path)).collect::<Result<Vec<_>>>()?;
-    let target = Target::connect(&args.target).await?;
-    let schema = schema(&target, &args, &sources[0]).await?;
+    let target = Target::open(&args.target, config, Roles::All).await?;
+    let done = all(&target, &args, sources).await;
+    target.end().await;
+    done
+}
+
+async fn all(target: &Target, args: &ImportArgs, sources: Vec<Source>) -> Result<bool> {
+    let schema = schema(target, args, &sources[0]).await?;
     let mut files = Vec::new();
     let mut first_id = args.first_id;
     for source in sources {
         let decoder = Arc::new(Decoder::new(&source, &schema, &args.vector, first_id)?);
-        let keeper = keeper(&target, &args, &source, first_id)?;
+        let keeper = keeper(target, args, &source, first_id)?;
         first_id = first_id.saturating_add(source.points().unwrap_or_default());
         files.push(File { source, decoder, keeper });
     }
-    still_there(&target, &files).await?;
+    still_there(target, &files).await?;
     let mut report = Report::new(Paint::for_stdout());
-    report.title(format_args!("Import into `{}` of {}", target.collection, target.url));
+    report.title(format_args!("Import into `{}` of {}", target.collection, target.of));
     for file in &mut files {
         let before = file.keeper.state.mark.points;
-        let took = file.import(&target, &args).await?;
+        let took = file.import(target, args).await?;
         report.good("imported", told(&file.source.path, file.keeper.state.mark.points, before, took));
     }
-    check(&mut report, &target, &args, &files).await?;
+    target.settle().await?;
+    check(&mut report, target, args, &files).await?;
     for file in files {
         file.keeper.forget()?;
     }
@@ -67,10 +76,10 @@ impl File {
     async fn import(&mut self, target: &Target, args: &ImportArgs) -> Result<Duration> {
         let begin = self.keeper.state.mark;
         let mut progress = Progress::new("importing", begin.bytes, self.source.bytes());
-        let chunks = self.source.chunks(begin, args.batch as usize)?;
-        let written = pipeline::run(chunks, args.parallel as usize, |chunk| {
-            write(target.clone(), self.decoder.clone(), chunk)
-        });
+        let (size, parallel) = portion(target, args);
+        let chunks = self.source.chunks(begin, size)?;
+        let written =
+            pipeline::run(chunks, parallel, |chunk| write(target.clone(), self.decoder.clone(), chunk));
         pin!(written);
         let (mut waiting, mut next) = (BTreeMap::new(), 0);
         let mut ended = Ok(());
@@ -97,6 +106,13 @@ impl File {
     }
 }
 
+/// How much is written at once, and how many times beside each other.
+pub fn portion(target: &Target, args: &ImportArgs) -> (Size, usize) {
+    let (size, parallel) = target.portion();
+    let points = args.batch.map_or(size.points, u64::from);
+    (Size { points, ..size }, args.parallel.unwrap_or(parallel) as usize)
+}
+
 /// What became of a chunk.
 struct Written {
     number: u64,
@@ -117,7 +133,7 @@ async fn write(target: Target, decoder: Arc<Decoder>, chunk: Chunk) -> Result<Wr
     let (points, checksum, place) = pipeline::computed(read).await?;
     if !points.is_empty() {
         let number = points.len();
-        target.upsert(points).await.map_err(|e| {
+        target.write(points).await.map_err(|e| {
             let which = count(number as u64, "point");
             Error { message: format!("{which} from {place} on: {e}").into(), ..e }
         })?;
@@ -159,7 +175,7 @@ async fn schema(target: &Target, args: &ImportArgs, first: &Source) -> Result<Sc
 /// The vectors of a file's first point.
 fn first_vectors(source: &Source) -> Result<NamedVectors> {
     let path = source.path.display();
-    let chunk = source.chunks(Mark::default(), 1)?.next()?;
+    let chunk = source.chunks(Mark::default(), Size { points: 1, bytes: 1 })?.next()?;
     let text = chunk.map(|c| c.bytes).unwrap_or_default();
     match text.trim_ascii() {
         b"" => Err(Error::bad_request(format!("{path} has no point to tell the size of vectors by"))),
@@ -173,7 +189,7 @@ fn first_vectors(source: &Source) -> Result<NamedVectors> {
 fn keeper(target: &Target, args: &ImportArgs, source: &Source, first_id: u64) -> Result<Keeper> {
     let path = args.state.clone().unwrap_or_else(|| Keeper::beside(&source.path, &target.collection));
     let job = Job {
-        target: target.url.clone(),
+        target: target.of.clone(),
         collection: target.collection.clone(),
         source: source.stamp.clone(),
         payload: source.payload_stamp.clone(),

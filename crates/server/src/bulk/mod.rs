@@ -10,6 +10,7 @@ mod digest;
 pub mod export;
 pub mod import;
 mod npy;
+mod own;
 mod pipeline;
 mod progress;
 mod source;

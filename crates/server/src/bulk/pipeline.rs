@@ -7,8 +7,8 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::source::{Chunk, Chunks};
 
-/// Chunks that were read and wait.
-const AHEAD: usize = 2;
+/// Chunks that were read and wait, beside the one that the reader has in hand.
+const AHEAD: usize = 1;
 
 /// What `work` makes of each chunk, in the order in which it ends; `parallel` at once. The first error of reading is the last item.
 pub fn run<T, F>(

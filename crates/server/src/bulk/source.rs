@@ -10,8 +10,6 @@ use serde::{Deserialize, Serialize};
 
 use super::npy::Header;
 
-/// Bytes of a chunk after which it ends, and of vectors as they travel.
-const CHUNK_BYTES: u64 = 4 << 20;
 /// The longest line: some more than a request may hold.
 const MAX_LINE: u64 = 64 << 20;
 
@@ -49,6 +47,15 @@ pub struct Stamp {
     pub size: u64,
     /// When it was last written, milliseconds since 1970.
     pub modified_ms: u64,
+}
+
+/// How much goes into a chunk: it ends with whatever comes first.
+#[derive(Debug, Clone, Copy)]
+pub struct Size {
+    /// Points.
+    pub points: u64,
+    /// Bytes of lines; of `.npy`, of vectors in single precision.
+    pub bytes: u64,
 }
 
 /// A place between two chunks.
@@ -133,8 +140,8 @@ impl Source {
         }
     }
 
-    /// Reads on from `mark`, at most `points` in a chunk.
-    pub fn chunks(&self, mark: Mark, points: usize) -> Result<Chunks> {
+    /// Reads on from `mark`, at most `size` in a chunk.
+    pub fn chunks(&self, mark: Mark, size: Size) -> Result<Chunks> {
         let start = match &self.format {
             Format::Lines => 0,
             Format::Npy { header, .. } => header.start,
@@ -144,7 +151,7 @@ impl Source {
             _ => None,
         };
         let lines = Lines::open(&self.path, start + mark.bytes)?;
-        Ok(Chunks { source: self.clone(), file: lines, payloads, mark, number: 0, points: points as u64 })
+        Ok(Chunks { source: self.clone(), file: lines, payloads, mark, number: 0, size })
     }
 }
 
@@ -155,7 +162,7 @@ pub struct Chunks {
     payloads: Option<Lines>,
     mark: Mark,
     number: u64,
-    points: u64,
+    size: Size,
 }
 
 impl Chunks {
@@ -178,7 +185,7 @@ impl Chunks {
 
     fn lines(&mut self) -> Result<Vec<u8>> {
         let (mut bytes, mut points) = (Vec::new(), 0);
-        while points < self.points && (bytes.len() as u64) < CHUNK_BYTES {
+        while points < self.size.points && (bytes.len() as u64) < self.size.bytes {
             let before = bytes.len();
             let line = self.mark.lines + 1;
             if !self.file.append(&mut bytes, line)? {
@@ -193,7 +200,7 @@ impl Chunks {
     }
 
     fn rows(&mut self, header: &Header) -> Result<(Vec<u8>, Option<Vec<u8>>)> {
-        let fit = (CHUNK_BYTES / header.size.saturating_mul(4)).clamp(1, self.points);
+        let fit = (self.size.bytes / header.size.saturating_mul(4)).clamp(1, self.size.points);
         let rows = fit.min(header.rows - self.mark.points);
         let mut bytes = vec![0; (rows * header.row_bytes()) as usize];
         self.file.fill(&mut bytes)?;
@@ -274,8 +281,8 @@ fn in_file(path: &Path, why: &dyn std::fmt::Display) -> Error {
 mod tests {
     use super::*;
 
-    fn all(source: &Source, from: Mark, points: usize) -> Vec<Chunk> {
-        let mut chunks = source.chunks(from, points).unwrap();
+    fn all(source: &Source, from: Mark, points: u64) -> Vec<Chunk> {
+        let mut chunks = source.chunks(from, Size { points, bytes: 1 << 20 }).unwrap();
         std::iter::from_fn(|| chunks.next().unwrap()).collect()
     }
 
@@ -321,7 +328,8 @@ mod tests {
         assert_eq!((&*again[0].bytes, again[0].payloads.as_deref()), (&[5, 6][..], Some(&b"{}\n"[..])));
         std::fs::write(&payloads, "{}\n").unwrap();
         let source = Source::look(&path, Some(&payloads)).unwrap();
-        let error = source.chunks(Mark::default(), 9).unwrap().next().err().unwrap();
+        let error =
+            source.chunks(Mark::default(), Size { points: 9, bytes: 99 }).unwrap().next().err().unwrap();
         assert!(error.message.contains("has 1 lines"), "{error}");
     }
 

@@ -9,6 +9,7 @@ use tokio::pin;
 
 use super::decode::Decoder;
 use super::digest::{Digest, Schema};
+use super::import::portion;
 use super::pipeline;
 use super::progress::Progress;
 use super::source::{Chunk, Mark, Source};
@@ -31,10 +32,9 @@ pub async fn run(
     args: &ImportArgs,
 ) -> Result<Outcome> {
     let mut progress = Progress::new("verifying", 0, source.bytes());
-    let chunks = source.chunks(Mark::default(), args.batch as usize)?;
-    let compared = pipeline::run(chunks, args.parallel as usize, |chunk| {
-        compare(target.clone(), decoder.clone(), chunk)
-    });
+    let (size, parallel) = portion(target, args);
+    let chunks = source.chunks(Mark::default(), size)?;
+    let compared = pipeline::run(chunks, parallel, |chunk| compare(target.clone(), decoder.clone(), chunk));
     pin!(compared);
     let (mut sum, mut bytes, mut points) = (Digest::default(), 0, 0);
     while let Some(chunk) = compared.next().await {
