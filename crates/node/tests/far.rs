@@ -13,8 +13,10 @@ use lodestone_store::{Account, Accounted, MemoryStore, Simulated, Store, Usage, 
 use lodestone_types::{
     Condition, Distance, FieldCondition, FieldIndex, FieldIndexKind, Filter, JsonPath, NamedVectors, Payload,
     PayloadSelector, Point, PointId, PointSelector, Predicate, QueryRequest, QueryTarget, Range, ReadOptions,
-    ScoredPoint, UpdateMode, UpdateOp, VectorSelector, WriteOptions,
+    RetrieveRequest, ScoredPoint, UpdateMode, UpdateOp, VectorSelector, WriteOptions,
 };
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use serde_json::json;
 
 const ROWS: u64 = 4 * FOLD;
@@ -53,6 +55,11 @@ async fn far(distance: Distance, hydrate: bool) -> (Node, tempfile::TempDir) {
         quiet(&engine, segments).await;
     }
     node.shutdown().await;
+    reopened(store, hydrate).await
+}
+
+/// A process on a bucket as far away as S3, that has nothing here.
+async fn reopened(store: Arc<dyn Store>, hydrate: bool) -> (Node, tempfile::TempDir) {
     let far: Arc<dyn Store> = Arc::new(Simulated::latency_only(store, 1));
     let far: Arc<dyn Store> = Arc::new(Accounted::new(far));
     let local = tempfile::tempdir().unwrap();
@@ -173,6 +180,60 @@ async fn what_was_written_since_counts() {
     assert!(patched.version > before[2].version);
     let payload = patched.payload.as_ref().unwrap();
     assert_eq!((&payload.0["new"], &payload.0["id"]), (&json!(true), &json!(ids[2])));
+    node.shutdown().await;
+}
+
+/// Text that no compression makes shorter than half.
+fn noise(seed: u64) -> String {
+    let mut rng = StdRng::seed_from_u64(seed);
+    (0..2000).map(|_| char::from(rng.random_range(b'!'..b'~'))).collect()
+}
+
+fn noisy(id: u64) -> Point {
+    Point {
+        id: PointId::Num(id),
+        vectors: NamedVectors::unnamed(vectors(1, id).remove(0)),
+        payload: payload(json!({"noise": noise(id)})),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn few_rows_are_shown_without_the_rest() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let local = tempfile::tempdir().unwrap();
+    let node = start(&store, &local, true).await;
+    node.engine().create_collection(NAME, config(Distance::Euclid), None).await.unwrap();
+    let points = (0..ROWS).map(noisy).collect();
+    write(&node.engine(), UpdateOp::Upsert { points, condition: None, mode: UpdateMode::Upsert }).await;
+    quiet(&node.engine(), 1).await;
+    node.shutdown().await;
+    let (node, _local) = reopened(store, false).await;
+    let engine = node.engine();
+
+    let retrieve = async |ids: [u64; 2], with_payload, with_vectors| {
+        let ids = ids.map(PointId::Num).to_vec();
+        let account = Arc::new(Account::default());
+        let request = RetrieveRequest { ids, with_payload, with_vectors };
+        let work = engine.retrieve(NAME, request, ReadOptions::default());
+        (charged(account.clone(), work).await.unwrap(), account.usage())
+    };
+    let (records, usage) = retrieve([700, 5], PayloadSelector::All, VectorSelector::None).await;
+    assert!((1..=2).contains(&usage.trips) && usage.bytes < 300_000, "{usage:?}");
+    let shown: Vec<(u64, Option<Payload>)> =
+        records.into_iter().map(|record| (number(record.id), record.payload)).collect();
+    assert_eq!(shown, [700, 5].map(|id| (id, Some(noisy(id).payload))));
+    let (records, usage) = retrieve([9, 9], PayloadSelector::None, VectorSelector::All).await;
+    assert!((1..=2).contains(&usage.trips) && usage.bytes < 300_000, "{usage:?}");
+    let shown: Vec<Option<NamedVectors>> = records.into_iter().map(|record| record.vectors).collect();
+    assert_eq!(shown, [Some(noisy(9).vectors)]);
+
+    let by = |target| QueryRequest { target, ..request(Vec::new(), false) };
+    let (by_id, usage) = search(&engine, by(QueryTarget::Point(PointId::Num(11)))).await;
+    assert!((1..=4).contains(&usage.trips) && usage.bytes < 600_000, "{usage:?}");
+    let vector = vectors(1, 11).remove(0);
+    let (by_vector, _) = search(&engine, QueryRequest { limit: 11, ..by(QueryTarget::Vector(vector)) }).await;
+    assert_eq!((number(by_vector[0].id), by_vector[0].score), (11, 0.0));
+    assert_eq!(by_id[..], by_vector[1..]);
     node.shutdown().await;
 }
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use futures::future::{try_join, try_join_all};
 use lodestone_shard::{
-    Cancel, FarHit, FarScope, Method, Nearest, PayloadPicker, Selection, VectorShape, merge, nearest_first,
+    Cancel, FarHit, FarScope, Method, Nearest, PayloadPicker, Selection, ShardView, VectorShape, merge,
+    nearest_first,
 };
 use lodestone_types::{
     NamedVectors, QuantizationSearch, QueryRequest, QueryTarget, ReadOptions, Result, ScoredPoint,
@@ -27,7 +28,6 @@ pub(crate) async fn search(
     options: ReadOptions,
     cancel: &Cancel,
 ) -> Result<Option<Vec<ScoredPoint>>> {
-    let QueryTarget::Vector(vector) = &request.target else { return Ok(None) };
     if !may_be_far(request) {
         return Ok(None);
     }
@@ -38,14 +38,21 @@ pub(crate) async fn search(
     if far.iter().all(Vec::is_empty) {
         return Ok(None);
     }
-    check_finite(vector)?;
+    let (vector, except) = match &request.target {
+        QueryTarget::Vector(vector) => (vector.clone(), None),
+        QueryTarget::Point(id) => {
+            (search::vector_of(query, scope, request, *id, options).await?, search::except(request, *id))
+        }
+        _ => return Ok(None),
+    };
+    check_finite(&vector)?;
     let shape = *scope.schema()?.vector(&request.using)?;
     let window = request.limit.saturating_add(request.offset);
     let wanted = Nearest {
-        vector,
+        vector: &vector,
         using: &request.using,
         score_threshold: request.score_threshold,
-        except: None,
+        except,
         limit: window,
         method: Method { hnsw_ef: request.hnsw_ef.map(|ef| ef as usize), ..Method::default() },
     };
@@ -58,11 +65,15 @@ pub(crate) async fn search(
         try_join_all(loading).await?;
         let request = QueryRequest { offset: 0, limit: window, ..request.clone() };
         let selections = scope.select(request.filter.as_ref()).await?;
-        search::answer(query, &scope, &selections, &request, options, 0, cancel).await
+        search::nearest_points(&scope, &selections, &request, vector.clone(), except, cancel).await
     };
     let (near, far) = try_join(near, try_join_all(reads)).await?;
     if query.options.hydrate {
-        scope.views.iter().for_each(|view| query.hydration.begin(view, &request.using, with_payload));
+        for view in &scope.views {
+            let using = request.using.clone();
+            let bring = |view: ShardView| async move { view.hydrate(&using, with_payload).await };
+            query.hydration.begin(view, bring);
+        }
     }
     let show = |hit: FarHit| shown(hit, &picker, request, &shape);
     let mut parts: Vec<Vec<ScoredPoint>> =
@@ -106,7 +117,7 @@ pub(crate) async fn prepare(query: &Query, collection: &str, requests: &[QueryRe
 
 /// Whether a request can be answered by reading a little.
 fn may_be_far(request: &QueryRequest) -> bool {
-    matches!(request.target, QueryTarget::Vector(_))
+    matches!(request.target, QueryTarget::Vector(_) | QueryTarget::Point(_))
         && !request.exact
         && request.limit.saturating_add(request.offset) <= MOST_POINTS
         && request.quantization == QuantizationSearch::default()

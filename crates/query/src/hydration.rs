@@ -1,9 +1,10 @@
-//! Brings segments here that were searched where they are, so that the next searches are quick. In the background and one at a
+//! Brings segments here that were read where they are, so that the next reads are quick. In the background and one at a
 //! time: it takes from the network what queries leave.
 
 use std::sync::Arc;
 
 use lodestone_shard::ShardView;
+use lodestone_types::Result;
 use tokio::sync::Semaphore;
 
 /// Brings segments here.
@@ -20,17 +21,20 @@ impl Hydration {
         Self { one_at_a_time: Arc::new(Semaphore::new(1)), most }
     }
 
-    /// Begins with a shard, unless another one is on its way. Whoever finds it far again asks again.
-    pub fn begin(&self, view: &ShardView, using: &str, with_payload: bool) {
+    /// Begins to bring something of a shard, unless another one is on its way. Whoever finds it far again asks again.
+    pub fn begin<F>(&self, view: &ShardView, bring: impl FnOnce(ShardView) -> F)
+    where
+        F: Future<Output = Result<()>> + Send + 'static,
+    {
         let Ok(permit) = self.one_at_a_time.clone().try_acquire_owned() else { return };
         if view.segment_bytes() > self.most {
             return;
         }
-        let (view, using) = (view.clone(), using.to_owned());
+        let brought = bring(view.clone());
         tokio::spawn(async move {
             let _permit = permit;
-            // A search that needs the bytes meets the error itself.
-            if let Err(error) = view.hydrate(&using, with_payload).await {
+            // A read that needs the bytes meets the error itself.
+            if let Err(error) = brought.await {
                 tracing::debug!(%error, "segments stay where they are");
             }
         });

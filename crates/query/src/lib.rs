@@ -61,7 +61,7 @@ pub struct Query {
     views: Arc<Views>,
     random: Mutex<Box<dyn RngCore + Send>>,
     options: QueryOptions,
-    hydration: Hydration,
+    hydration: Arc<Hydration>,
 }
 
 impl std::fmt::Debug for Query {
@@ -78,7 +78,7 @@ impl Query {
         random: Box<dyn RngCore + Send>,
         options: QueryOptions,
     ) -> Self {
-        let hydration = Hydration::new(options.hydrate_bytes);
+        let hydration = Arc::new(Hydration::new(options.hydrate_bytes));
         Self { meta, views, random: Mutex::new(random), options, hydration }
     }
 
@@ -199,7 +199,7 @@ impl Query {
                 let slot = self.meta.watch().borrow().slot;
                 let at = |state: Arc<State>| {
                     let (work, cancel) = (&work, cancel.clone());
-                    async move { work(Scope::open(&self.views, &state, collection).await?, cancel).await }
+                    async move { work(self.open(&state, collection).await?, cancel).await }
                 };
                 match fresh::answer(self.meta.as_ref(), collection, options.consistency, at).await {
                     Err(e) if begun < FRESH_STARTS && self.may_be_collected(&e, slot).await => begun += 1,
@@ -235,8 +235,13 @@ impl Query {
 
     /// A collection beside the one that is read, as fresh as asked.
     async fn scope(&self, collection: &str, options: ReadOptions) -> Result<Scope> {
-        let open = |state: Arc<State>| async move { Scope::open(&self.views, &state, collection).await };
+        let open = |state: Arc<State>| async move { self.open(&state, collection).await };
         fresh::answer(self.meta.as_ref(), collection, options.consistency, open).await
+    }
+
+    async fn open(&self, state: &State, collection: &str) -> Result<Scope> {
+        let hydration = self.options.hydrate.then(|| self.hydration.clone());
+        Scope::open(&self.views, state, collection, hydration).await
     }
 }
 

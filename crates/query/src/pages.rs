@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use futures::future::try_join_all;
+use futures::future::{try_join, try_join_all};
 use lodestone_shard::{
     Cancel, Found, PayloadPicker, RowReader, Sampled, Selection, ValueOrder, merge, merge_pages, on_pool,
 };
@@ -92,7 +92,12 @@ pub(crate) async fn scroll(scope: &Scope, request: &ScrollRequest, cancel: &Canc
 
 /// Points by id, in the order asked, each once.
 pub(crate) async fn retrieve(scope: &Scope, request: &RetrieveRequest) -> Result<Vec<Record>> {
-    try_join_all(scope.views.iter().map(|view| view.load_masks())).await?;
+    let picker = PayloadPicker::new(&request.with_payload);
+    let loading = scope.views.iter().map(|view| {
+        let prepared = view.prepare_records(request.ids.len(), &picker, &request.with_vectors);
+        try_join(view.load_masks(), prepared)
+    });
+    try_join_all(loading).await?;
     let mut places: HashMap<PointId, (usize, Found)> = HashMap::with_capacity(request.ids.len());
     for (part, view) in scope.views.iter().enumerate() {
         places.extend(view.find_all(&request.ids)?.into_iter().map(|found| (found.id, (part, found))));
@@ -110,15 +115,12 @@ async fn records(
     vectors: &VectorSelector,
 ) -> Result<Vec<Record>> {
     let picker = Arc::new(PayloadPicker::new(payload));
-    let mut by_shard: HashMap<usize, Vec<Found>> = HashMap::new();
-    for (part, row, _) in &found {
-        by_shard.entry(*part).or_default().push(*row);
-    }
-    let loading = by_shard.iter().map(|(part, rows)| scope.views[*part].load_records(rows, &picker, vectors));
-    try_join_all(loading).await?;
+    let rows = found.iter().map(|(part, row, _)| (*part, *row));
+    let far = scope.load_records(rows, &picker, vectors).await?;
     let (views, vectors) = (scope.views.clone(), vectors.clone());
     on_pool(move || {
-        let mut readers: Vec<RowReader> = views.iter().map(RowReader::new).collect();
+        let readers = views.iter().zip(&far).map(|(view, far)| RowReader::with_far(view, far));
+        let mut readers: Vec<RowReader> = readers.collect();
         let shown =
             found.into_iter().map(|(part, row, value)| readers[part].record(row, &picker, &vectors, value));
         shown.collect()

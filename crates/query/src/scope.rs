@@ -2,30 +2,64 @@ use std::sync::Arc;
 
 use futures::future::try_join_all;
 use lodestone_manifest::State;
-use lodestone_shard::{Selection, ShardSchema, ShardView, Views};
-use lodestone_types::{Error, Filter, Result};
+use lodestone_shard::{FarRows, Found, PayloadPicker, Selection, ShardSchema, ShardView, Views};
+use lodestone_types::{Error, Filter, Result, VectorSelector};
+
+use crate::hydration::Hydration;
 
 /// The views of a collection's shards, all at least as fresh as one state.
 pub(crate) struct Scope {
     pub views: Vec<ShardView>,
     /// Bytes of vectors up to which a segment is searched without an index by those who want indexes only.
     pub unindexed_bytes: u64,
+    /// Brings here what is read from the bucket row by row; `None` where that is not wanted.
+    hydration: Option<Arc<Hydration>>,
 }
 
 impl Scope {
     /// Of the collection called `name` at `state`, or later.
-    pub async fn open(views: &Views, state: &State, name: &str) -> Result<Self> {
+    pub async fn open(
+        views: &Views,
+        state: &State,
+        name: &str,
+        hydration: Option<Arc<Hydration>>,
+    ) -> Result<Self> {
         let collection = state.collection(name).ok_or_else(|| Error::no_collection(name))?;
         let shards = collection.shards().map(|shard| views.snapshot(state, shard));
         let views = try_join_all(shards).await?.into_iter().map(|snapshot| snapshot.view).collect();
         let unindexed_bytes = collection.config.optimizers.indexing_bytes().unwrap_or(u64::MAX);
-        Ok(Self { views, unindexed_bytes })
+        Ok(Self { views, unindexed_bytes, hydration })
     }
 
     /// The same without these segments of each shard.
     pub fn without(&self, segments: &[Vec<usize>]) -> Self {
         let views = self.views.iter().zip(segments).map(|(view, segments)| view.without(segments));
-        Self { views: views.collect(), unindexed_bytes: self.unindexed_bytes }
+        Self {
+            views: views.collect(),
+            unindexed_bytes: self.unindexed_bytes,
+            hydration: self.hydration.clone(),
+        }
+    }
+
+    /// What the selectors show of these rows, each with its shard: of each shard what had to be read row by row.
+    pub async fn load_records(
+        &self,
+        found: impl Iterator<Item = (usize, Found)>,
+        payload: &Arc<PayloadPicker>,
+        vectors: &VectorSelector,
+    ) -> Result<Vec<FarRows>> {
+        let mut by_shard: Vec<Vec<Found>> = vec![Vec::new(); self.views.len()];
+        found.for_each(|(shard, row)| by_shard[shard].push(row));
+        let loading = self.views.iter().zip(&by_shard);
+        let loading = loading.map(|(view, rows)| view.load_records(rows, payload, vectors));
+        let far = try_join_all(loading).await?;
+        if let Some(hydration) = &self.hydration {
+            for (view, _) in self.views.iter().zip(&far).filter(|(_, far)| !far.is_empty()) {
+                let (payload, vectors) = (payload.clone(), vectors.clone());
+                hydration.begin(view, |view| async move { view.hydrate_rows(&payload, &vectors).await });
+            }
+        }
+        Ok(far)
     }
 
     /// Settings; the same in every shard.

@@ -1,15 +1,14 @@
 //! The nearest points.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use futures::future::try_join_all;
+use futures::future::{try_join, try_join_all};
 use lodestone_shard::{
     Cancel, Found, Hit, Method, Nearest, PayloadPicker, RowReader, Selection, merge, nearest_first, on_pool,
 };
 use lodestone_types::{
-    Error, Filter, OrderValue, PointId, QueryRequest, QueryTarget, ReadOptions, Result, ScoredPoint,
-    VectorSelector,
+    Error, Filter, OrderValue, PayloadSelector, PointId, QueryRequest, QueryTarget, ReadOptions, Result,
+    ScoredPoint, VectorSelector,
 };
 
 use crate::scope::Scope;
@@ -57,8 +56,7 @@ pub(crate) async fn answer(
     let (vector, except) = match &request.target {
         QueryTarget::Vector(vector) => (vector.clone(), None),
         QueryTarget::Point(id) => {
-            let elsewhere = request.lookup_from.is_some();
-            (vector_of(query, scope, request, *id, options).await?, (!elsewhere).then_some(*id))
+            (vector_of(query, scope, request, *id, options).await?, except(request, *id))
         }
         QueryTarget::Nothing => {
             let (page, _) = pages::page(selections, None, window, cancel).await?;
@@ -77,8 +75,20 @@ pub(crate) async fn answer(
             return points(scope, found, request).await;
         }
     };
+    nearest_points(scope, selections, request, vector, except, cancel).await
+}
+
+/// The points nearest to `vector`, but `except`.
+pub(crate) async fn nearest_points(
+    scope: &Scope,
+    selections: &[Selection],
+    request: &QueryRequest,
+    vector: Vec<f32>,
+    except: Option<PointId>,
+    cancel: &Cancel,
+) -> Result<Vec<ScoredPoint>> {
     check_finite(&vector)?;
-    let hits = nearest(scope, selections, request, vector, except, window, cancel).await?;
+    let hits = nearest(scope, selections, request, vector, except, cancel).await?;
     let found = hits.into_iter().map(|(part, hit)| (part, hit.found, hit.score, None)).collect();
     points(scope, found, request).await
 }
@@ -99,9 +109,9 @@ async fn nearest(
     request: &QueryRequest,
     vector: Vec<f32>,
     except: Option<PointId>,
-    window: usize,
     cancel: &Cancel,
 ) -> Result<Vec<(usize, Hit)>> {
+    let window = request.limit.saturating_add(request.offset);
     let greater_is_nearer = scope.schema()?.vector(&request.using)?.metric.greater_is_nearer();
     let method = Method {
         exact: request.exact,
@@ -126,8 +136,13 @@ async fn nearest(
     Ok(merge(parts, nearest_first(greater_is_nearer), request.offset, request.limit))
 }
 
+/// A point that is asked about is no answer, unless it is one of another collection.
+pub(crate) fn except(request: &QueryRequest, id: PointId) -> Option<PointId> {
+    request.lookup_from.is_none().then_some(id)
+}
+
 /// The vector of the point that is asked about, here or in another collection.
-async fn vector_of(
+pub(crate) async fn vector_of(
     query: &Query,
     scope: &Scope,
     request: &QueryRequest,
@@ -143,11 +158,17 @@ async fn vector_of(
         }
     };
     let shape = *scope.schema()?.vector(&name)?;
+    let (nothing, vectors) =
+        (PayloadPicker::new(&PayloadSelector::None), VectorSelector::Names(vec![name.clone()]));
+    let loading = scope.views.iter().map(|view| {
+        let prepared = view.prepare_records(1, &nothing, &vectors);
+        try_join(view.load_masks(), prepared)
+    });
+    try_join_all(loading).await?;
     for view in &scope.views {
-        view.load_masks().await?;
         let Some(found) = view.find(id)? else { continue };
-        view.load_vector(&name).await?;
-        let reader = RowReader::new(view);
+        let far = view.load_records(&[found], &nothing, &vectors).await?;
+        let reader = RowReader::with_far(view, &far);
         let vector = reader.vector(found, &name)?;
         return vector.map(|bytes| shape.decode(bytes)).ok_or_else(|| {
             Error::bad_request(format!("Wrong input: point {id} has no vector `{name}` to search with"))
@@ -165,20 +186,15 @@ type Scored = (usize, Found, f32, Option<OrderValue>);
 /// The rows as answers show them, in the order given.
 async fn points(scope: &Scope, found: Vec<Scored>, request: &QueryRequest) -> Result<Vec<ScoredPoint>> {
     let picker = Arc::new(PayloadPicker::new(&request.with_payload));
-    let mut by_shard: HashMap<usize, Vec<Found>> = HashMap::new();
-    for (part, row, _, _) in &found {
-        by_shard.entry(*part).or_default().push(*row);
-    }
-    let loading = by_shard
-        .iter()
-        .map(|(part, rows)| scope.views[*part].load_records(rows, &picker, &request.with_vectors));
-    try_join_all(loading).await?;
+    let rows = found.iter().map(|(part, row, _, _)| (*part, *row));
+    let far = scope.load_records(rows, &picker, &request.with_vectors).await?;
     let views = scope.views.clone();
     let with_vectors = request.with_vectors.clone();
     let ids_only = picker.is_nothing() && with_vectors == VectorSelector::None;
     let is_quick = ids_only && found.len() <= QUICK;
     let show = move || {
-        let mut readers: Vec<RowReader> = views.iter().map(RowReader::new).collect();
+        let readers = views.iter().zip(&far).map(|(view, far)| RowReader::with_far(view, far));
+        let mut readers: Vec<RowReader> = readers.collect();
         let shown = found.into_iter().map(|(part, row, score, order_value)| {
             let reader = &mut readers[part];
             let record = reader.record(row, &picker, &with_vectors, order_value)?;

@@ -30,12 +30,12 @@ pub struct FarIndex {
     entry_bytes: u64,
     /// Where the entries begin in the object.
     entries: u64,
-    vectors: FarVectors,
+    vectors: IndexedVectors,
 }
 
 /// The vectors as they lie in the bucket.
 #[derive(Debug)]
-struct FarVectors {
+struct IndexedVectors {
     object: String,
     start: u64,
     row_bytes: u64,
@@ -80,13 +80,13 @@ impl SegmentReader {
     /// The beginning of the index of the vectors called `name`. One request.
     pub async fn far_index(&self, name: &str) -> Result<FarIndex> {
         let part = self.far_part(&PartKind::VectorIndex(name.to_owned()))?;
-        let vectors = self.far_vectors(name)?;
+        let vectors = self.vectors_of(name)?;
         let head = self.head(part).await?;
         let shape = part.index_shape()?;
         let lists = head.section(part, SectionKind::CLUSTERS)?;
         let checksums = head.section(part, SectionKind::LIST_CHECKSUMS)?;
         let places = ListPlaces::open(&lists.bytes, shape.rows).map_err(|e| lists.damaged(e))?;
-        let levels = section(part, SectionKind::LEVELS)?;
+        let levels = part.section(SectionKind::LEVELS)?;
         let entry_bytes = levels.length / u64::from(shape.rows.max(1));
         if entry_bytes * u64::from(shape.rows) != levels.length
             || checksums.bytes.len() + 4 != lists.bytes.len() / 2
@@ -110,9 +110,9 @@ impl SegmentReader {
     pub async fn far_payloads(&self) -> Result<FarPayloads> {
         let part = self.far_part(&PartKind::Payload)?;
         let (blocks, table) =
-            (section(part, SectionKind::PAYLOAD_BLOCKS)?, section(part, SectionKind::PAYLOAD_TABLE)?);
+            (part.section(SectionKind::PAYLOAD_BLOCKS)?, part.section(SectionKind::PAYLOAD_TABLE)?);
         let checksum = part.detail.first_chunk().map(|bytes| u32::from_le_bytes(*bytes));
-        let checksum = checksum.ok_or_else(|| damaged(part, "the manifest has no checksum of its table"))?;
+        let checksum = checksum.ok_or_else(|| part.damaged("the manifest has no checksum of its table"))?;
         let start = part.offset + table.offset;
         let bytes = self.source().fetch_checked(&part.object, start..start + table.length, checksum).await?;
         let place = format!("object '{}', payload table at {start}", part.object);
@@ -140,7 +140,7 @@ impl SegmentReader {
 
     /// The vectors of these rows in their stored form, in the same order. One request for neighbours.
     pub async fn far_vector_bytes(&self, index: &FarIndex, rows: &[RowTag]) -> Result<Vec<Bytes>> {
-        let FarVectors { object, start, row_bytes, .. } = &index.vectors;
+        let IndexedVectors { object, start, row_bytes, .. } = &index.vectors;
         let range = |tag: &RowTag| {
             let start = start + u64::from(tag.slot) * row_bytes;
             start..start + row_bytes
@@ -182,7 +182,7 @@ impl SegmentReader {
     }
 
     /// The bytes of these ranges of an object, in the same order; those near each other by one request.
-    async fn fetch_together(&self, object: &str, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+    pub(crate) async fn fetch_together(&self, object: &str, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         let joined = joined(ranges);
         let fetches = joined.iter().map(|range| self.source().fetch_once(object, range.clone()));
         let fetched = try_join_all(fetches).await?;
@@ -194,7 +194,7 @@ impl SegmentReader {
         Ok(bytes.collect())
     }
 
-    fn far_part(&self, kind: &PartKind) -> Result<&PartMeta> {
+    pub(crate) fn far_part(&self, kind: &PartKind) -> Result<&PartMeta> {
         let part = self.meta().part(kind).ok_or_else(|| {
             Error::damaged(format!("the manifest knows no part {kind} of segment {}", self.meta().id))
         })?;
@@ -208,16 +208,16 @@ impl SegmentReader {
         Ok(HeadBytes(self.source().fetch_checked(&part.object, range, head.checksum).await?))
     }
 
-    fn far_vectors(&self, name: &str) -> Result<FarVectors> {
+    fn vectors_of(&self, name: &str) -> Result<IndexedVectors> {
         let part = self.far_part(&PartKind::Vector(name.to_owned()))?;
         let spec: VectorSpec = postcard::from_bytes(&part.detail)
-            .map_err(|_| damaged(part, "what the manifest says about it cannot be read"))?;
-        let raw = section(part, SectionKind::RAW)?;
+            .map_err(|_| part.damaged("what the manifest says about it cannot be read"))?;
+        let raw = part.section(SectionKind::RAW)?;
         let row_bytes = spec.row_bytes() as u64;
         let count =
             u32::try_from(part.entries).ok().filter(|count| row_bytes * u64::from(*count) == raw.length);
-        let count = count.ok_or_else(|| damaged(part, "it does not hold as many vectors as it should"))?;
-        Ok(FarVectors { object: part.object.clone(), start: part.offset + raw.offset, row_bytes, count })
+        let count = count.ok_or_else(|| part.damaged("it does not hold as many vectors as it should"))?;
+        Ok(IndexedVectors { object: part.object.clone(), start: part.offset + raw.offset, row_bytes, count })
     }
 }
 
@@ -274,28 +274,31 @@ struct HeadBytes(Bytes);
 
 impl HeadBytes {
     fn section(&self, part: &PartMeta, kind: SectionKind) -> Result<Section> {
-        let section = section(part, kind)?;
+        let section = part.section(kind)?;
         let end = section.offset.checked_add(section.length).filter(|end| *end <= self.0.len() as u64);
-        let end = end.ok_or_else(|| damaged(part, "its first sections are not where they should be"))?;
+        let end = end.ok_or_else(|| part.damaged("its first sections are not where they should be"))?;
         let bytes = self.0.slice(section.offset as usize..end as usize);
         Ok(Section::new(bytes, &format!("object '{}', part {}, section {kind}", part.object, part.kind)))
     }
 }
 
-fn section(part: &PartMeta, kind: SectionKind) -> Result<SectionMeta> {
-    let found = part.sections.iter().find(|section| section.kind == kind).copied();
-    let fits = |section: &SectionMeta| {
-        let end = section.offset.checked_add(section.length)?.checked_add(SECTION_ALIGN)?;
-        (section.offset <= part.length && end <= part.length.checked_add(SECTION_ALIGN)?).then_some(())
-    };
-    let there = part.offset.checked_add(part.length).is_some();
-    found
-        .filter(|section| there && fits(section).is_some())
-        .ok_or_else(|| damaged(part, &format!("section {kind} is missing")))
-}
+impl PartMeta {
+    /// Where a section lies, which every part of this kind has.
+    pub(crate) fn section(&self, kind: SectionKind) -> Result<SectionMeta> {
+        let found = self.sections.iter().find(|section| section.kind == kind).copied();
+        let fits = |section: &SectionMeta| {
+            let end = section.offset.checked_add(section.length)?.checked_add(SECTION_ALIGN)?;
+            (section.offset <= self.length && end <= self.length.checked_add(SECTION_ALIGN)?).then_some(())
+        };
+        let there = self.offset.checked_add(self.length).is_some();
+        found
+            .filter(|section| there && fits(section).is_some())
+            .ok_or_else(|| self.damaged(&format!("section {kind} is missing")))
+    }
 
-fn damaged(part: &PartMeta, what: &str) -> Error {
-    Error::damaged(format!("damaged data in object '{}', part {}: {what}", part.object, part.kind))
+    pub(crate) fn damaged(&self, what: &str) -> Error {
+        Error::damaged(format!("damaged data in object '{}', part {}: {what}", self.object, self.kind))
+    }
 }
 
 /// The same bytes in fewer ranges, ascending.

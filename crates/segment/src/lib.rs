@@ -11,6 +11,7 @@
 //! | how do rows become an object? | [`SegmentWriter`], [`ObjectWriter`] |
 //! | how are rows read back? | [`SegmentReader`] and its columns |
 //! | how is a segment searched that is far away? | [`FarIndex`], [`FarPayloads`] |
+//! | how are few of its rows read? | [`FarVectors`], [`FarPayloads`] |
 //! | how do several segments become one? | [`merge`] |
 //!
 //! This crate does no I/O of its own: bytes come through [`Fetch`] and go out as a buffer. Bytes that are
@@ -18,6 +19,7 @@
 
 mod bitmap;
 mod far;
+mod far_rows;
 mod fields;
 #[cfg(test)]
 mod hostile;
@@ -35,6 +37,7 @@ mod vectors;
 mod writer;
 
 pub use far::{FarCandidate, FarIndex, FarPayloads};
+pub use far_rows::FarVectors;
 pub use fields::build_field_index_part;
 pub use ids::IdColumn;
 pub use lodestone_manifest::SegmentId;

@@ -128,6 +128,45 @@ fn a_changed_byte_is_seen_wherever_it_is() {
     assert!(seen > 20, "{seen}");
 }
 
+#[test]
+fn single_vectors_are_read_in_blocks_that_are_checked() {
+    const MANY: u64 = 30_000;
+    const WANTED: [u32; 5] = [29_999, 0, 5_461, 5_462, 12_000];
+    let row =
+        |n| ModelRow { lsn: 1, vectors: [(String::new(), vector(n))].into(), payload: serde_json::json!({}) };
+    let rows: Model = (0..MANY).map(|n| (PointId::Num(n), row(n))).collect();
+    let (object, meta) = write(&rows, &schema(), "segment", 1);
+    let kind = PartKind::Vector(String::new());
+    let read = |objects: &[(&'static str, Bytes)]| {
+        let bucket = Arc::new(Bucket::default());
+        objects.iter().for_each(|(key, object)| bucket.put(key, object.clone()));
+        let reader = SegmentReader::open(Arc::new(meta.clone()), bucket);
+        assert!(reader.is_worth_reading_alone(&kind, 1) && !reader.is_worth_reading_alone(&kind, 2));
+        block_on(async { reader.far_row_vectors(&reader.far_vectors("").await?, &WANTED).await })
+    };
+    let objects = vec![("segment", object)];
+    let expected: Vec<Bytes> = WANTED.iter().map(|n| vector(u64::from(*n)).into()).collect();
+    assert_eq!(read(&objects).unwrap(), expected, "one of them lies in two blocks");
+    let part = meta.part(&kind).unwrap();
+    let mut seen = 0;
+    for kind in [SectionKind::RAW, SectionKind::CHECKSUMS] {
+        let (start, length) = section(part, kind);
+        for at in (0..length).step_by(length.div_ceil(40) as usize) {
+            match read(&flipped(&objects, "segment", start + at)) {
+                Ok(found) => assert_eq!(found, expected),
+                Err(error) => {
+                    assert_eq!(error.kind, ErrorKind::Damaged, "{error}");
+                    seen += 1;
+                }
+            }
+        }
+    }
+    assert!(seen > 40, "{seen}");
+    let few = written(ROWS).1;
+    let reader = SegmentReader::open(Arc::new(few), Arc::new(Bucket::default()));
+    assert!(!reader.is_worth_reading_alone(&kind, 1), "not every row has one");
+}
+
 fn flipped(objects: &[(&'static str, Bytes)], key: &str, at: u64) -> Vec<(&'static str, Bytes)> {
     let mut objects = objects.to_vec();
     let object = objects.iter_mut().find(|(known, _)| *known == key).unwrap();

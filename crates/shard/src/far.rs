@@ -15,13 +15,14 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use lodestone_index::dense::{ColdQuery, ListPlaces, Outline, ReadBudget, plan_reads};
 use lodestone_kernels::Scorer;
 use lodestone_segment::{FarCandidate, FarIndex, FarPayloads, PartKind, PartMeta, SegmentReader};
-use lodestone_types::{Error, Payload, PointId, Result};
+use lodestone_types::{Error, Payload, PointId, Result, VectorSelector};
 use roaring::RoaringBitmap;
 
 use crate::best::Scored;
 use crate::change::parse_payload;
 use crate::merge::ScoredId;
 use crate::nearest::Nearest;
+use crate::select::PayloadPicker;
 use crate::selection::{Selection, Source};
 use crate::tail::TailEntry;
 use crate::view::ShardView;
@@ -150,7 +151,16 @@ impl ShardView {
 
     /// Brings in what searches of segments that are here need, one part after the other, those first that help most.
     pub async fn hydrate(&self, using: &str, with_payload: bool) -> Result<()> {
-        for kind in needed(using, with_payload) {
+        self.load_in_turn(needed(using, with_payload)).await
+    }
+
+    /// Brings in what it takes to show rows of segments that are here, one part after the other.
+    pub async fn hydrate_rows(&self, payload: &PayloadPicker, vectors: &VectorSelector) -> Result<()> {
+        self.load_in_turn(self.shown(payload, vectors)).await
+    }
+
+    async fn load_in_turn(&self, kinds: Vec<PartKind>) -> Result<()> {
+        for kind in kinds {
             for reader in self.segments() {
                 reader.load(std::slice::from_ref(&kind)).await?;
             }

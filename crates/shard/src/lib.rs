@@ -8,6 +8,7 @@
 //! | which rows match a filter? | [`Selection`], and on it: nearest, count, pages, samples |
 //! | what is in a row? | [`RowReader`], [`ShardView::records`] |
 //! | how are segments searched that are in the bucket only? | [`ShardView::nearest_far`] |
+//! | how are few rows of theirs shown? | [`ShardView::load_records`] |
 //! | how do several shards answer as one? | [`merge`] |
 //! | which view is current? | [`Views`] |
 //! | which vectors are in memory? | [`VectorMemory`] |
@@ -21,6 +22,7 @@ mod best;
 mod cancel;
 mod change;
 mod far;
+mod far_rows;
 mod fold;
 mod indexed;
 mod loading;
@@ -44,6 +46,7 @@ pub use best::{Best, Scored};
 pub use cancel::Cancel;
 pub use change::{Change, PayloadDelta, apply_payload_delta, parse_payload, payload_text};
 pub use far::{FarBudget, FarHit, FarScope};
+pub use far_rows::FarRows;
 pub use fold::{Fold, FoldedRow};
 pub use loading::on_pool;
 pub use memtable::{Memtable, TailBatch, TailOptions};

@@ -2,12 +2,11 @@
 //! what is there costs nothing.
 
 use lodestone_segment::PartKind;
-use lodestone_types::{Error, FieldIndex, FieldIndexKind, JsonPath, Result, VectorSelector};
+use lodestone_types::{Error, FieldIndex, FieldIndexKind, JsonPath, Result};
 
 use crate::order::ValueOrder;
-use crate::select::PayloadPicker;
 use crate::selection::Selection;
-use crate::view::{Found, Place, ShardView};
+use crate::view::ShardView;
 
 impl ShardView {
     /// Ids and deletes: enough for [`ShardView::find`].
@@ -27,33 +26,6 @@ impl ShardView {
             kinds.extend([PartKind::Model(name.to_owned()), PartKind::VectorIndex(name.to_owned())]);
         }
         self.load_everywhere(&kinds).await
-    }
-
-    /// What the selectors show of these rows.
-    pub async fn load_records(
-        &self,
-        found: &[Found],
-        payload: &PayloadPicker,
-        vectors: &VectorSelector,
-    ) -> Result<()> {
-        let mut kinds: Vec<PartKind> = match vectors {
-            VectorSelector::None => Vec::new(),
-            VectorSelector::All => self.schema().vectors().keys().cloned().map(PartKind::Vector).collect(),
-            VectorSelector::Names(names) => names.iter().cloned().map(PartKind::Vector).collect(),
-        };
-        if !payload.is_nothing() {
-            kinds.push(PartKind::Payload);
-        }
-        let mut touched = vec![false; self.segment_count()];
-        for found in found {
-            if let Place::Segment { segment, .. } | Place::Patched { segment, .. } = found.place {
-                touched[segment] = true;
-            }
-        }
-        let touched = touched.iter().enumerate().filter(|(_, touched)| **touched);
-        let loading = touched.map(|(segment, _)| self.reader(segment).load(&kinds));
-        futures::future::try_join_all(loading).await?;
-        Ok(())
     }
 
     /// The values of an order: its index where a segment has it, else payloads.

@@ -8,6 +8,7 @@ use lodestone_types::{Error, NamedVectors, OrderValue, Payload, PointId, Record,
 use rayon::prelude::*;
 
 use crate::change::parse_payload;
+use crate::far_rows::FarRows;
 use crate::select::PayloadPicker;
 use crate::tail::{Patches, TailEntry, TailRow};
 use crate::view::{Found, Place, ShardView};
@@ -18,13 +19,20 @@ const RECORDS_PER_TASK: usize = 256;
 /// Reads rows of one view, keeping the last block of payloads of each segment unpacked.
 pub struct RowReader<'v> {
     view: &'v ShardView,
+    /// What was read of segments that are not here.
+    far: Option<&'v FarRows>,
     blocks: HashMap<usize, PayloadBlock>,
 }
 
 impl<'v> RowReader<'v> {
     /// A reader of `view`.
     pub fn new(view: &'v ShardView) -> Self {
-        Self { view, blocks: HashMap::new() }
+        Self { view, far: None, blocks: HashMap::new() }
+    }
+
+    /// The same, with rows that were read alone.
+    pub fn with_far(view: &'v ShardView, far: &'v FarRows) -> Self {
+        Self { far: Some(far), ..Self::new(view) }
     }
 
     /// The payload of a row. Needs payloads.
@@ -135,6 +143,9 @@ impl<'v> RowReader<'v> {
     }
 
     fn segment_payload(&mut self, segment: usize, row: u32) -> Result<Payload> {
+        if let Some(text) = self.far.and_then(|far| far.payload(segment, row)) {
+            return parse_payload(text);
+        }
         let column = self.view.reader(segment).payloads()?;
         if !self.blocks.get(&segment).is_some_and(|block| block.rows().contains(&row)) {
             let block = column.block_of(row).ok_or_else(|| no_row(row))?;
@@ -145,6 +156,9 @@ impl<'v> RowReader<'v> {
     }
 
     fn segment_vector(&self, segment: usize, row: u32, name: &str) -> Result<Option<&'v [u8]>> {
+        if let Some(vector) = self.far.and_then(|far| far.vector(segment, row, name)) {
+            return Ok(Some(vector));
+        }
         Ok(self.view.reader(segment).vector(name)?.and_then(|column| column.row(row)))
     }
 }
