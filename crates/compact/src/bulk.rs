@@ -50,8 +50,10 @@ impl Compactor {
             fold::fold(&view, &manifest, to, shard, &running, usize::MAX, &cancel, objects)
         })
         .await?;
-        let landed = self.land(shard, rewrite).await?;
+        let landed = output::land(rewrite, self.log()).await?;
         drop(job);
+        // Of the segments before only ids are asked for again; their vectors would pile up.
+        self.views().unload(shard);
         Ok(landed)
     }
 }

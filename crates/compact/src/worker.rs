@@ -144,6 +144,10 @@ impl Compactor {
         self.meta.as_ref()
     }
 
+    pub(crate) fn log(&self) -> &dyn SystemLog {
+        self.log.as_ref()
+    }
+
     pub(crate) fn views(&self) -> &Views {
         &self.views
     }
@@ -381,7 +385,7 @@ impl Compactor {
     }
 
     /// Proposes a rewrite once what it brings is near: the reads that come after would wait for it.
-    pub(crate) async fn land(&self, shard: ShardId, rewrite: Rewrite) -> Result<Landed> {
+    async fn land(&self, shard: ShardId, rewrite: Rewrite) -> Result<Landed> {
         if let Err(error) = self.views.prepare(shard, &rewrite.put).await {
             tracing::debug!(%error, %shard, "the parts of a job are loaded later");
         }

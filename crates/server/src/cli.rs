@@ -201,7 +201,7 @@ pub struct ImportArgs {
     /// Payloads of the rows of .npy: a JSON object in each line
     #[arg(long, value_name = "FILE")]
     pub payload: Option<PathBuf>,
-    /// Points in one request, at most, or in one segment [default: 1000, or what makes 128 MiB]
+    /// Points in one request, at most, or in one segment [default: 1000, or what makes 64 MiB]
     #[arg(long, value_name = "POINTS", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub batch: Option<u32>,
     /// Requests under way at once [default: 4, or 2 without a server]

@@ -203,6 +203,14 @@ impl Views {
         }
     }
 
+    /// Lets go of all that the view of `shard` has loaded; the next read brings back what it needs.
+    pub fn unload(&self, shard: ShardId) {
+        let Some(entry) = self.shards.lock().get(&shard).cloned() else { return };
+        if let Some(snapshot) = entry.current.lock().as_mut() {
+            snapshot.view = self.source.unloaded(&snapshot.view);
+        }
+    }
+
     /// Which vectors are in memory.
     pub fn vectors(&self) -> VectorUsage {
         self.source.vectors.usage()

@@ -107,7 +107,7 @@ impl File {
 }
 
 /// How much is written at once, and how many times beside each other.
-pub fn portion(target: &Target, args: &ImportArgs) -> (Size, usize) {
+fn portion(target: &Target, args: &ImportArgs) -> (Size, usize) {
     let (size, parallel) = target.portion();
     let points = args.batch.map_or(size.points, u64::from);
     (Size { points, ..size }, args.parallel.unwrap_or(parallel) as usize)
@@ -236,9 +236,10 @@ async fn check(report: &mut Report, target: &Target, args: &ImportArgs, files: &
     if !args.verify {
         return Ok(());
     }
+    let (_, parallel) = portion(target, args);
     let mut read = Digest::default();
     for file in files {
-        match verify::run(target, &file.source, &file.decoder, args).await? {
+        match verify::run(target, &file.source, &file.decoder, parallel).await? {
             verify::Outcome::Same(checksum) => read += checksum,
             verify::Outcome::Different(what) => {
                 report.bad("verified", what);

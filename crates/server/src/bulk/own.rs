@@ -20,6 +20,10 @@ use crate::config::{self, Config};
 
 /// How long releasing the store may take.
 const RELEASE: Duration = Duration::from_secs(30);
+/// Bytes of vectors that stay mapped, unless settings say otherwise.
+const VECTORS: u64 = 128 << 20;
+/// Bytes of segments that stay here as files, which are mapped: those that wait for their index.
+const FILES: u64 = 512 << 20;
 /// How often it is looked whether indexes are built.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -37,6 +41,9 @@ impl Own {
         // To merge many large segments takes more memory than all else here, and who serves them later has its own settings.
         config.compact.merge_fan_in = u32::MAX;
         config.compact.idle = Duration::ZERO;
+        // What is imported is read once, to be indexed: it need not stay near.
+        config.cache.memory.get_or_insert(VECTORS);
+        config.cache.disk = config.cache.disk.min(FILES);
         let no_socket = |e| Error::internal(format!("no socket on this machine: {e}"));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(no_socket)?;
         let address = listener.local_addr().map_err(no_socket)?.to_string();

@@ -20,10 +20,10 @@ const URL: &str = "http://127.0.0.1:6334";
 const PATIENCE: Duration = Duration::from_secs(120);
 /// The first and the longest pause between two tries.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-/// Points and bytes of a request.
-const REQUEST: Size = Size { points: 1000, bytes: 4 << 20 };
+/// Points and bytes of a request, and of what is read back at once.
+pub const REQUEST: Size = Size { points: 1000, bytes: 4 << 20 };
 /// Points and bytes of what becomes a segment.
-const SEGMENT: Size = Size { points: MAX_POINTS_PER_WRITE as u64, bytes: 128 << 20 };
+const SEGMENT: Size = Size { points: MAX_POINTS_PER_WRITE as u64, bytes: 64 << 20 };
 
 /// A collection.
 #[derive(Clone)]

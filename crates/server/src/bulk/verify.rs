@@ -9,12 +9,10 @@ use tokio::pin;
 
 use super::decode::Decoder;
 use super::digest::{Digest, Schema};
-use super::import::portion;
 use super::pipeline;
 use super::progress::Progress;
 use super::source::{Chunk, Mark, Source};
-use super::target::Target;
-use crate::cli::ImportArgs;
+use super::target::{REQUEST, Target};
 
 /// What was found.
 pub enum Outcome {
@@ -29,11 +27,10 @@ pub async fn run(
     target: &Target,
     source: &Source,
     decoder: &Arc<Decoder>,
-    args: &ImportArgs,
+    parallel: usize,
 ) -> Result<Outcome> {
     let mut progress = Progress::new("verifying", 0, source.bytes());
-    let (size, parallel) = portion(target, args);
-    let chunks = source.chunks(Mark::default(), size)?;
+    let chunks = source.chunks(Mark::default(), REQUEST)?;
     let compared = pipeline::run(chunks, parallel, |chunk| compare(target.clone(), decoder.clone(), chunk));
     pin!(compared);
     let (mut sum, mut bytes, mut points) = (Digest::default(), 0, 0);
