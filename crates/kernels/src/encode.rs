@@ -7,16 +7,12 @@ use crate::{Element, Metric};
 /// Scales `vector` to length 1. One whose squared length is below `f32::EPSILON` or within 1e-6 of 1 stays
 /// as it is, so zero vectors stay zero and normalising twice changes nothing.
 pub fn normalize(vector: &mut [f32]) {
-    let squared: f32 = vector.iter().map(|x| x * x).sum();
-    if squared < f32::EPSILON || (squared - 1.0).abs() <= 1.0e-6 {
+    // In f64: a sum of thousands of f32 would be off by more than what counts as length 1.
+    let squared: f64 = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+    if squared < f64::from(f32::EPSILON) || (squared - 1.0).abs() <= 1.0e-6 {
         return;
     }
-    // Beyond the range of f32 the length is taken in f64; the common path stays as it is.
-    let length = if squared.is_finite() {
-        squared.sqrt()
-    } else {
-        vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt() as f32
-    };
+    let length = squared.sqrt() as f32;
     for x in vector {
         *x /= length;
     }
@@ -67,6 +63,17 @@ mod tests {
         let mut huge = vec![3.0e30, 4.0e30];
         normalize(&mut huge);
         assert!((huge[0] - 0.6).abs() < 1e-6 && (huge[1] - 0.8).abs() < 1e-6);
+    }
+
+    #[test]
+    fn normalizing_twice_changes_nothing_however_long() {
+        for dim in [3, 384, 8192] {
+            let mut v: Vec<f32> = (0..dim).map(|i| (i as f32 * 1.7).sin() * 3.0 + 0.1).collect();
+            normalize(&mut v);
+            let once = v.clone();
+            normalize(&mut v);
+            assert_eq!(v, once);
+        }
     }
 
     #[test]

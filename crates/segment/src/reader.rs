@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use lodestone_index::FieldIndexReader;
 use lodestone_index::dense::{Model, VectorIndex};
-use lodestone_types::{Error, JsonPath, Payload, PointId, Result};
+use lodestone_types::{Error, ErrorKind, JsonPath, Payload, PointId, Result};
 use roaring::RoaringBitmap;
 use tokio::sync::OnceCell;
 
@@ -26,6 +26,11 @@ const LARGE: u64 = 1 << 20;
 pub trait Fetch: Send + Sync {
     /// The bytes of `object` in `range`. Fewer than asked for is taken as damage.
     async fn fetch(&self, object: &str, range: Range<u64>) -> Result<Bytes>;
+
+    /// As [`Fetch::fetch`], of bytes that made no sense: where they came from a cache, they come from the bucket now.
+    async fn fetch_again(&self, object: &str, range: Range<u64>) -> Result<Bytes> {
+        self.fetch(object, range).await
+    }
 
     /// As [`Fetch::fetch`], of bytes with this CRC-32C, or an error.
     async fn fetch_checked(&self, object: &str, range: Range<u64>, crc32c: u32) -> Result<Bytes> {
@@ -55,6 +60,10 @@ pub trait Fetch: Send + Sync {
 impl<F: Fetch + ?Sized> Fetch for Arc<F> {
     async fn fetch(&self, object: &str, range: Range<u64>) -> Result<Bytes> {
         (**self).fetch(object, range).await
+    }
+
+    async fn fetch_again(&self, object: &str, range: Range<u64>) -> Result<Bytes> {
+        (**self).fetch_again(object, range).await
     }
 
     async fn fetch_checked(&self, object: &str, range: Range<u64>, crc32c: u32) -> Result<Bytes> {
@@ -268,9 +277,20 @@ impl SegmentReader {
         let end = part.offset.checked_add(part.length);
         let end =
             end.ok_or_else(|| Error::damaged(format!("part {} of '{}' has no end", part.kind, part.object)))?;
-        let bytes = self.fetch.fetch(&part.object, part.offset..end).await?;
+        let range = part.offset..end;
+        let bytes = self.fetch.fetch(&part.object, range.clone()).await?;
+        match self.open_fetched(part, bytes).await {
+            Err(error) if error.kind == ErrorKind::Damaged => {
+                let bytes = self.fetch.fetch_again(&part.object, range).await?;
+                self.open_fetched(part, bytes).await
+            }
+            opened => opened,
+        }
+    }
+
+    async fn open_fetched(&self, part: &PartMeta, bytes: Bytes) -> Result<LoadedPart> {
         let disk = match part.kind {
-            PartKind::Vector(_) => self.fetch.disk(&part.object, part.offset..end),
+            PartKind::Vector(_) => self.fetch.disk(&part.object, part.offset..part.offset + part.length),
             _ => None,
         };
         let (part, rows) = (part.clone(), self.meta.rows);

@@ -2,12 +2,14 @@
 
 mod common;
 
+use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use common::*;
 use lodestone_segment::{
-    PartKind, PartMeta, SectionKind, SegmentMeta, SegmentReader, SegmentSchema, delete_bitmap_part,
+    Fetch, PartKind, PartMeta, SectionKind, SegmentMeta, SegmentReader, SegmentSchema, delete_bitmap_part,
     list_parts,
 };
 use lodestone_types::{Error, ErrorKind, FieldIndex, FieldIndexKind, PointId};
@@ -50,6 +52,36 @@ fn load(objects: &[(&str, Bytes)], meta: &SegmentMeta, kind: &PartKind) -> Resul
     objects.iter().for_each(|(key, object)| bucket.put(key, object.clone()));
     let reader = SegmentReader::open(Arc::new(meta.clone()), bucket);
     block_on(reader.load(std::slice::from_ref(kind)))
+}
+
+/// A cache that keeps something else than the bucket has.
+struct Stale {
+    kept: Bucket,
+    bucket: Bucket,
+}
+
+#[async_trait]
+impl Fetch for Stale {
+    async fn fetch(&self, object: &str, range: Range<u64>) -> Result<Bytes, Error> {
+        self.kept.fetch(object, range).await
+    }
+
+    async fn fetch_again(&self, object: &str, range: Range<u64>) -> Result<Bytes, Error> {
+        self.bucket.fetch(object, range).await
+    }
+}
+
+#[test]
+fn what_a_cache_has_wrong_comes_from_the_bucket() {
+    let (objects, meta) = written();
+    let source = Stale { kept: Bucket::default(), bucket: Bucket::default() };
+    for (key, object) in &objects {
+        source.kept.put(key, vec![7; object.len()].into());
+        source.bucket.put(key, object.clone());
+    }
+    let reader = SegmentReader::open(Arc::new(meta), Arc::new(source));
+    block_on(reader.load_all()).unwrap();
+    assert_eq!(reader.id(3).unwrap(), PointId::Num(9));
 }
 
 /// Loads with one byte of one part changed.

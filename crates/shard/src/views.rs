@@ -402,6 +402,10 @@ impl Fetch for Source {
         Ok(self.parts.get(&self.store, object, range, None).await?)
     }
 
+    async fn fetch_again(&self, object: &str, range: Range<u64>) -> Result<Bytes> {
+        Ok(self.parts.get_again(&self.store, object, range).await?)
+    }
+
     async fn fetch_checked(&self, object: &str, range: Range<u64>, crc32c: u32) -> Result<Bytes> {
         Ok(self.parts.get(&self.store, object, range, Some(crc32c)).await?)
     }

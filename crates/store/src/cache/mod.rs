@@ -149,6 +149,14 @@ impl PartCache {
         self.join(store, id, crc32c).await
     }
 
+    /// As [`PartCache::get`], of a range whose bytes made no sense: what is kept of it is not believed.
+    pub async fn get_again(&self, store: &Arc<dyn Store>, key: &str, range: Range<u64>) -> Result<Bytes> {
+        let id = PartId { key: key.into(), start: range.start, end: range.end };
+        self.state.book.lock().remove(id.slot());
+        self.state.damaged.fetch_add(1, Relaxed);
+        self.get(store, key, range, None).await
+    }
+
     /// The file that a range is kept as, to be read here and there instead of mapped; `None` if it is not kept as one
     /// (any more). Its bytes were checked when the range was fetched or first got. Opens a file, so it may block.
     pub fn open_kept(&self, key: &str, range: Range<u64>) -> Option<KeptPart> {

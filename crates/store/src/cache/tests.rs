@@ -88,6 +88,25 @@ async fn a_flipped_cut_emptied_removed_or_foreign_file_is_fetched_again() {
 }
 
 #[tokio::test]
+async fn what_another_store_left_is_fetched_again_when_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let other: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    other.put(KEY, vec![7; 100_000].into()).await.unwrap();
+    let range = 0..50_000;
+    let cache = PartCache::open(Some(dir.path().into()), 1 << 20);
+    cache.get(&other, KEY, range.clone(), None).await.unwrap();
+    let cache = PartCache::open(Some(dir.path().into()), 1 << 20);
+    let (store, metrics) = store().await;
+    assert_eq!(cache.get(&store, KEY, range.clone(), None).await.unwrap(), vec![7; 50_000]);
+    let expected = content().slice(..50_000);
+    assert_eq!(cache.get_again(&store, KEY, range.clone()).await.unwrap(), expected);
+    assert_eq!(cache.get(&store, KEY, range.clone(), None).await.unwrap(), expected);
+    let cache = PartCache::open(Some(dir.path().into()), 1 << 20);
+    assert_eq!(cache.get(&store, KEY, range, None).await.unwrap(), expected);
+    assert_eq!((metrics.snapshot().gets, cache.stats().damaged), (1, 0), "it is kept");
+}
+
+#[tokio::test]
 async fn what_it_holds_stays_within_the_limit_and_the_oldest_goes() {
     let dir = tempfile::tempdir().unwrap();
     for place in [None, Some(dir.path().to_path_buf())] {
