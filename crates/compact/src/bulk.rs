@@ -42,12 +42,14 @@ impl Compactor {
         let state = self.meta().read(Consistency::Strong).await?;
         let snapshot = self.views().snapshot(&state, shard).await?;
         let (to, manifest) = (snapshot.slot, snapshot.manifest.clone());
-        let lsn = to.0.max(snapshot.view.lsn() + 1);
+        // Above every row that is there, for none is newer than the slot that named it.
+        let lsn = to.0 + 1;
         let view = in_background(move || snapshot.view.apply(lsn, vec![Op::Put(rows)])).await?;
         view.load_for_fold().await?;
         let (running, cancel) = (job.clone(), self.stopping().clone());
+        let segment_bytes = self.options().fold_segment_bytes;
         let rewrite = output::write(self.store(), move |objects| {
-            fold::fold(&view, &manifest, to, shard, &running, usize::MAX, &cancel, objects)
+            fold::fold(&view, &manifest, to, shard, &running, segment_bytes, &cancel, objects)
         })
         .await?;
         let landed = output::land(rewrite, self.log()).await?;

@@ -132,12 +132,15 @@ impl Compactor {
     /// Lets what is under way end, and nothing begin until the permits are dropped.
     pub(crate) async fn pause(&self) -> Result<[SemaphorePermit<'_>; 3]> {
         let stopping = |_| Error::unavailable("stopping");
-        let all = tokio::try_join!(
-            self.folds.acquire_many(self.jobs),
-            self.others.acquire_many(self.jobs),
-            self.indexes.acquire()
-        );
-        all.map(<[_; 3]>::from).map_err(stopping)
+        // One after the other: two who take them in different orders would wait for each other.
+        let folds = self.folds.acquire_many(self.jobs).await.map_err(stopping)?;
+        let others = self.others.acquire_many(self.jobs).await.map_err(stopping)?;
+        let indexes = self.indexes.acquire().await.map_err(stopping)?;
+        Ok([folds, others, indexes])
+    }
+
+    pub(crate) fn options(&self) -> &CompactOptions {
+        &self.options
     }
 
     pub(crate) fn meta(&self) -> &dyn Meta {

@@ -41,7 +41,12 @@ fn note(model: &mut Model, points: &[Point]) {
     }
 }
 
-async fn check(node: &Node, model: &Model) {
+fn listed(model: &Model) -> Vec<(PointId, u64)> {
+    model.iter().map(|(id, n)| (*id, *n)).collect()
+}
+
+/// All points, each with the number of its write, which its vector has to have too.
+async fn content(node: &Node) -> Vec<(PointId, u64)> {
     let request = ScrollRequest {
         offset: None,
         limit: 10_000,
@@ -51,18 +56,13 @@ async fn check(node: &Node, model: &Model) {
         order_by: None,
     };
     let page = node.engine().scroll(NAME, request, ReadOptions::default()).await.unwrap();
-    let found: Vec<(PointId, u64)> = page
-        .points
-        .iter()
-        .map(|record| {
-            let n = record.payload.as_ref().unwrap().0["n"].as_u64().unwrap();
-            let vector = record.vectors.as_ref().unwrap().get("").unwrap();
-            assert!(vector.len() == DIM && vector.iter().all(|x| *x == n as f32), "{}: {n}", record.id);
-            (record.id, n)
-        })
-        .collect();
-    let wanted: Vec<(PointId, u64)> = model.iter().map(|(id, n)| (*id, *n)).collect();
-    assert_eq!(found, wanted);
+    let points = page.points.iter().map(|record| {
+        let n = record.payload.as_ref().unwrap().0["n"].as_u64().unwrap();
+        let vector = record.vectors.as_ref().unwrap().get("").unwrap();
+        assert!(vector.len() == DIM && vector.iter().all(|x| *x == n as f32), "{}: {n}", record.id);
+        (record.id, n)
+    });
+    points.collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -98,19 +98,23 @@ async fn loads_are_writes_like_others() {
                 8 => {
                     // As `kill -9` in the middle of a load, and the same load again.
                     let points = some(&mut rng, 300, &mut next);
+                    let before = model.clone();
                     note(&mut model, &points);
                     let wait = Duration::from_micros(rng.random_range(0..6000));
                     let _ = tokio::time::timeout(wait, node.load(NAME, points.clone())).await;
                     drop(node);
                     node = start(&store, &local, true).await;
-                    node.load(NAME, points).await.unwrap();
+                    let there = content(&node).await;
+                    assert!(there == listed(&before) || there == listed(&model), "a part of a load is there");
+                    let again = [node.load(NAME, points.clone()), node.load(NAME, points)];
+                    futures::future::try_join_all(again).await.unwrap();
                 }
                 _ => {
                     node.shutdown().await;
                     node = start(&store, &local, true).await;
                 }
             }
-            check(&node, &model).await;
+            assert_eq!(content(&node).await, listed(&model));
         }
         node.shutdown().await;
         let found = inspect(&store, None, true).await.unwrap();

@@ -115,9 +115,10 @@ async fn segments_that_rest_become_one() {
     let engine = node.engine();
     create(&engine, "c").await;
     for (rest, ids) in [1..4, 4..9, 9..40].into_iter().enumerate() {
-        for id in ids {
-            put(&engine, "c", id).await;
-        }
+        let point =
+            |id| Point { id: PointId::Num(id), vectors: Default::default(), payload: Default::default() };
+        let points = ids.map(point).collect();
+        write(&engine, "c", UpdateOp::Upsert { points, condition: None, mode: UpdateMode::Upsert }).await;
         wait_for_folds(&engine, rest + 1).await;
     }
     for _ in 0..500 {

@@ -48,8 +48,17 @@ impl Client {
             Error::bad_request(format!("`{url}` is not an address such as http://127.0.0.1:6334: {e}"))
         };
         let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|e| wrong(&e))?;
-        if !matches!(endpoint.uri().scheme_str(), Some("http" | "https")) {
-            return Err(wrong(&"it begins with neither http:// nor https://"));
+        match endpoint.uri().scheme_str() {
+            Some("http") => {}
+            Some("https") => {
+                return Err(wrong(&"this command speaks no TLS; use it where the network is trusted"));
+            }
+            _ => return Err(wrong(&"it does not begin with http://")),
+        }
+        if endpoint.uri().authority().is_some_and(|authority| authority.as_str().contains('@')) {
+            return Err(Error::bad_request(
+                "leave user and password out of the address; a key comes by --api-key-env",
+            ));
         }
         let key = key
             .map(|k| k.parse().map_err(|_| Error::bad_request("the API key has characters that no key has")));

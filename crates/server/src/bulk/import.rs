@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use lodestone_node::Roles;
-use lodestone_types::{Error, NamedVectors, Result, VectorParams};
+use lodestone_types::{Error, NamedVectors, PointId, Result, VectorParams};
 use tokio::pin;
 
 use super::decode::Decoder;
@@ -21,6 +21,9 @@ use crate::cli::ImportArgs;
 use crate::config::Config;
 use crate::paint::Paint;
 use crate::report::{Report, count};
+
+/// Points that are looked for before an import goes on.
+const SAMPLE: u64 = 16;
 
 /// Imports; whether what is there then is what the files say.
 pub async fn run(args: ImportArgs, config: Option<Config>) -> Result<bool> {
@@ -87,8 +90,8 @@ impl File {
             match chunk {
                 Ok(done) => waiting.insert(done.number, done),
                 Err(error) => {
-                    ended = Err(error);
-                    break;
+                    ended = ended.and(Err(error));
+                    continue;
                 }
             };
             while let Some(done) = waiting.remove(&next) {
@@ -201,18 +204,18 @@ fn keeper(target: &Target, args: &ImportArgs, source: &Source, first_id: u64) ->
 
 /// What was acknowledged before must still be there: the collection may have been emptied or made anew.
 async fn still_there(target: &Target, files: &[File]) -> Result<()> {
-    let before: u64 = files.iter().map(|f| f.keeper.state.mark.points).sum();
-    if before == 0 {
-        return Ok(());
-    }
-    let there = target.count().await?;
-    if there < before {
-        return Err(Error::bad_request(format!(
-            "`{}` has {} points, though {} were imported before; --restart begins anew",
-            target.collection,
-            grouped(there),
-            grouped(before)
-        )));
+    for file in files.iter().filter(|file| file.keeper.state.mark.points > 0) {
+        let first = Size { points: SAMPLE.min(file.keeper.state.mark.points), bytes: u64::MAX };
+        let Some(chunk) = file.source.chunks(Mark::default(), first)?.next()? else { continue };
+        let ids: Vec<PointId> = file.decoder.points(&chunk)?.into_iter().map(|point| point.id).collect();
+        if !ids.is_empty() && target.retrieve(&ids).await?.is_empty() {
+            return Err(Error::bad_request(format!(
+                "`{}` has none of the first points of {}, though {} were imported before; --restart begins anew",
+                target.collection,
+                file.source.path.display(),
+                grouped(file.keeper.state.mark.points)
+            )));
+        }
     }
     Ok(())
 }

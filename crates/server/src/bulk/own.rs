@@ -132,9 +132,11 @@ impl Own {
     pub async fn end(self) {
         self.answering.abort();
         // Work that failed may still hold it; then it ends as a crash would, which loses nothing.
-        if let Ok(node) = Arc::try_unwrap(self.node)
-            && timeout(RELEASE, node.shutdown()).await.is_err()
-        {
+        let released = match Arc::try_unwrap(self.node) {
+            Ok(node) => timeout(RELEASE, node.shutdown()).await.is_ok(),
+            Err(_) => false,
+        };
+        if !released {
             tracing::warn!("the store was not released; the next start recovers it");
         }
     }

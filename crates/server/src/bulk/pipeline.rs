@@ -1,5 +1,8 @@
 //! Chunks read in one thread and worked on by several tasks, a bounded number at once.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
 use futures::stream::{self, Stream, StreamExt};
 use lodestone_types::{Error, Result};
 use tokio::sync::mpsc;
@@ -10,7 +13,8 @@ use super::source::{Chunk, Chunks};
 /// Chunks that were read and wait, beside the one that the reader has in hand.
 const AHEAD: usize = 1;
 
-/// What `work` makes of each chunk, in the order in which it ends; `parallel` at once. The first error of reading is the last item.
+/// What `work` makes of each chunk, in the order in which it ends; `parallel` at once. After the first error nothing begins, and what
+/// is under way ends.
 pub fn run<T, F>(
     mut chunks: Chunks,
     parallel: usize,
@@ -30,12 +34,17 @@ where
             }
         }
     });
-    let read = stream::unfold(receive, async |mut receive| receive.recv().await.map(|item| (item, receive)));
+    let failed = Arc::new(AtomicBool::new(false));
+    let read = stream::unfold((receive, failed.clone()), async |(mut receive, failed)| {
+        let item = if failed.load(Relaxed) { None } else { receive.recv().await };
+        item.map(|item| (item, (receive, failed)))
+    });
     read.map(move |chunk| {
         let task = chunk.map(|chunk| tokio::spawn(work(chunk)));
         async move { joined(task?).await? }
     })
     .buffer_unordered(parallel)
+    .inspect(move |done| failed.store(failed.load(Relaxed) || done.is_err(), Relaxed))
 }
 
 /// Runs what computes where it holds nobody up.

@@ -201,12 +201,14 @@ impl Chunks {
 
     fn rows(&mut self, header: &Header) -> Result<(Vec<u8>, Option<Vec<u8>>)> {
         let fit = (self.size.bytes / header.size.saturating_mul(4)).clamp(1, self.size.points);
-        let rows = fit.min(header.rows - self.mark.points);
-        let mut bytes = vec![0; (rows * header.row_bytes()) as usize];
-        self.file.fill(&mut bytes)?;
+        let mut rows = fit.min(header.rows - self.mark.points);
         let mut texts = self.payloads.as_ref().map(|_| Vec::new());
         if let (Some(file), Some(texts)) = (&mut self.payloads, &mut texts) {
             for row in 0..rows {
+                if texts.len() as u64 >= self.size.bytes {
+                    rows = row;
+                    break;
+                }
                 let line = self.mark.points + row + 1;
                 if !file.append(texts, line)? {
                     return Err(Error::bad_request(format!(
@@ -220,6 +222,8 @@ impl Chunks {
             }
             self.mark.payload_bytes += texts.len() as u64;
         }
+        let mut bytes = vec![0; (rows * header.row_bytes()) as usize];
+        self.file.fill(&mut bytes)?;
         self.mark.bytes += bytes.len() as u64;
         self.mark.points += rows;
         Ok((bytes, texts))

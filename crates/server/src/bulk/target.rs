@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use lodestone_api::grpc::client::Client;
-use lodestone_node::Roles;
+use lodestone_node::{Roles, StoreLocation};
 use lodestone_types::limits::MAX_POINTS_PER_WRITE;
 use lodestone_types::{Error, ErrorKind, Point, PointId, Record, Result, ScrollPage};
 use tokio::time::sleep;
@@ -46,7 +46,13 @@ impl Target {
     pub async fn open(args: &TargetArgs, config: Option<Config>, roles: Roles) -> Result<Self> {
         let collection = args.collection.clone();
         if let Some(config) = config {
-            let of = config.store.to_string();
+            let of = match (&config.store, &config.s3.endpoint) {
+                (StoreLocation::Directory(path), _) => {
+                    std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string()
+                }
+                (bucket, Some(endpoint)) => format!("{bucket} at {endpoint}"),
+                (bucket, None) => bucket.to_string(),
+            };
             return Ok(Self { place: Place::Own(Own::start(config, roles).await?), collection, of });
         }
         let url = args.url.clone().unwrap_or_else(|| URL.to_owned());

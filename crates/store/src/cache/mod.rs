@@ -152,7 +152,13 @@ impl PartCache {
     /// As [`PartCache::get`], of a range whose bytes made no sense: what is kept of it is not believed.
     pub async fn get_again(&self, store: &Arc<dyn Store>, key: &str, range: Range<u64>) -> Result<Bytes> {
         let id = PartId { key: key.into(), start: range.start, end: range.end };
-        self.state.book.lock().remove(id.slot());
+        self.state.flights.lock().remove(&id);
+        if self.state.book.lock().remove(id.slot())
+            && let Some(dir) = &self.state.dir
+        {
+            // A file that stays is replaced.
+            let _ = std::fs::remove_file(dir.join(id.slot().file_name()));
+        }
         self.state.damaged.fetch_add(1, Relaxed);
         self.get(store, key, range, None).await
     }
