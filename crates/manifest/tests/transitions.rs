@@ -7,26 +7,13 @@ use lodestone_manifest::{
     Applied, Batch, Claim, CollectionId, Epoch, InstanceId, Nonce, Record, Rewrite, SegmentEntry, SegmentId,
     ShardId, SliceHeader, Slot, State, SystemOp, check,
 };
-use lodestone_types::{
-    AliasAction, CollectionConfig, CollectionParams, CollectionPatch, FieldIndex, FieldIndexKind,
-};
+use lodestone_types::{AliasAction, CollectionConfig, CollectionPatch, FieldIndex, FieldIndexKind};
 use proptest::prelude::*;
 
 fn config(shards: u32) -> CollectionConfig {
-    CollectionConfig {
-        params: CollectionParams {
-            vectors: Default::default(),
-            shard_number: shards,
-            replication_factor: 1,
-            write_consistency_factor: 1,
-            on_disk_payload: true,
-        },
-        hnsw: Default::default(),
-        optimizers: Default::default(),
-        quantization: None,
-        metadata: None,
-        strict_mode: None,
-    }
+    let mut config = CollectionConfig::new(Default::default());
+    config.params.shard_number = shards;
+    config
 }
 
 fn slice(shard: ShardId, rows: u64) -> SliceHeader {

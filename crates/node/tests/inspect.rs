@@ -6,24 +6,11 @@ use bytes::Bytes;
 use lodestone_manifest::{Epoch, JobId};
 use lodestone_node::{Node, NodeOptions, StoreLocation, inspect};
 use lodestone_store::{MemoryStore, Metrics, Store, list_all};
-use lodestone_types::{CollectionConfig, CollectionParams};
+use lodestone_types::CollectionConfig;
 use lodestone_wal::keys;
 
 fn config() -> CollectionConfig {
-    CollectionConfig {
-        params: CollectionParams {
-            vectors: Default::default(),
-            shard_number: 1,
-            replication_factor: 1,
-            write_consistency_factor: 1,
-            on_disk_payload: true,
-        },
-        hnsw: Default::default(),
-        optimizers: Default::default(),
-        quantization: None,
-        metadata: None,
-        strict_mode: None,
-    }
+    CollectionConfig::new(Default::default())
 }
 
 /// A collector keeps what is before the only root, so a look at the bucket must not call it too much.

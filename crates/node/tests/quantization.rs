@@ -7,10 +7,9 @@ use lodestone_api::Engine;
 use lodestone_node::{Node, NodeOptions, StoreLocation};
 use lodestone_store::{MemoryStore, Metrics, Store};
 use lodestone_types::{
-    CollectionConfig, CollectionParams, CollectionPatch, CollectionStatus, Distance, HnswConfig,
-    NamedVectors, OptimizersConfig, PayloadSelector, Point, PointId, QuantizationSearch, QueryRequest,
-    QueryTarget, ReadOptions, ScoredPoint, UpdateMode, UpdateOp, VectorParams, VectorParamsPatch,
-    VectorSelector, WriteOptions,
+    CollectionConfig, CollectionPatch, CollectionStatus, Distance, NamedVectors, OptimizersConfig,
+    PayloadSelector, Point, PointId, QuantizationSearch, QueryRequest, QueryTarget, ReadOptions, ScoredPoint,
+    UpdateMode, UpdateOp, VectorParams, VectorParamsPatch, VectorSelector, WriteOptions,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -20,27 +19,10 @@ const DIM: usize = 64;
 const ROWS: u64 = 3000;
 
 fn config(distance: Distance) -> CollectionConfig {
-    let vector = VectorParams {
-        size: DIM as u64,
-        distance,
-        datatype: None,
-        hnsw: None,
-        on_disk: None,
-        quantization: None,
-    };
+    let vector = VectorParams::new(DIM as u64, distance);
     CollectionConfig {
-        params: CollectionParams {
-            vectors: [(String::new(), vector)].into(),
-            shard_number: 1,
-            replication_factor: 1,
-            write_consistency_factor: 1,
-            on_disk_payload: true,
-        },
-        hnsw: HnswConfig::default(),
         optimizers: OptimizersConfig { indexing_threshold: Some(16), ..OptimizersConfig::default() },
-        quantization: None,
-        metadata: None,
-        strict_mode: None,
+        ..CollectionConfig::new([(String::new(), vector)].into())
     }
 }
 

@@ -8,8 +8,7 @@ use lodestone_api::Engine;
 use lodestone_node::{Node, NodeOptions, StoreLocation};
 use lodestone_store::{MemoryStore, Metrics, Store, list_all};
 use lodestone_types::{
-    CollectionConfig, CollectionParams, CollectionStatus, HnswConfig, OptimizersConfig, Point, PointId,
-    PointSelector, UpdateMode, UpdateOp, WriteOptions,
+    CollectionConfig, CollectionStatus, Point, PointId, PointSelector, UpdateMode, UpdateOp, WriteOptions,
 };
 
 /// Enough to be folded one after the other.
@@ -28,21 +27,7 @@ fn name(number: usize) -> String {
 }
 
 async fn create(engine: &Arc<dyn Engine>, name: &str) {
-    let params = CollectionParams {
-        vectors: Default::default(),
-        shard_number: 1,
-        replication_factor: 1,
-        write_consistency_factor: 1,
-        on_disk_payload: true,
-    };
-    let config = CollectionConfig {
-        params,
-        hnsw: HnswConfig::default(),
-        optimizers: OptimizersConfig::default(),
-        quantization: None,
-        metadata: None,
-        strict_mode: None,
-    };
+    let config = CollectionConfig::new(Default::default());
     engine.create_collection(name, config, None).await.unwrap();
 }
 
@@ -61,14 +46,19 @@ fn folds(engine: &Arc<dyn Engine>) -> usize {
     engine.metrics().lines().find_map(|line| line.strip_prefix(start)).unwrap().parse().unwrap()
 }
 
-async fn wait_for_folds(engine: &Arc<dyn Engine>, count: usize) {
+/// Whether it holds, at once or within ten seconds.
+async fn eventually(mut holds: impl AsyncFnMut() -> bool) -> bool {
     for _ in 0..500 {
-        if folds(engine) >= count {
-            return;
+        if holds().await {
+            return true;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    panic!("{} of {count} folds", folds(engine));
+    false
+}
+
+async fn wait_for_folds(engine: &Arc<dyn Engine>, count: usize) {
+    assert!(eventually(async || folds(engine) >= count).await, "{} of {count} folds", folds(engine));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -121,13 +111,11 @@ async fn segments_that_rest_become_one() {
         write(&engine, "c", UpdateOp::Upsert { points, condition: None, mode: UpdateMode::Upsert }).await;
         wait_for_folds(&engine, rest + 1).await;
     }
-    for _ in 0..500 {
+    let one_less = eventually(async || {
         let info = engine.collection("c").await.unwrap();
-        if info.segments_count == 2 && info.status == CollectionStatus::Green {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+        info.segments_count == 2 && info.status == CollectionStatus::Green
+    });
+    assert!(one_less.await);
     let info = engine.collection("c").await.unwrap();
     assert_eq!(
         (info.segments_count, info.points_count),

@@ -115,6 +115,11 @@ pub struct VectorParams {
 }
 
 impl VectorParams {
+    /// Vectors of `size` components with no settings of their own.
+    pub fn new(size: u64, distance: Distance) -> Self {
+        Self { size, distance, datatype: None, hnsw: None, on_disk: None, quantization: None }
+    }
+
     /// The storage of components, f32 unless set.
     pub fn datatype(&self) -> Datatype {
         self.datatype.unwrap_or_default()
@@ -162,6 +167,27 @@ pub struct CollectionConfig {
     pub metadata: Option<String>,
     /// Strict-mode settings as JSON text; kept and reported.
     pub strict_mode: Option<String>,
+}
+
+impl CollectionConfig {
+    /// A collection of these vectors in one shard, and otherwise what users get who set nothing.
+    pub fn new(vectors: BTreeMap<String, VectorParams>) -> Self {
+        let params = CollectionParams {
+            vectors,
+            shard_number: 1,
+            replication_factor: 1,
+            write_consistency_factor: 1,
+            on_disk_payload: true,
+        };
+        Self {
+            params,
+            hnsw: HnswConfig::default(),
+            optimizers: OptimizersConfig::default(),
+            quantization: None,
+            metadata: None,
+            strict_mode: None,
+        }
+    }
 }
 
 /// Changes to a collection; `None` keeps what is.

@@ -166,34 +166,17 @@ mod tests {
     use lodestone_kernels::LevelBits;
     use lodestone_manifest::CollectionId;
     use lodestone_segment::{ObjectWriter, Row, RowTag, SegmentSchema, SegmentWriter, VectorSpec};
-    use lodestone_types::{CollectionConfig, CollectionParams, Datatype, OptimizersConfig, PointId};
+    use lodestone_types::{CollectionConfig, Datatype, OptimizersConfig, PointId};
 
     use super::*;
 
     const DIM: usize = 8;
 
     fn collection() -> Collection {
-        let vector = VectorParams {
-            size: DIM as u64,
-            distance: Distance::Euclid,
-            datatype: None,
-            hnsw: None,
-            on_disk: None,
-            quantization: None,
-        };
+        let vector = VectorParams::new(DIM as u64, Distance::Euclid);
         let config = CollectionConfig {
-            params: CollectionParams {
-                vectors: [(String::new(), vector)].into(),
-                shard_number: 1,
-                replication_factor: 1,
-                write_consistency_factor: 1,
-                on_disk_payload: true,
-            },
-            hnsw: Default::default(),
             optimizers: OptimizersConfig { indexing_threshold: Some(10), ..Default::default() },
-            quantization: None,
-            metadata: None,
-            strict_mode: None,
+            ..CollectionConfig::new([(String::new(), vector)].into())
         };
         Collection {
             id: CollectionId(1),

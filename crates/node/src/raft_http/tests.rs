@@ -5,7 +5,7 @@ use lodestone_manifest::{InstanceId, NodeId, State as Manifest, SystemOp, check}
 use lodestone_meta::raft::{GroupOptions, MemoryLog, VoterId};
 use lodestone_meta::{BootClock, Leader, LeaderOptions, Replica, Rules, SystemLog};
 use lodestone_store::{MemoryStore, Store};
-use lodestone_types::{CollectionConfig, CollectionParams};
+use lodestone_types::CollectionConfig;
 use lodestone_wal::SlotCache;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -79,21 +79,7 @@ async fn lead(store: &Arc<dyn Store>, replica: &Arc<RaftReplica>) -> (Arc<Leader
 }
 
 async fn create(ingest: &Ingest, name: String) {
-    let params = CollectionParams {
-        vectors: BTreeMap::default(),
-        shard_number: 1,
-        replication_factor: 1,
-        write_consistency_factor: 1,
-        on_disk_payload: true,
-    };
-    let config = CollectionConfig {
-        params,
-        hnsw: Default::default(),
-        optimizers: Default::default(),
-        quantization: None,
-        metadata: None,
-        strict_mode: None,
-    };
+    let config = CollectionConfig::new(BTreeMap::default());
     let done = ingest.propose(vec![SystemOp::CreateCollection { name, config }]).await.unwrap();
     assert!(done[0].is_ok(), "{done:?}");
 }

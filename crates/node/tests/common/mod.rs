@@ -8,9 +8,8 @@ use lodestone_api::Engine;
 use lodestone_node::{CheckpointOptions, Node, NodeOptions, StoreLocation};
 use lodestone_store::{Metrics, Store};
 use lodestone_types::{
-    CollectionConfig, CollectionInfo, CollectionParams, CollectionStatus, Distance, HnswConfig,
-    OptimizersConfig, PayloadSelector, PointId, QueryRequest, QueryTarget, ReadOptions, UpdateOp,
-    VectorParams, VectorSelector, WriteOptions,
+    CollectionConfig, CollectionInfo, CollectionStatus, Distance, OptimizersConfig, PayloadSelector, PointId,
+    QueryRequest, QueryTarget, ReadOptions, UpdateOp, VectorParams, VectorSelector, WriteOptions,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -21,27 +20,10 @@ pub const DIM: usize = 64;
 pub const FOLD: u64 = 300;
 
 pub fn config(distance: Distance) -> CollectionConfig {
-    let vector = VectorParams {
-        size: DIM as u64,
-        distance,
-        datatype: None,
-        hnsw: None,
-        on_disk: None,
-        quantization: None,
-    };
+    let vector = VectorParams::new(DIM as u64, distance);
     CollectionConfig {
-        params: CollectionParams {
-            vectors: [(String::new(), vector)].into(),
-            shard_number: 1,
-            replication_factor: 1,
-            write_consistency_factor: 1,
-            on_disk_payload: true,
-        },
-        hnsw: HnswConfig::default(),
         optimizers: OptimizersConfig { indexing_threshold: Some(16), ..OptimizersConfig::default() },
-        quantization: None,
-        metadata: None,
-        strict_mode: None,
+        ..CollectionConfig::new([(String::new(), vector)].into())
     }
 }
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use lodestone_api::Engine;
 use lodestone_types::{
-    CollectionConfig, CollectionParams, Condition, CountRequest, Distance, ErrorKind, FieldCondition, Filter,
-    HnswConfig, Match, NamedVectors, OptimizersConfig, Payload, PayloadSelector, Point, PointId,
-    PointSelector, Predicate, QueryRequest, QueryTarget, ReadOptions, RetrieveRequest, Scalar, ScrollRequest,
-    UpdateMode, UpdateOp, VectorParams, VectorSelector, WriteOptions,
+    CollectionConfig, Condition, CountRequest, Distance, ErrorKind, FieldCondition, Filter, Match,
+    NamedVectors, Payload, PayloadSelector, Point, PointId, PointSelector, Predicate, QueryRequest,
+    QueryTarget, ReadOptions, RetrieveRequest, Scalar, ScrollRequest, UpdateMode, UpdateOp, VectorParams,
+    VectorSelector, WriteOptions,
 };
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
@@ -25,28 +25,10 @@ const IDS_PER_WRITER: u64 = 10;
 const NAME: &str = "shared";
 
 fn config(size: u64, shards: u32) -> CollectionConfig {
-    let vector = VectorParams {
-        size,
-        distance: Distance::Dot,
-        datatype: None,
-        hnsw: None,
-        on_disk: None,
-        quantization: None,
-    };
-    CollectionConfig {
-        params: CollectionParams {
-            vectors: [(String::new(), vector)].into(),
-            shard_number: shards,
-            replication_factor: 1,
-            write_consistency_factor: 1,
-            on_disk_payload: true,
-        },
-        hnsw: HnswConfig::default(),
-        optimizers: OptimizersConfig::default(),
-        quantization: None,
-        metadata: None,
-        strict_mode: None,
-    }
+    let vector = VectorParams::new(size, Distance::Dot);
+    let mut config = CollectionConfig::new([(String::new(), vector)].into());
+    config.params.shard_number = shards;
+    config
 }
 
 fn payload(value: serde_json::Value) -> Payload {

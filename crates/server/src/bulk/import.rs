@@ -163,12 +163,8 @@ async fn schema(target: &Target, args: &ImportArgs, first: &Source) -> Result<Sc
         }
     };
     let params = |size| VectorParams {
-        size,
-        distance: distance.into(),
         datatype: args.datatype.map(Into::into),
-        hnsw: None,
-        on_disk: None,
-        quantization: None,
+        ..VectorParams::new(size, distance.into())
     };
     let schema = sizes.into_iter().map(|(name, size)| (name, params(size))).collect();
     target.create(&schema).await?;

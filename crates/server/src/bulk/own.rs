@@ -8,8 +8,8 @@ use axum::Router;
 use axum::routing::get;
 use lodestone_node::{Node, Roles, instance};
 use lodestone_types::{
-    CollectionConfig, CollectionParams, CountRequest, Error, HnswConfig, OptimizersConfig, PayloadSelector,
-    Point, PointId, ReadOptions, Record, Result, RetrieveRequest, ScrollPage, ScrollRequest, VectorSelector,
+    CollectionConfig, CountRequest, Error, PayloadSelector, Point, PointId, ReadOptions, Record, Result,
+    RetrieveRequest, ScrollPage, ScrollRequest, VectorSelector,
 };
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -67,20 +67,7 @@ impl Own {
 
     /// Creates a collection with these vectors and otherwise the defaults.
     pub async fn create(&self, collection: &str, schema: &Schema) -> Result<()> {
-        let config = CollectionConfig {
-            params: CollectionParams {
-                vectors: schema.clone(),
-                shard_number: 1,
-                replication_factor: 1,
-                write_consistency_factor: 1,
-                on_disk_payload: true,
-            },
-            hnsw: HnswConfig::default(),
-            optimizers: OptimizersConfig::default(),
-            quantization: None,
-            metadata: None,
-            strict_mode: None,
-        };
+        let config = CollectionConfig::new(schema.clone());
         lodestone_api::check::collection_name(collection)?;
         lodestone_api::check::collection_config(&config)?;
         self.node.engine().create_collection(collection, config, None).await

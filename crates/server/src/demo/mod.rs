@@ -8,10 +8,9 @@ use std::time::Instant;
 
 use lodestone_api::Engine;
 use lodestone_types::{
-    CollectionConfig, CollectionParams, Condition, CountRequest, Distance, Error, FieldCondition, FieldIndex,
-    FieldIndexKind, Filter, HnswConfig, JsonPath, Match, OptimizersConfig, PayloadSelector, Predicate,
-    QueryRequest, QueryTarget, ReadOptions, Result, Scalar, UpdateMode, UpdateOp, VectorParams,
-    VectorSelector, WriteOptions,
+    CollectionConfig, Condition, CountRequest, Distance, Error, FieldCondition, FieldIndex, FieldIndexKind,
+    Filter, JsonPath, Match, PayloadSelector, Predicate, QueryRequest, QueryTarget, ReadOptions, Result,
+    Scalar, UpdateMode, UpdateOp, VectorParams, VectorSelector, WriteOptions,
 };
 
 use crate::config::Config;
@@ -97,27 +96,10 @@ async fn load(engine: &dyn Engine, demo: &Demo) -> Result<bool> {
 }
 
 fn config() -> CollectionConfig {
-    let vector = VectorParams {
-        size: DIMENSIONS as u64,
-        distance: Distance::Cosine,
-        datatype: None,
-        hnsw: None,
-        on_disk: None,
-        quantization: None,
-    };
+    let vector = VectorParams::new(DIMENSIONS as u64, Distance::Cosine);
     CollectionConfig {
-        params: CollectionParams {
-            vectors: BTreeMap::from([(String::new(), vector)]),
-            shard_number: 1,
-            replication_factor: 1,
-            write_consistency_factor: 1,
-            on_disk_payload: true,
-        },
-        hnsw: HnswConfig::default(),
-        optimizers: OptimizersConfig::default(),
-        quantization: None,
         metadata: Some(MARK.to_owned()),
-        strict_mode: None,
+        ..CollectionConfig::new(BTreeMap::from([(String::new(), vector)]))
     }
 }
 
