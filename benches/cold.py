@@ -21,6 +21,7 @@ from harness.stores import MinioStore
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT = 10
+STAGES = ["state", "outline", "codes", "rows", "load", "search"]
 
 
 class Relay:
@@ -83,7 +84,7 @@ class Answer:
     """One search."""
 
     took: float
-    usage: dict[str, int]
+    usage: dict[str, float]
     recall: float
 
 
@@ -99,7 +100,7 @@ def ask(http: httpx.Client, server: Server, question: Question, query: int, vect
     stated = dict(pair.split("=") for pair in answer.headers["x-lodestone-usage"].split(", "))
     points = answer.json()["result"]["points"]
     assert not payload or all(point["payload"] for point in points)
-    usage = {name: int(value) for name, value in stated.items()}
+    usage = {name: float(value) for name, value in stated.items()}
     return Answer(took, usage, overlap([point["id"] for point in points], question.nearest[query]))
 
 
@@ -226,6 +227,10 @@ def summary(answers: list[Answer]) -> dict[str, Any]:
     gets = [answer.usage["gets"] for answer in answers]
     return {
         "search": percentiles([answer.took for answer in answers]),
+        "stages_ms": {
+            stage: round(float(np.median([answer.usage[f"{stage}_ms"] for answer in answers])), 1) for stage in STAGES
+        },
+        "price": float(np.median([answer.usage["price"] for answer in answers])),
         "trips": max(answer.usage["trips"] for answer in answers),
         "gets": float(np.median(gets)),
         "most_gets": max(gets),

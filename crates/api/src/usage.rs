@@ -1,10 +1,13 @@
 //! What an answer cost, for those who ask: a request with the header [`HEADER`] gets one back that says what its work asked of
-//! the bucket. Requests that other work had begun already, or that go on after the answer, are not counted.
+//! the bucket and where its time went. Requests that other work had begun already, or that go on after the answer, are not counted.
 
+use std::fmt::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use lodestone_store::{Account, Usage, charged};
+use lodestone_store::{Account, Stage, Usage, charged};
+use lodestone_types::Prices;
 
 /// Asks for the figures, with any value, and brings them. The same over gRPC.
 pub(crate) const HEADER: HeaderName = HeaderName::from_static("x-lodestone-usage");
@@ -12,6 +15,7 @@ pub(crate) const HEADER: HeaderName = HeaderName::from_static("x-lodestone-usage
 /// Does `work`, and counts what it costs if `request` asks for that.
 pub(crate) async fn counted<T>(
     request: &HeaderMap,
+    prices: Prices,
     work: impl Future<Output = T>,
 ) -> (T, Option<HeaderValue>) {
     if !request.contains_key(&HEADER) {
@@ -19,18 +23,37 @@ pub(crate) async fn counted<T>(
     }
     let account = Arc::new(Account::default());
     let done = charged(account.clone(), work).await;
-    (done, HeaderValue::from_str(&shown(account.usage())).ok())
+    (done, HeaderValue::from_str(&shown(&account, prices)).ok())
 }
 
-fn shown(usage: Usage) -> String {
-    let Usage { trips, gets, heads, lists, puts, bytes } = usage;
-    format!("trips={trips}, gets={gets}, heads={heads}, lists={lists}, puts={puts}, bytes={bytes}")
+fn shown(account: &Account, prices: Prices) -> String {
+    let Usage { trips, gets, heads, lists, puts, deletes, bytes, hits } = account.usage();
+    let price = decimal(prices.of(gets + heads, puts + lists, bytes));
+    let mut shown = format!(
+        "trips={trips}, gets={gets}, heads={heads}, lists={lists}, puts={puts}, deletes={deletes}, \
+         bytes={bytes}, hits={hits}, price={price}, ms={}",
+        milliseconds(account.elapsed())
+    );
+    for stage in Stage::ALL {
+        // Writing to a string cannot fail.
+        let _ = write!(shown, ", {}_ms={}", stage.name(), milliseconds(account.spent(stage)));
+    }
+    shown
+}
+
+fn milliseconds(time: Duration) -> String {
+    format!("{:.1}", time.as_secs_f64() * 1e3)
+}
+
+/// To ten places, without zeros at the end.
+fn decimal(price: f64) -> String {
+    format!("{price:.10}").trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use lodestone_store::{Accounted, MemoryStore, Store};
+    use lodestone_store::{Accounted, MemoryStore, Store, stage};
 
     use super::*;
 
@@ -38,11 +61,37 @@ mod tests {
     async fn those_who_ask_are_told() {
         let store = Accounted::new(Arc::new(MemoryStore::new()));
         store.put("a", Bytes::from_static(b"abc")).await.unwrap();
+        let prices = Prices { gib_read: (1u64 << 30) as f64, ..Prices::default() };
         let mut headers = HeaderMap::new();
-        let (read, told) = counted(&headers, store.get("a")).await;
+        let (read, told) = counted(&headers, prices, store.get("a")).await;
         assert_eq!((read.unwrap().len(), told), (3, None));
         headers.insert(HEADER, HeaderValue::from_static("yes"));
-        let (_, told) = counted(&headers, store.get("a")).await;
-        assert_eq!(told.unwrap(), "trips=1, gets=1, heads=0, lists=0, puts=0, bytes=3");
+        let work = stage(Stage::Rows, async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            store.get("a").await
+        });
+        let (_, told) = counted(&headers, prices, work).await;
+        let told = told.unwrap();
+        let (counts, times) = told.to_str().unwrap().split_once(", ms=").unwrap();
+        let expected =
+            "trips=1, gets=1, heads=0, lists=0, puts=0, deletes=0, bytes=3, hits=0, price=3.0000004";
+        assert_eq!(counts, expected);
+        let times: Vec<(&str, f64)> = times
+            .split(", ")
+            .skip(1)
+            .map(|pair| pair.split_once('=').unwrap())
+            .map(|(name, time)| (name, time.parse().unwrap()))
+            .collect();
+        let names: Vec<&str> = times.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, ["state_ms", "outline_ms", "codes_ms", "rows_ms", "load_ms", "search_ms"]);
+        assert!(times.iter().all(|(name, time)| (*time >= 20.0) == (*name == "rows_ms")), "{times:?}");
+    }
+
+    #[test]
+    fn prices_are_plain_decimals() {
+        let default = Prices::default();
+        assert_eq!(decimal(default.of(57, 0, 1 << 22)), "0.0000228");
+        assert_eq!(decimal(default.of(0, 0, 1 << 22)), "0");
+        assert_eq!(decimal(Prices { million_reads: 1e6, ..default }.of(100, 0, 0)), "100");
     }
 }

@@ -15,8 +15,9 @@ use lodestone_shard::Views;
 use lodestone_store::{Metrics, PartCache};
 use lodestone_types::{
     AliasAction, CollectionConfig, CollectionInfo, CollectionPatch, CollectionStatus, CountRequest, Error,
-    FieldIndex, Filter, JsonPath, PointId, QueryRequest, ReadOptions, Record, Result, RetrieveRequest,
-    ScoredPoint, ScrollPage, ScrollRequest, UpdateOp, UpdateResult, UpdateStatus, WriteOptions,
+    FieldIndex, Filter, JsonPath, PointId, Prices, QueryRequest, ReadOptions, Record, Result,
+    RetrieveRequest, ScoredPoint, ScrollPage, ScrollRequest, UpdateOp, UpdateResult, UpdateStatus,
+    WriteOptions,
 };
 use tokio::time::Instant;
 
@@ -28,6 +29,7 @@ pub(crate) struct NodeEngine {
     /// What makes jobs due.
     pub compact: CompactOptions,
     pub metrics: Arc<Metrics>,
+    pub prices: Prices,
     pub parts: Arc<PartCache>,
     pub views: Arc<Views>,
 }

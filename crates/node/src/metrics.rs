@@ -46,6 +46,15 @@ pub(crate) fn render(engine: &NodeEngine) -> String {
         "Requests to the bucket that failed.",
         store.errors,
     );
+    const PRICE: &str = "lodestone_store_price_total";
+    header(
+        &mut out,
+        PRICE,
+        "counter",
+        "What the bucket charges for all that, at the prices of the settings.",
+    );
+    let (reads, writes) = (store.gets + store.heads, store.creates + store.puts + store.lists);
+    line(&mut out, PRICE, engine.prices.of(reads, writes, store.bytes_in));
     if let Some(writing) = &engine.writing {
         write_stages(&mut out, writing.ingest.writer().stages());
         write_jobs(&mut out, writing.compactor.counters());

@@ -192,7 +192,8 @@ impl Node {
         ];
         let writing = Some(Writing { ingest, updater, compactor });
         let Near { parts, views, .. } = near;
-        let engine = Arc::new(NodeEngine { meta, query, writing, compact, metrics, parts, views });
+        let prices = options.price;
+        let engine = Arc::new(NodeEngine { meta, query, writing, compact, metrics, prices, parts, views });
         Ok(Self { engine, leader: Some(leader), instance, background })
     }
 
@@ -217,7 +218,8 @@ impl Node {
             vec![tokio::spawn(keep_house(meta.watch(), near.views.clone(), near.slots, keep(&options)))];
         let Near { parts, views, .. } = near;
         let compact = options.compaction();
-        let engine = Arc::new(NodeEngine { meta, query, writing: None, compact, metrics, parts, views });
+        let (writing, prices) = (None, options.price);
+        let engine = Arc::new(NodeEngine { meta, query, writing, compact, metrics, prices, parts, views });
         Ok(Self { engine, leader: None, instance, background })
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lodestone_shard::FarBudget;
+use lodestone_types::Prices;
 use serde::Deserialize;
 
 use crate::units;
@@ -40,6 +41,8 @@ pub struct NodeOptions {
     pub jobs: lodestone_compact::CompactOptions,
     /// What is kept near.
     pub cache: CacheOptions,
+    /// What the bucket charges, for the metrics.
+    pub price: Prices,
 }
 
 impl NodeOptions {
@@ -59,6 +62,7 @@ impl NodeOptions {
             checkpoint: CheckpointOptions::default(),
             jobs: lodestone_compact::CompactOptions::default(),
             cache: CacheOptions::default(),
+            price: Prices::default(),
         }
     }
 

@@ -22,6 +22,7 @@ use std::time::Duration;
 use lodestone_manifest::{ShardId, Slot, State};
 use lodestone_meta::{Consistency, Meta};
 use lodestone_shard::{Cancel, FarBudget, Selection, Views, on_pool};
+use lodestone_store::{Stage, stage};
 use lodestone_types::{
     CountRequest, Error, ErrorKind, Filter, PointId, QueryRequest, ReadOptions, Record, Result,
     RetrieveRequest, ScoredPoint, ScrollPage, ScrollRequest,
@@ -241,7 +242,7 @@ impl Query {
 
     async fn open(&self, state: &State, collection: &str) -> Result<Scope> {
         let hydration = self.options.hydrate.then(|| self.hydration.clone());
-        Scope::open(&self.views, state, collection, hydration).await
+        stage(Stage::State, Scope::open(&self.views, state, collection, hydration)).await
     }
 }
 

@@ -9,7 +9,7 @@ use lodestone_node::{
     CacheOptions, CompactOptions, GcOptions, NodeOptions, QueryOptions, Roles, S3Options, StoreLocation,
     WalOptions,
 };
-use lodestone_types::{Error, Result};
+use lodestone_types::{Error, Prices, Result};
 use serde::Deserialize;
 use toml::{Table, Value};
 
@@ -54,6 +54,8 @@ pub struct Config {
     pub gc: GcOptions,
     /// What is kept near.
     pub cache: CacheOptions,
+    /// What the bucket charges.
+    pub price: Prices,
 }
 
 /// `[log]`
@@ -92,6 +94,7 @@ impl Default for Config {
             compact: CompactOptions::default(),
             gc: GcOptions::default(),
             cache: CacheOptions::default(),
+            price: Prices::default(),
         }
     }
 }
@@ -101,6 +104,7 @@ impl Default for Config {
 enum Kind {
     Text,
     Number,
+    Decimal,
     Bool,
 }
 
@@ -134,6 +138,9 @@ const SETTINGS: &[(&str, Kind)] = &[
     ("cache.memory", Kind::Text),
     ("cache.disk", Kind::Text),
     ("cache.hydrate", Kind::Bool),
+    ("price.million_reads", Kind::Decimal),
+    ("price.million_writes", Kind::Decimal),
+    ("price.gib_read", Kind::Decimal),
 ];
 
 /// Names the config file itself, so it is no setting of the file.
@@ -211,13 +218,18 @@ fn from_environment(environment: &[(String, String)]) -> Result<(Table, Vec<Stri
         let value = match kind {
             Kind::Text => Some(Value::String(text.clone())),
             Kind::Number => text.trim().parse().ok().map(Value::Integer),
+            Kind::Decimal => text.trim().parse().ok().map(Value::Float),
             Kind::Bool => match text.trim() {
                 "1" | "true" => Some(Value::Boolean(true)),
                 "0" | "false" => Some(Value::Boolean(false)),
                 _ => None,
             },
         };
-        let wanted = if matches!(kind, Kind::Number) { "a whole number" } else { "true or false" };
+        let wanted = match kind {
+            Kind::Number => "a whole number",
+            Kind::Decimal => "a number",
+            Kind::Text | Kind::Bool => "true or false",
+        };
         let value = value.ok_or_else(|| Error::bad_request(format!("{name} must be {wanted}")))?;
         let mut alone = Table::new();
         put(&mut alone, key, value);
@@ -347,6 +359,10 @@ impl Config {
         if self.compact.merge_fan_in < 2 {
             return Err(Error::bad_request("compact.merge_fan_in must be at least 2"));
         }
+        let Prices { million_reads, million_writes, gib_read } = self.price;
+        if [million_reads, million_writes, gib_read].iter().any(|price| !price.is_finite() || *price < 0.0) {
+            return Err(Error::bad_request("prices must be finite numbers of at least 0"));
+        }
         Ok(())
     }
 
@@ -372,6 +388,7 @@ impl Config {
             compact: self.compact.clone(),
             gc: self.gc.clone(),
             cache: self.cache.clone(),
+            price: self.price,
             ..NodeOptions::new(self.store.clone(), local)
         }
     }

@@ -70,6 +70,7 @@ fn a_mistake_in_the_environment_names_the_variable() {
         ("LODESTONE_HTTP_PORT", "70000", "70000"),
         ("LODESTONE_TAKE_OVER", "perhaps", "true or false"),
         ("LODESTONE_CACHE_MEMORY", "lots", "not a size"),
+        ("LODESTONE_PRICE_GIB_READ", "cheap", "a number"),
         ("LODESTONE_STORE", "gs://bucket", "not supported yet"),
     ] {
         let message = error(Table::new(), None, &[(name, text)]);
@@ -86,11 +87,21 @@ fn settings_that_contradict_each_other_are_refused() {
         &[("LODESTONE_API_KEY", "same"), ("LODESTONE_READ_ONLY_API_KEY", "same")],
         &[("LODESTONE_READ_ONLY_API_KEY", "alone")],
         &[("LODESTONE_COMPACT_MERGE_FAN_IN", "1")],
+        &[("LODESTONE_PRICE_GIB_READ", "-0.01")],
+        &[("LODESTONE_PRICE_MILLION_READS", "NaN")],
     ] {
         assert!(load(Table::new(), None, &env(pairs), Table::new()).is_err(), "{pairs:?}");
     }
     let empty = ServeArgs { api_key: Some(String::new()), ..ServeArgs::default() };
     assert!(error(empty.settings(), None, &[]).contains("empty"));
+}
+
+#[test]
+fn prices_may_be_whole_or_not() {
+    let file = file("[price]\nmillion_writes = 6\ngib_read = 0.09");
+    let pairs = env(&[("LODESTONE_PRICE_MILLION_READS", "0.5")]);
+    let config = load(Table::new(), Some(file.path()), &pairs, Table::new()).unwrap().config;
+    assert_eq!(config.price, Prices { million_reads: 0.5, million_writes: 6.0, gib_read: 0.09 });
 }
 
 #[test]
@@ -117,7 +128,7 @@ fn fields(section: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_field_has_a_variable_and_a_place_in_the_docs() {
-    let sections = ["log", "s3", "wal", "query", "compact", "gc", "cache"];
+    let sections = ["log", "s3", "wal", "query", "compact", "gc", "cache", "price"];
     let mut expected: BTreeSet<String> =
         fields("").into_iter().filter(|f| !sections.contains(&f.as_str())).collect();
     for section in sections {

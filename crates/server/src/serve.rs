@@ -80,8 +80,12 @@ impl Server {
         };
         let (for_rest, for_grpc) = (listener(ports.http)?, listener(ports.grpc)?);
         let calls = Arc::new(GrpcMetrics::default());
-        let options =
-            RestOptions { keys: keys(config), grpc_metrics: calls.clone(), ..RestOptions::default() };
+        let options = RestOptions {
+            keys: keys(config),
+            grpc_metrics: calls.clone(),
+            prices: config.price,
+            ..RestOptions::default()
+        };
         let rest = rest::router(node.engine(), options);
         // Needs no key: the number tells only that this process runs, and whoever asks has no key of ours.
         let instance = node.instance();
@@ -90,7 +94,12 @@ impl Server {
             axum::serve(for_rest.tap_io(without_delay), rest).with_graceful_shutdown(told(stopping.clone()));
         let rest =
             async move { rest.await.map_err(|e| Error::internal(format!("the REST server stopped: {e}"))) };
-        let options = GrpcOptions { keys: keys(config), metrics: calls, ..GrpcOptions::default() };
+        let options = GrpcOptions {
+            keys: keys(config),
+            metrics: calls,
+            prices: config.price,
+            ..GrpcOptions::default()
+        };
         let grpc = grpc::serve(for_grpc, node.engine(), options, told(stopping));
         Ok(Self { node, stop, rest: tokio::spawn(rest), grpc: tokio::spawn(grpc), http })
     }

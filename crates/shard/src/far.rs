@@ -15,6 +15,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use lodestone_index::dense::{ColdQuery, ListPlaces, Outline, ReadBudget, plan_reads};
 use lodestone_kernels::Scorer;
 use lodestone_segment::{FarCandidate, FarIndex, FarPayloads, PartKind, PartMeta, SegmentReader};
+use lodestone_store::{Stage, stage};
 use lodestone_types::{Error, Payload, PointId, Result, VectorSelector};
 use roaring::RoaringBitmap;
 
@@ -170,15 +171,13 @@ impl ShardView {
 
     /// Brings in what such searches need, all at once.
     pub async fn load_for_search(&self, using: &str, with_payload: bool) -> Result<()> {
-        let kinds = needed(using, with_payload);
-        try_join_all(self.segments().map(|reader| reader.load(&kinds))).await?;
-        Ok(())
+        self.load_everywhere(&needed(using, with_payload)).await
     }
 
     /// Has the cache fetch what [`ShardView::nearest_far`] reads first.
     pub async fn prepare_far(&self, using: &str, with_payload: bool) -> Result<()> {
         let scope = FarScope { segments: self.far_segments(using, with_payload), matching: None };
-        self.groups(&scope, using, with_payload).await.map(drop)
+        stage(Stage::Outline, self.groups(&scope, using, with_payload)).await.map(drop)
     }
 
     /// Bytes of all parts of all segments.
@@ -204,14 +203,14 @@ impl ShardView {
         if query.limit == 0 || scope.segments.is_empty() {
             return Ok(Vec::new());
         }
-        let groups = self.groups(scope, query.using, with_payload).await?;
+        let groups = stage(Stage::Outline, self.groups(scope, query.using, with_payload)).await?;
         let rows = query.limit + query.limit / 4 + MORE_ROWS;
         let plan = Plan::new(&groups, query, rows, with_payload, shape.row_bytes() as u64, budget);
-        let mut candidates = self.candidates(&groups, query, plan).await?;
+        let mut candidates = stage(Stage::Codes, self.candidates(&groups, query, plan)).await?;
         candidates.sort_unstable_by(|a, b| a.row.estimate.total_cmp(&b.row.estimate));
         candidates.truncate(rows);
         let scorer = Scorer::new(query.vector, shape.metric, shape.element);
-        self.hits(candidates, query, &scorer, shape.metric.greater_is_nearer()).await
+        stage(Stage::Rows, self.hits(candidates, query, &scorer, shape.metric.greater_is_nearer())).await
     }
 
     /// The first trip.

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use bytes::Bytes;
 use futures::future::{try_join, try_join_all};
 use lodestone_segment::PartKind;
+use lodestone_store::{Stage, stage};
 use lodestone_types::{Result, VectorSelector};
 
 use crate::select::PayloadPicker;
@@ -81,7 +82,7 @@ impl ShardView {
                 }
             }))
         });
-        try_join_all(prepared).await.map(drop)
+        stage(Stage::Outline, try_join_all(prepared)).await.map(drop)
     }
 
     /// The parts of which the selectors show something.
@@ -101,8 +102,8 @@ impl ShardView {
         let reader = self.reader(segment);
         let (alone, whole): (Vec<PartKind>, Vec<PartKind>) =
             kinds.iter().cloned().partition(|kind| reader.is_worth_reading_alone(kind, rows.len()));
-        let reads = alone.into_iter().map(|kind| self.read_rows(segment, rows, kind));
-        let ((), reads) = try_join(reader.load(&whole), try_join_all(reads)).await?;
+        let reads = alone.into_iter().map(|kind| stage(Stage::Rows, self.read_rows(segment, rows, kind)));
+        let ((), reads) = try_join(self.load_parts(segment, &whole), try_join_all(reads)).await?;
         let mut all = FarRows::default();
         reads.into_iter().for_each(|rows| all.add(rows));
         Ok(all)

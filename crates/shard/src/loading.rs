@@ -2,6 +2,7 @@
 //! what is there costs nothing.
 
 use lodestone_segment::PartKind;
+use lodestone_store::{Stage, stage};
 use lodestone_types::{Error, FieldIndex, FieldIndexKind, JsonPath, Result};
 
 use crate::order::ValueOrder;
@@ -31,10 +32,9 @@ impl ShardView {
     /// The values of an order: its index where a segment has it, else payloads.
     pub async fn load_order(&self, order: &ValueOrder) -> Result<()> {
         let segments = (0..self.segment_count()).map(|segment| async move {
-            let reader = self.reader(segment);
-            reader.load(&[self.index_part(order.key())]).await?;
+            self.load_parts(segment, &[self.index_part(order.key())]).await?;
             if !self.ordered_index(segment, order)? || self.has_patched(segment)? {
-                reader.load(&[PartKind::Payload]).await?;
+                self.load_parts(segment, &[PartKind::Payload]).await?;
             }
             Ok::<(), Error>(())
         });
@@ -58,9 +58,20 @@ impl ShardView {
         Ok(!self.overlay(segment)?.patched_rows(self.reader(segment))?.is_empty())
     }
 
-    async fn load_everywhere(&self, kinds: &[PartKind]) -> Result<()> {
-        futures::future::try_join_all(self.segments().map(|reader| reader.load(kinds))).await?;
+    pub(crate) async fn load_everywhere(&self, kinds: &[PartKind]) -> Result<()> {
+        let loading = (0..self.segment_count()).map(|segment| self.load_parts(segment, kinds));
+        futures::future::try_join_all(loading).await?;
         Ok(())
+    }
+
+    /// Of one segment, for a read that waits for it.
+    pub(crate) async fn load_parts(&self, segment: usize, kinds: &[PartKind]) -> Result<()> {
+        let reader = self.reader(segment);
+        // What is there takes no time, so the stage is not begun either.
+        if kinds.iter().all(|kind| reader.is_loaded(kind)) {
+            return Ok(());
+        }
+        stage(Stage::Load, reader.load(kinds)).await
     }
 
     /// The kind of part that is the index of `path`; a segment has at most one.
@@ -86,7 +97,7 @@ impl Selection {
         }
         let selection = self.clone();
         let open = on_pool(move || selection.open_segments()).await??;
-        let loading = open.iter().map(|segment| self.view().reader(*segment).load(&[PartKind::Payload]));
+        let loading = open.iter().map(|segment| self.view().load_parts(*segment, &[PartKind::Payload]));
         futures::future::try_join_all(loading).await?;
         Ok(())
     }
@@ -97,7 +108,7 @@ impl Selection {
         if let Some(plan) = self.plan() {
             kinds.extend(plan.indexes().into_iter().map(|path| self.view().index_part(path)));
         }
-        let loading = segments.iter().map(|segment| self.view().reader(*segment).load(&kinds));
+        let loading = segments.iter().map(|segment| self.view().load_parts(*segment, &kinds));
         futures::future::try_join_all(loading).await?;
         Ok(())
     }
@@ -121,5 +132,5 @@ pub async fn on_pool<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stati
         // Nobody waiting any more is no reason to fail.
         let _ = done.send(work());
     });
-    waiting.await.map_err(|_| Error::internal("a task was broken off"))
+    stage(Stage::Search, waiting).await.map_err(|_| Error::internal("a task was broken off"))
 }

@@ -1,31 +1,58 @@
-//! Counts what one query costs: requests, bytes, and how many of them had to wait for another.
+//! Counts what one query costs: requests, bytes, how many of them had to wait for another, and where the time went.
 
 use std::fmt::Debug;
 use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use crate::error::Result;
 use crate::port::{ObjectInfo, ObjectMeta, Store};
+use crate::stage::{Span, Stage};
 
 /// What one piece of work asked of the store.
 ///
 /// A *dependent trip* is a step of the longest chain of requests each of which began after the one before it
 /// had been answered. Requests sent together share a trip. A request that was merely held back until another
 /// returned lengthens the chain too, as it lengthens the wait.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Account {
+    opened: Instant,
     gets: AtomicU64,
     puts: AtomicU64,
+    deletes: AtomicU64,
     heads: AtomicU64,
     lists: AtomicU64,
     bytes: AtomicU64,
     /// The longest chain among requests that were answered.
     trips: AtomicU64,
+    hits: AtomicU64,
+    /// In the order of [`Stage::ALL`].
+    stages: [Span; Stage::ALL.len()],
+}
+
+impl Default for Account {
+    /// One that is opened now.
+    fn default() -> Self {
+        let zero = AtomicU64::default;
+        Self {
+            opened: Instant::now(),
+            gets: zero(),
+            puts: zero(),
+            deletes: zero(),
+            heads: zero(),
+            lists: zero(),
+            bytes: zero(),
+            trips: zero(),
+            hits: zero(),
+            stages: Default::default(),
+        }
+    }
 }
 
 /// An [`Account`] at one moment.
@@ -33,8 +60,10 @@ pub struct Account {
 pub struct Usage {
     /// Reads of whole objects and of ranges.
     pub gets: u64,
-    /// Writes and removals.
+    /// Writes.
     pub puts: u64,
+    /// Removals.
+    pub deletes: u64,
     /// Questions for size and time.
     pub heads: u64,
     /// Lists.
@@ -43,6 +72,8 @@ pub struct Usage {
     pub bytes: u64,
     /// The longest chain of requests that waited for each other.
     pub trips: u64,
+    /// Ranges that a [`crate::PartCache`] had.
+    pub hits: u64,
 }
 
 impl Account {
@@ -51,11 +82,24 @@ impl Account {
         Usage {
             gets: self.gets.load(Relaxed),
             puts: self.puts.load(Relaxed),
+            deletes: self.deletes.load(Relaxed),
             heads: self.heads.load(Relaxed),
             lists: self.lists.load(Relaxed),
             bytes: self.bytes.load(Relaxed),
             trips: self.trips.load(Relaxed),
+            hits: self.hits.load(Relaxed),
         }
+    }
+
+    /// How long it has been open.
+    pub fn elapsed(&self) -> Duration {
+        self.opened.elapsed()
+    }
+
+    /// The time from the first beginning of a stage to its last end so far; see [`stage`]. Stages that run side by side
+    /// overlap, so their times may be more than [`Account::elapsed`] together.
+    pub fn spent(&self, stage: Stage) -> Duration {
+        self.stages[stage as usize].length()
     }
 
     async fn charge<T>(&self, counter: &AtomicU64, request: impl Future<Output = T>) -> T {
@@ -80,6 +124,32 @@ tokio::task_local! {
 /// Does `work`; what it asks of [`Accounted`] stores itself, not through tasks it starts, is charged to `account`.
 pub async fn charged<T>(account: Arc<Account>, work: impl Future<Output = T>) -> T {
     OF_TASK.scope(account, work).await
+}
+
+/// Does `work`, which is this stage of the work that is [`charged`] here. It ends when `work` is done or dropped.
+pub async fn stage<T>(stage: Stage, work: impl Future<Output = T>) -> T {
+    let _running = OF_TASK.try_with(Arc::clone).ok().map(|account| {
+        account.stages[stage as usize].begin(account.elapsed());
+        Running { account, stage }
+    });
+    work.await
+}
+
+struct Running {
+    account: Arc<Account>,
+    stage: Stage,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.account.stages[self.stage as usize].end(self.account.elapsed());
+    }
+}
+
+/// Notes that a range need not be fetched for the work that is [`charged`] here.
+pub(crate) fn hit() {
+    // Others' work is charged to nobody.
+    let _ = OF_TASK.try_with(|account| account.hits.fetch_add(1, Relaxed));
 }
 
 /// A store whose requests are charged to the [`Account`] of the work that makes them; see [`charged`]. Requests of other
@@ -143,7 +213,7 @@ impl Store for Accounted {
     }
 
     async fn delete(&self, key: &str) -> Result<()> {
-        self.charge(|account| &account.puts, self.inner.delete(key)).await
+        self.charge(|account| &account.deletes, self.inner.delete(key)).await
     }
 }
 
@@ -173,5 +243,26 @@ mod tests {
         .await;
         let expected = Usage { gets: 9, heads: 1, lists: 1, bytes: 18, trips: 3, ..Usage::default() };
         assert_eq!(account.usage(), expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn stages_last_from_their_first_beginning_to_their_last_end() {
+        let sleep = |millis| tokio::time::sleep(Duration::from_millis(millis));
+        let account = Arc::new(Account::default());
+        charged(account.clone(), async {
+            sleep(5).await;
+            stage(Stage::Outline, sleep(20)).await;
+            // Side by side, and one of them is given up.
+            let given_up = tokio::time::timeout(Duration::from_millis(30), stage(Stage::Rows, sleep(99)));
+            let (_, ended) = tokio::join!(stage(Stage::Codes, sleep(10)), given_up);
+            assert!(ended.is_err());
+            stage(Stage::Outline, sleep(7)).await;
+        })
+        .await;
+        // Nobody asked.
+        stage(Stage::Load, sleep(1)).await;
+        let spent = Stage::ALL.map(|stage| account.spent(stage).as_millis());
+        assert_eq!(spent, [0, 57, 10, 30, 0, 0]);
+        assert_eq!(account.elapsed().as_millis(), 63);
     }
 }

@@ -26,12 +26,13 @@ mod probe;
 mod retry;
 mod s3;
 mod simulated;
+mod stage;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub mod testing;
 mod unsynced;
 
-pub use account::{Account, Accounted, Usage, charged};
+pub use account::{Account, Accounted, Usage, charged, stage};
 pub use cache::{CacheStats, KeptPart, PartCache};
 pub use direct::{Backend, DirectFile};
 pub use error::{Op, Result, StoreError, StoreErrorKind};
@@ -45,4 +46,5 @@ pub use probe::{ProbeError, ProbeReport, probe};
 pub use retry::{RetryPolicy, Retrying};
 pub use s3::S3Store;
 pub use simulated::{Faults, Latency, Quantiles, Simulated};
+pub use stage::Stage;
 pub use unsynced::Unsynced;

@@ -11,6 +11,7 @@ mod filter;
 pub mod limits;
 mod path;
 mod point;
+mod price;
 mod search;
 mod update;
 
@@ -27,6 +28,7 @@ pub use filter::{
 };
 pub use path::{JsonPath, PathSegment};
 pub use point::{NamedVectors, Payload, Point, PointId};
+pub use price::Prices;
 pub use search::{
     CountRequest, OrderBy, OrderDirection, OrderValue, PayloadSelector, QuantizationSearch, QueryRequest,
     QueryTarget, ReadConsistency, ReadOptions, Record, RetrieveRequest, ScoredPoint, ScrollPage,

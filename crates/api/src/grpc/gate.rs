@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
 use futures::FutureExt;
-use lodestone_types::{Error, Result};
+use lodestone_types::{Error, Prices, Result};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tonic::{Code, Status};
@@ -65,6 +65,7 @@ pub(super) struct Gate {
     calls: Arc<Semaphore>,
     bodies: Budget,
     metrics: Arc<GrpcMetrics>,
+    prices: Prices,
 }
 
 impl Gate {
@@ -74,6 +75,7 @@ impl Gate {
             calls: Arc::new(Semaphore::new(options.max_calls.min(Semaphore::MAX_PERMITS))),
             bodies: Budget::new(options.max_bodies_bytes),
             metrics: options.metrics,
+            prices: options.prices,
         }
     }
 }
@@ -83,7 +85,7 @@ pub(super) async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: 
     let start = Instant::now();
     let path = request.uri().path().to_owned();
     let headers = request.headers().clone();
-    let (response, usage) = usage::counted(&headers, call(&gate, &path, request, next)).await;
+    let (response, usage) = usage::counted(&headers, gate.prices, call(&gate, &path, request, next)).await;
     let mut response = clarified(response);
     response.headers_mut().extend(usage.map(|usage| (usage::HEADER, usage)));
     // An answer without a status in its header carries it behind its message, and then it is 0.

@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use axum::middleware;
 use lodestone_types::limits::MAX_BODY_BYTES;
-use lodestone_types::{Error, Result};
+use lodestone_types::{Error, Prices, Result};
 use qdrant_client::qdrant::collections_server::CollectionsServer;
 use qdrant_client::qdrant::points_server::PointsServer;
 use qdrant_client::qdrant::qdrant_server::QdrantServer;
@@ -78,6 +78,8 @@ pub struct GrpcOptions {
     pub max_calls: usize,
     /// Where calls are counted. Share it to show the counts among other metrics.
     pub metrics: Arc<GrpcMetrics>,
+    /// What the bucket charges, for those who ask what an answer cost.
+    pub prices: Prices,
 }
 
 impl Default for GrpcOptions {
@@ -88,6 +90,7 @@ impl Default for GrpcOptions {
             max_bodies_bytes: 512 << 20,
             max_calls: 1024,
             metrics: Arc::default(),
+            prices: Prices::default(),
         }
     }
 }

@@ -31,7 +31,8 @@ pub async fn observe(State(app): State<App>, request: Request, next: Next) -> Re
     let route = request.extensions().get::<MatchedPath>().map(|route| route.as_str().to_owned());
 
     let headers = request.headers().clone();
-    let (response, usage) = usage::counted(&headers, run(&app, &path, request, next)).await;
+    let (response, usage) =
+        usage::counted(&headers, app.options.prices, run(&app, &path, request, next)).await;
     let took = started.elapsed();
     let (mut response, failure) = reply::finish(response, took);
     response.headers_mut().extend(usage.map(|usage| (usage::HEADER, usage)));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use lodestone_types::Prices;
 use lodestone_types::limits::MAX_BODY_BYTES;
 
 use super::metrics::RequestMetrics;
@@ -34,6 +35,8 @@ pub struct RestOptions {
     pub metrics: Arc<RequestMetrics>,
     /// Where gRPC calls are counted, which `/metrics` shows beside the requests.
     pub grpc_metrics: Arc<GrpcMetrics>,
+    /// What the bucket charges, for those who ask what an answer cost.
+    pub prices: Prices,
 }
 
 impl Default for RestOptions {
@@ -50,6 +53,7 @@ impl Default for RestOptions {
             open_metrics: false,
             metrics: Arc::default(),
             grpc_metrics: Arc::default(),
+            prices: Prices::default(),
         }
     }
 }

@@ -25,6 +25,7 @@ use parking_lot::Mutex;
 use self::book::{Book, Found, Kept, Part};
 pub use self::kept::KeptPart;
 use self::slot::PartId;
+use crate::account;
 use crate::error::{Op, Result, StoreError, StoreErrorKind};
 use crate::port::{Store, range_is_empty};
 
@@ -144,6 +145,7 @@ impl PartCache {
             && crc32c.is_none_or(|expected| part.crc == expected)
         {
             self.state.hits.fetch_add(1, Relaxed);
+            account::hit();
             return Ok(part.bytes);
         }
         self.join(store, id, crc32c).await
@@ -226,6 +228,7 @@ impl State {
         if let Some(part) = kept {
             if crc32c.is_none_or(|expected| part.crc == expected) {
                 self.hits.fetch_add(1, Relaxed);
+                account::hit();
                 return Ok(part.bytes);
             }
             self.damaged.fetch_add(1, Relaxed);
