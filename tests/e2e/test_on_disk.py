@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterator
 
-import httpx
 import pytest
 from qdrant_client import models
 
@@ -35,26 +34,20 @@ def store(data: WordNet) -> Iterator[LocalStore]:
         made.close()
 
 
-def metric(server: Server, name: str) -> float:
-    """One number that the server counts."""
-    text = httpx.get(f"{server.url}/metrics", trust_env=False).raise_for_status().text
-    return next(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name + " "))
-
-
 def rows(server: Server, by: str | None = None) -> float:
     """Vectors that were read from disk."""
     every = ["io_uring", "pread"] if by is None else [by]
-    return sum(metric(server, f'lodestone_vectors_read_total{{by="{name}"}}') for name in every)
+    return sum(server.metric(f'lodestone_vectors_read_total{{by="{name}"}}') for name in every)
 
 
 def in_memory(server: Server) -> float:
     """Bytes of vectors in memory."""
-    return metric(server, 'lodestone_vectors_bytes{place="memory"}')
+    return server.metric('lodestone_vectors_bytes{place="memory"}')
 
 
 def on_disk(server: Server) -> float:
     """Bytes of vectors on disk."""
-    return metric(server, 'lodestone_vectors_bytes{place="disk"}')
+    return server.metric('lodestone_vectors_bytes{place="disk"}')
 
 
 def eventually(holds: Callable[[], bool], seconds: float = 60) -> bool:

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -24,6 +25,16 @@ class SmallDisk:
     def resize(self, megabytes: int) -> None:
         """Makes room."""
         _mount("-o", f"remount,size={megabytes}m", str(self.path))
+
+    def fill(self) -> None:
+        """Leaves no room."""
+        with suppress(OSError), open(self.path / "ballast", "ab", buffering=0) as ballast:
+            while True:
+                ballast.write(bytes(1 << 16))
+
+    def release(self) -> None:
+        """Makes that room again."""
+        (self.path / "ballast").unlink(missing_ok=True)
 
     def set_writable(self, writable: bool) -> None:
         """Makes the file system read-only, or writable again."""

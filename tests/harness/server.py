@@ -162,8 +162,14 @@ class Server:
 
     def jobs(self) -> dict[str, int]:
         """How many jobs of each kind the process has done."""
-        text = httpx.get(f"{self.url}/metrics", timeout=10, trust_env=False).raise_for_status().text
-        return {kind: int(count) for kind, count in JOBS.findall(text)}
+        return {kind: int(count) for kind, count in JOBS.findall(self._metrics())}
+
+    def metric(self, name: str) -> float:
+        """One number that the process counts, by its name with labels."""
+        return next(float(line[len(name) :]) for line in self._metrics().splitlines() if line.startswith(f"{name} "))
+
+    def _metrics(self) -> str:
+        return httpx.get(f"{self.url}/metrics", timeout=10, trust_env=False).raise_for_status().text
 
     def resident_bytes(self) -> int:
         """Resident memory of the process."""

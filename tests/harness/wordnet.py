@@ -58,22 +58,24 @@ def _payload(directory: Path, count: int | None) -> list[dict[str, Any]]:
     return rows
 
 
-def create(client: QdrantClient, data: WordNet, *, shards: int = 1, on_disk: bool | None = None) -> None:
+def create(
+    client: QdrantClient, data: WordNet, *, name: str = COLLECTION, shards: int = 1, on_disk: bool | None = None
+) -> None:
     """An empty collection for the points."""
     params = models.VectorParams(size=data.dimensions, distance=models.Distance.COSINE, on_disk=on_disk)
-    client.create_collection(COLLECTION, vectors_config=params, shard_number=shards)
+    client.create_collection(name, vectors_config=params, shard_number=shards)
 
 
-def create_indexes(client: QdrantClient) -> None:
+def create_indexes(client: QdrantClient, name: str = COLLECTION) -> None:
     """Payload indexes on what the filters ask for."""
     for field, kind in {"topic": "keyword", "pos": "keyword", "examples": "integer", "words": "keyword"}.items():
-        client.create_payload_index(COLLECTION, field, models.PayloadSchemaType(kind), wait=True)
+        client.create_payload_index(name, field, models.PayloadSchemaType(kind), wait=True)
 
 
-def upload(client: QdrantClient, data: WordNet, **options: Any) -> None:
+def upload(client: QdrantClient, data: WordNet, *, name: str = COLLECTION, **options: Any) -> None:
     """All points through the client's own uploader, with its defaults unless told otherwise."""
     client.upload_collection(
-        COLLECTION, vectors=data.vectors.astype(np.float32), payload=data.payload, ids=range(len(data.payload)), **options
+        name, vectors=data.vectors.astype(np.float32), payload=data.payload, ids=range(len(data.payload)), **options
     )
 
 
