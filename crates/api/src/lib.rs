@@ -6,6 +6,7 @@ pub mod auth;
 pub mod check;
 mod engine;
 pub mod grpc;
+mod limits;
 pub mod lines;
 pub mod rest;
 pub mod settings;

@@ -1,5 +1,6 @@
 //! What an answer cost, for those who ask: a request with the header [`HEADER`] gets one back that says what its work asked of
 //! the bucket and where its time went. Requests that other work had begun already, or that go on after the answer, are not counted.
+//! Answers that [`limits`] cut short are marked.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -9,21 +10,28 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use lodestone_store::{Account, Stage, Usage, charged};
 use lodestone_types::Prices;
 
+use crate::limits;
+
 /// Asks for the figures, with any value, and brings them. The same over gRPC.
 pub(crate) const HEADER: HeaderName = HeaderName::from_static("x-lodestone-usage");
 
-/// Does `work`, and counts what it costs if `request` asks for that.
+/// Does `work`, and counts what it costs if `request` asks for that. With it come the headers for the answer.
 pub(crate) async fn counted<T>(
     request: &HeaderMap,
     prices: Prices,
     work: impl Future<Output = T>,
-) -> (T, Option<HeaderValue>) {
-    if !request.contains_key(&HEADER) {
-        return (work.await, None);
+) -> (T, HeaderMap) {
+    let mut told = HeaderMap::new();
+    if !request.contains_key(&HEADER) && !limits::may_cut_short(request) {
+        return (work.await, told);
     }
     let account = Arc::new(Account::default());
     let done = charged(account.clone(), work).await;
-    (done, HeaderValue::from_str(&shown(&account, prices)).ok())
+    told.extend(limits::partial(&account.cut_short()).map(|by| (limits::PARTIAL, by)));
+    if request.contains_key(&HEADER) {
+        told.extend(HeaderValue::from_str(&shown(&account, prices)).ok().map(|usage| (HEADER, usage)));
+    }
+    (done, told)
 }
 
 fn shown(account: &Account, prices: Prices) -> String {
@@ -64,15 +72,14 @@ mod tests {
         let prices = Prices { gib_read: (1u64 << 30) as f64, ..Prices::default() };
         let mut headers = HeaderMap::new();
         let (read, told) = counted(&headers, prices, store.get("a")).await;
-        assert_eq!((read.unwrap().len(), told), (3, None));
+        assert_eq!((read.unwrap().len(), told), (3, HeaderMap::new()));
         headers.insert(HEADER, HeaderValue::from_static("yes"));
         let work = stage(Stage::Rows, async {
             tokio::time::sleep(Duration::from_millis(20)).await;
             store.get("a").await
         });
         let (_, told) = counted(&headers, prices, work).await;
-        let told = told.unwrap();
-        let (counts, times) = told.to_str().unwrap().split_once(", ms=").unwrap();
+        let (counts, times) = told[HEADER].to_str().unwrap().split_once(", ms=").unwrap();
         let expected =
             "trips=1, gets=1, heads=0, lists=0, puts=0, deletes=0, bytes=3, hits=0, price=3.0000004";
         assert_eq!(counts, expected);
@@ -85,6 +92,21 @@ mod tests {
         let names: Vec<&str> = times.iter().map(|(name, _)| *name).collect();
         assert_eq!(names, ["state_ms", "outline_ms", "codes_ms", "rows_ms", "load_ms", "search_ms"]);
         assert!(times.iter().all(|(name, time)| (*time >= 20.0) == (*name == "rows_ms")), "{times:?}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_not_all_is_marked() {
+        use lodestone_store::cut_short;
+        use lodestone_types::Limit;
+        let mut headers = HeaderMap::new();
+        headers.insert("x-lodestone-at-limit", HeaderValue::from_static("partial"));
+        let ((), told) = counted(&headers, Prices::default(), async {}).await;
+        assert!(told.is_empty());
+        let work = async {
+            [Limit::Time, Limit::Bytes, Limit::Time].into_iter().for_each(cut_short);
+        };
+        let ((), told) = counted(&headers, Prices::default(), work).await;
+        assert_eq!((told.len(), &told[limits::PARTIAL]), (1, &HeaderValue::from_static("bytes, ms")));
     }
 
     #[test]

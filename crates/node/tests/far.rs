@@ -8,63 +8,17 @@ use std::time::Duration;
 
 use common::*;
 use lodestone_api::Engine;
-use lodestone_node::Node;
-use lodestone_store::{Account, Accounted, MemoryStore, Simulated, Store, Usage, charged};
+use lodestone_store::{Account, MemoryStore, Store, Usage, charged};
 use lodestone_types::{
-    Condition, Distance, FieldCondition, FieldIndex, FieldIndexKind, Filter, JsonPath, NamedVectors, Payload,
-    PayloadSelector, Point, PointId, PointSelector, Predicate, QueryRequest, QueryTarget, Range, ReadOptions,
-    RetrieveRequest, ScoredPoint, UpdateMode, UpdateOp, VectorSelector, WriteOptions,
+    Condition, Distance, FieldCondition, Filter, NamedVectors, Payload, PayloadSelector, Point, PointId,
+    PointSelector, Predicate, QueryRequest, QueryTarget, Range, ReadOptions, RetrieveRequest, ScoredPoint,
+    UpdateMode, UpdateOp, VectorSelector,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::json;
 
-const ROWS: u64 = 4 * FOLD;
 const QUERIES: u64 = 8;
-
-fn points(ids: impl Iterator<Item = u64>, seed: u64) -> UpdateOp {
-    let ids: Vec<u64> = ids.collect();
-    let made = ids.iter().zip(vectors(ids.len() as u64, seed));
-    let made = made.map(|(id, vector)| Point {
-        id: PointId::Num(*id),
-        vectors: NamedVectors::unnamed(vector),
-        payload: payload(json!({"id": id, "from": seed})),
-    });
-    UpdateOp::Upsert { points: made.collect(), condition: None, mode: UpdateMode::Upsert }
-}
-
-fn path(text: &str) -> JsonPath {
-    text.parse().unwrap()
-}
-
-fn payload(json: serde_json::Value) -> Payload {
-    serde_json::from_value(json).unwrap()
-}
-
-/// A collection of two segments in a bucket as far away as S3, and a process on it that has nothing here.
-async fn far(distance: Distance, hydrate: bool) -> (Node, tempfile::TempDir) {
-    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let local = tempfile::tempdir().unwrap();
-    let node = start(&store, &local, true).await;
-    let engine = node.engine();
-    engine.create_collection(NAME, config(distance), None).await.unwrap();
-    let index = FieldIndex { kind: FieldIndexKind::Integer, params: None };
-    engine.create_field_index(NAME, path("id"), index, WriteOptions::default()).await.unwrap();
-    for (segments, half) in [(1, 0..ROWS / 2), (2, ROWS / 2..ROWS)] {
-        write(&engine, points(half, segments)).await;
-        quiet(&engine, segments).await;
-    }
-    node.shutdown().await;
-    reopened(store, hydrate).await
-}
-
-/// A process on a bucket as far away as S3, that has nothing here.
-async fn reopened(store: Arc<dyn Store>, hydrate: bool) -> (Node, tempfile::TempDir) {
-    let far: Arc<dyn Store> = Arc::new(Simulated::latency_only(store, 1));
-    let far: Arc<dyn Store> = Arc::new(Accounted::new(far));
-    let local = tempfile::tempdir().unwrap();
-    (start(&far, &local, hydrate).await, local)
-}
 
 async fn search(engine: &Arc<dyn Engine>, request: QueryRequest) -> (Vec<ScoredPoint>, Usage) {
     let account = Arc::new(Account::default());
@@ -235,13 +189,6 @@ async fn few_rows_are_shown_without_the_rest() {
     assert_eq!((number(by_vector[0].id), by_vector[0].score), (11, 0.0));
     assert_eq!(by_id[..], by_vector[1..]);
     node.shutdown().await;
-}
-
-fn number(id: PointId) -> u64 {
-    match id {
-        PointId::Num(number) => number,
-        PointId::Uuid(_) => panic!("{id}"),
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

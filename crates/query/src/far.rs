@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use futures::future::{try_join, try_join_all};
+use futures::stream::{self, StreamExt, TryStreamExt};
 use lodestone_shard::{
-    Cancel, FarHit, FarScope, Method, Nearest, PayloadPicker, Selection, ShardView, VectorShape, merge,
-    nearest_first,
+    Allowance, Cancel, FarBudget, FarHit, FarScope, Method, Nearest, PayloadPicker, Selection, ShardView,
+    VectorShape, merge, nearest_first,
 };
 use lodestone_types::{
     NamedVectors, QuantizationSearch, QueryRequest, QueryTarget, ReadOptions, Result, ScoredPoint,
@@ -13,6 +14,7 @@ use lodestone_types::{
 };
 
 use crate::Query;
+use crate::limits::as_far;
 use crate::scope::Scope;
 use crate::search::{self, check_finite};
 
@@ -57,19 +59,28 @@ pub(crate) async fn search(
         method: Method { hnsw_ef: request.hnsw_ef.map(|ef| ef as usize), ..Method::default() },
     };
     let Some(scopes) = scopes(scope, &far, request, with_payload).await? else { return Ok(None) };
-    let reads = scope.views.iter().zip(&scopes);
-    let reads = reads.map(|(view, far)| view.nearest_far(far, &wanted, with_payload, query.options.far));
-    let near = async {
-        let scope = scope.without(&far);
-        let loading = scope.views.iter().map(|view| view.load_for_search(&request.using, with_payload));
-        try_join_all(loading).await?;
-        let request = QueryRequest { offset: 0, limit: window, ..request.clone() };
-        let selections = scope.select(request.filter.as_ref()).await?;
-        search::nearest_points(&scope, &selections, &request, vector.clone(), except, cancel).await
-    };
-    let (near, far) = try_join(near, try_join_all(reads)).await?;
+    let near = as_far(scope.without(&far), |scope| {
+        let (request, vector) = (&request, &vector);
+        async move {
+            let loading = scope.views.iter().map(|view| view.load_for_search(&request.using, with_payload));
+            try_join_all(loading).await?;
+            let request = QueryRequest { offset: 0, limit: window, ..(*request).clone() };
+            let selections = scope.select(request.filter.as_ref()).await?;
+            search::nearest_points(&scope, &selections, &request, vector.clone(), except, cancel).await
+        }
+    });
+    let shards = scope.views.len();
+    // Who may read so many bytes only reads one thing after the other, so that each knows what the others leave.
+    let in_turn = Allowance::current().is_some_and(|allowance| allowance.bounds_bytes());
+    let reads = scope.views.iter().zip(&scopes).enumerate().map(|(number, (view, far))| {
+        let budget = FarBudget { shares: (shards - number) as u64, ..query.options.far };
+        view.nearest_far(far, &wanted, with_payload, budget)
+    });
+    let reads = stream::iter(reads.collect::<Vec<_>>()).buffered(if in_turn { 1 } else { shards.max(1) });
+    let reads = reads.try_collect::<Vec<_>>();
+    let (near, far) = if in_turn { (near.await?, reads.await?) } else { try_join(near, reads).await? };
     if query.options.hydrate {
-        for view in &scope.views {
+        for view in scope.views.iter() {
             let using = request.using.clone();
             let bring = |view: ShardView| async move { view.hydrate(&using, with_payload).await };
             query.hydration.begin(view, bring);

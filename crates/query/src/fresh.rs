@@ -8,6 +8,7 @@ use std::sync::Arc;
 use futures::future::{Either, select};
 use lodestone_manifest::State;
 use lodestone_meta::{Consistency, Meta};
+use lodestone_shard::in_time;
 use lodestone_store::{Stage, stage};
 use lodestone_types::{ReadConsistency, Result};
 
@@ -22,17 +23,17 @@ where
     F: Future<Output = Result<T>>,
 {
     let known = match consistency {
-        ReadConsistency::Eventual => stage(Stage::State, meta.read(Consistency::Eventual)).await?,
+        ReadConsistency::Eventual => stage(Stage::State, in_time(meta.read(Consistency::Eventual))).await?,
         ReadConsistency::Strong => meta.watch().borrow().clone(),
     };
     if known.collection(collection).is_none() {
         // One that this process has not heard of may have been created just now.
-        return at(stage(Stage::State, meta.read(Consistency::Strong)).await?).await;
+        return at(stage(Stage::State, in_time(meta.read(Consistency::Strong))).await?).await;
     }
     if consistency == ReadConsistency::Eventual {
         return at(known).await;
     }
-    let confirmed = pin!(stage(Stage::State, meta.confirm(known.clone())));
+    let confirmed = pin!(stage(Stage::State, in_time(meta.confirm(known.clone()))));
     // In a box, so that it is gone, with the locks that it holds, when it is dropped below.
     let early = Box::pin(at(known.clone()));
     // What is confirmed at once costs nothing; so it is asked first.

@@ -5,12 +5,14 @@
 //! - [`search`]: the nearest points
 //! - [`pages`]: points by id, by value, at random; counts
 //! - [`far`]: the nearest points of segments that are still in the bucket; [`hydration`] brings them here meanwhile
+//! - [`limits`]: answers of what can be read where not all may be
 //! - [`fresh`]: a strong read begins with what is known, while it is confirmed
 //! - [`scope`]: the collection and the views of its shards that one read sees
 
 mod far;
 mod fresh;
 mod hydration;
+mod limits;
 mod pages;
 mod scope;
 mod search;
@@ -21,16 +23,17 @@ use std::time::Duration;
 
 use lodestone_manifest::{ShardId, Slot, State};
 use lodestone_meta::{Consistency, Meta};
-use lodestone_shard::{Cancel, FarBudget, Selection, Views, on_pool};
+use lodestone_shard::{Allowance, Cancel, FarBudget, Selection, Views, limited, on_pool};
 use lodestone_store::{Stage, stage};
 use lodestone_types::{
-    CountRequest, Error, ErrorKind, Filter, PointId, QueryRequest, ReadOptions, Record, Result,
+    AtLimit, CountRequest, Error, ErrorKind, Filter, PointId, QueryRequest, ReadOptions, Record, Result,
     RetrieveRequest, ScoredPoint, ScrollPage, ScrollRequest,
 };
 use parking_lot::Mutex;
 use rand::RngCore;
 
 use crate::hydration::Hydration;
+use crate::limits::as_far;
 use crate::scope::Scope;
 
 /// How long a read may take unless it asks for less.
@@ -97,7 +100,7 @@ impl Query {
             let requests = requests.clone();
             async move { search::search(self, &scope, &requests, options, seed, &cancel).await }
         });
-        futures::join!(prepared, answer).1
+        limited(options.limits, async { futures::join!(prepared, answer).1 }).await
     }
 
     /// One page of points.
@@ -108,21 +111,21 @@ impl Query {
         options: ReadOptions,
     ) -> Result<ScrollPage> {
         let request = Arc::new(request);
-        self.read(collection, options, |scope, cancel| {
+        let answer = self.read(collection, options, |scope, cancel| {
             let request = request.clone();
             async move { pages::scroll(&scope, &request, &cancel).await }
-        })
-        .await
+        });
+        limited(options.limits, answer).await
     }
 
     /// How many points match; always exact.
     pub async fn count(&self, collection: &str, request: CountRequest, options: ReadOptions) -> Result<u64> {
         let request = Arc::new(request);
-        self.read(collection, options, |scope, cancel| {
+        let answer = self.read(collection, options, |scope, cancel| {
             let request = request.clone();
             async move { pages::count(&scope, request.filter.as_ref(), &cancel).await }
-        })
-        .await
+        });
+        limited(options.limits, answer).await
     }
 
     /// How many points a collection has; exact, and answered from the manifest alone for shards without a tail.
@@ -145,11 +148,11 @@ impl Query {
         options: ReadOptions,
     ) -> Result<Vec<Record>> {
         let request = Arc::new(request);
-        self.read(collection, options, |scope, _| {
+        let answer = self.read(collection, options, |scope, _| {
             let request = request.clone();
             async move { pages::retrieve(&scope, &request).await }
-        })
-        .await
+        });
+        limited(options.limits, answer).await
     }
 
     /// The ids in `shard` that match, at `state` or later.
@@ -200,7 +203,13 @@ impl Query {
                 let slot = self.meta.watch().borrow().slot;
                 let at = |state: Arc<State>| {
                     let (work, cancel) = (&work, cancel.clone());
-                    async move { work(self.open(&state, collection).await?, cancel).await }
+                    async move {
+                        if let Some(allowance) = Allowance::current() {
+                            allowance.begin_anew();
+                        }
+                        let scope = self.open(&state, collection).await?;
+                        as_far(scope, |scope| work(scope, cancel.clone())).await
+                    }
                 };
                 match fresh::answer(self.meta.as_ref(), collection, options.consistency, at).await {
                     Err(e) if begun < FRESH_STARTS && self.may_be_collected(&e, slot).await => begun += 1,
@@ -246,7 +255,8 @@ impl Query {
     }
 }
 
-/// Stops the work, on all threads, when the time is up or nobody waits any more.
+/// Stops the work, on all threads, when the time is up or nobody waits any more. Where a part of the answer will do after
+/// [`lodestone_types::Limits::max_time`], it ends by itself.
 async fn in_time<T, F>(options: ReadOptions, work: impl FnOnce(Cancel) -> F) -> Result<T>
 where
     F: Future<Output = Result<T>>,
@@ -258,7 +268,8 @@ where
         }
     }
     let cancel = CancelOnDrop(Cancel::default());
-    let limit = options.timeout.unwrap_or(DEFAULT_TIMEOUT).min(DEFAULT_TIMEOUT);
+    let at_limit = options.limits.max_time.filter(|_| options.limits.at_limit == AtLimit::Error);
+    let limit = [options.timeout, at_limit].into_iter().flatten().fold(DEFAULT_TIMEOUT, Duration::min);
     match tokio::time::timeout(limit, work(cancel.0.clone())).await {
         Ok(result) => result,
         Err(_) => Err(Error::timeout(format!(

@@ -8,8 +8,9 @@ use lodestone_types::{Error, Filter, Result, VectorSelector};
 use crate::hydration::Hydration;
 
 /// The views of a collection's shards, all at least as fresh as one state.
+#[derive(Clone)]
 pub(crate) struct Scope {
-    pub views: Vec<ShardView>,
+    pub views: Arc<[ShardView]>,
     /// Bytes of vectors up to which a segment is searched without an index by those who want indexes only.
     pub unindexed_bytes: u64,
     /// Brings here what is read from the bucket row by row; `None` where that is not wanted.

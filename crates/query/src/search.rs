@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use futures::future::{try_join, try_join_all};
 use lodestone_shard::{
-    Cancel, Found, Hit, Method, Nearest, PayloadPicker, RowReader, Selection, merge, nearest_first, on_pool,
+    Allowance, Cancel, Found, Hit, Method, Nearest, PayloadPicker, RowReader, Selection, merge,
+    nearest_first, on_pool,
 };
 use lodestone_types::{
     Error, Filter, OrderValue, PayloadSelector, PointId, QueryRequest, QueryTarget, ReadOptions, Result,
     ScoredPoint, VectorSelector,
 };
 
+use crate::limits::as_far;
 use crate::scope::Scope;
 use crate::{Query, far, pages};
 
@@ -23,24 +25,47 @@ pub(crate) async fn search(
     seed: u64,
     cancel: &Cancel,
 ) -> Result<Vec<Vec<ScoredPoint>>> {
-    let mut selected: Vec<(Option<Filter>, Vec<Selection>)> = Vec::new();
+    let mut selected = Selected::new();
     let mut answers = Vec::with_capacity(requests.len());
+    let takes_parts = Allowance::current().is_some_and(|allowance| allowance.takes_parts());
     for request in requests {
-        if let Some(points) = far::search(query, scope, request, options, cancel).await? {
-            answers.push(points);
-            continue;
-        }
-        let known = selected.iter().position(|(filter, _)| *filter == request.filter);
-        let at = match known {
-            Some(at) => at,
-            None => {
-                selected.push((request.filter.clone(), scope.select(request.filter.as_ref()).await?));
-                selected.len() - 1
-            }
-        };
-        answers.push(answer(query, scope, &selected[at].1, request, options, seed, cancel).await?);
+        answers.push(if takes_parts {
+            // Each leaves out what it cannot have, so what one selects is of no use to another.
+            let alone = |scope: Scope| async move {
+                one(query, &scope, &mut Selected::new(), request, options, seed, cancel).await
+            };
+            as_far(scope.clone(), alone).await?
+        } else {
+            one(query, scope, &mut selected, request, options, seed, cancel).await?
+        });
     }
     Ok(answers)
+}
+
+/// What filters select.
+type Selected = Vec<(Option<Filter>, Vec<Selection>)>;
+
+async fn one(
+    query: &Query,
+    scope: &Scope,
+    selected: &mut Selected,
+    request: &QueryRequest,
+    options: ReadOptions,
+    seed: u64,
+    cancel: &Cancel,
+) -> Result<Vec<ScoredPoint>> {
+    if let Some(points) = far::search(query, scope, request, options, cancel).await? {
+        return Ok(points);
+    }
+    let known = selected.iter().position(|(filter, _)| *filter == request.filter);
+    let at = match known {
+        Some(at) => at,
+        None => {
+            selected.push((request.filter.clone(), scope.select(request.filter.as_ref()).await?));
+            selected.len() - 1
+        }
+    };
+    answer(query, scope, &selected[at].1, request, options, seed, cancel).await
 }
 
 pub(crate) async fn answer(
@@ -165,7 +190,7 @@ pub(crate) async fn vector_of(
         try_join(view.load_masks(), prepared)
     });
     try_join_all(loading).await?;
-    for view in &scope.views {
+    for view in scope.views.iter() {
         let Some(found) = view.find(id)? else { continue };
         let far = view.load_records(&[found], &nothing, &vectors).await?;
         let reader = RowReader::with_far(view, &far);
@@ -173,6 +198,11 @@ pub(crate) async fn vector_of(
         return vector.map(|bytes| shape.decode(bytes)).ok_or_else(|| {
             Error::bad_request(format!("Wrong input: point {id} has no vector `{name}` to search with"))
         });
+    }
+    if Allowance::current().is_some_and(|allowance| allowance.is_reached()) {
+        return Err(Error::limit_reached(format!(
+            "Limit reached: whether there is a point {id}, whose vector is searched, cannot be read within the limits"
+        )));
     }
     Err(Error::not_found(format!("Not found: No point with id {id} found")))
 }

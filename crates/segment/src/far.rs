@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use futures::future::try_join_all;
+use futures::future::join_all;
 use lodestone_index::dense::{ColdQuery, ListPlaces, Outline};
 use lodestone_types::{Error, Result};
 
@@ -138,60 +138,72 @@ impl SegmentReader {
         known.ok_or_else(|| index.damaged(&places, "an entry does not say which row it is of"))
     }
 
-    /// The vectors of these rows in their stored form, in the same order. One request for neighbours.
-    pub async fn far_vector_bytes(&self, index: &FarIndex, rows: &[RowTag]) -> Result<Vec<Bytes>> {
-        let IndexedVectors { object, start, row_bytes, .. } = &index.vectors;
-        let range = |tag: &RowTag| {
-            let start = start + u64::from(tag.slot) * row_bytes;
-            start..start + row_bytes
-        };
-        let vectors = self.fetch_together(object, &rows.iter().map(range).collect::<Vec<_>>()).await?;
-        match rows.iter().zip(&vectors).find(|(tag, vector)| crc32c::crc32c(vector) != tag.checksum) {
-            None => Ok(vectors),
-            Some((tag, _)) => Err(Error::damaged(format!(
+    /// The vectors of these rows in their stored form, in the same order. One request for neighbours; where it fails, they fail.
+    pub async fn far_vector_bytes(&self, index: &FarIndex, rows: &[RowTag]) -> Vec<Result<Bytes>> {
+        let object = &index.vectors.object;
+        let vectors = self.fetch_together(object, &index.vectors.ranges(rows)).await;
+        let checked = rows.iter().zip(vectors).map(|(tag, vector)| match vector {
+            Ok(vector) if crc32c::crc32c(&vector) != tag.checksum => Err(Error::damaged(format!(
                 "damaged data in object '{object}': the vector of point {} does not have its checksum",
                 tag.id
             ))),
-        }
+            other => other,
+        });
+        checked.collect()
     }
 
-    /// The JSON texts of the payloads of these rows, in the same order. One request for blocks next to each other.
-    pub async fn far_payload_texts(&self, payloads: &FarPayloads, rows: &[u32]) -> Result<Vec<Bytes>> {
-        let no_row = |row: u32| Error::internal(format!("segment {} has no row {row}", self.meta().id));
-        let block_of = |row: &u32| payloads.table.block_of(*row).ok_or_else(|| no_row(*row));
-        let of_rows = rows.iter().map(block_of).collect::<Result<Vec<usize>>>()?;
+    /// The JSON texts of the payloads of these rows, in the same order. One request for blocks next to each other; where it
+    /// fails, their rows fail.
+    pub async fn far_payload_texts(
+        &self,
+        payloads: &FarPayloads,
+        rows: &[u32],
+    ) -> Result<Vec<Result<Bytes>>> {
+        let of_rows = payloads.blocks_of(rows)?;
         let mut numbers = of_rows.clone();
         numbers.sort_unstable();
         numbers.dedup();
-        let place = |block: &usize| {
-            let place = payloads.table.place(*block);
-            payloads.start + place.start..payloads.start + place.end
-        };
-        let packed =
-            self.fetch_together(&payloads.object, &numbers.iter().map(place).collect::<Vec<_>>()).await?;
-        let unpack = |(number, packed): (&usize, &Bytes)| {
+        let packed = self.fetch_together(&payloads.object, &payloads.ranges(&numbers)).await;
+        let unpack = |(number, packed): (&usize, Result<Bytes>)| {
             let damaged = |e| Error::damaged(format!("damaged data in object '{}': {e}", payloads.object));
-            payloads.table.unpack(*number, packed).map_err(damaged)
+            payloads.table.unpack(*number, &packed?).map_err(damaged)
         };
-        let blocks: Vec<PayloadBlock> = numbers.iter().zip(&packed).map(unpack).collect::<Result<_>>()?;
+        let blocks: Vec<Result<PayloadBlock>> = numbers.iter().zip(packed).map(unpack).collect();
         let text = |(row, block): (&u32, &usize)| {
             let at = numbers.partition_point(|number| number < block);
-            blocks[at].bytes(*row).ok_or_else(|| no_row(*row))
+            let block = blocks[at].as_ref().map_err(Error::clone)?;
+            block.bytes(*row).ok_or_else(|| payloads.no_row(*row))
         };
-        rows.iter().zip(&of_rows).map(text).collect()
+        Ok(rows.iter().zip(&of_rows).map(text).collect())
+    }
+
+    /// How many bytes [`SegmentReader::far_vector_bytes`] asks for, and [`SegmentReader::far_payload_texts`] with them if there
+    /// are `payloads`.
+    pub fn far_row_cost(
+        &self,
+        index: &FarIndex,
+        payloads: Option<&FarPayloads>,
+        rows: &[RowTag],
+    ) -> Result<u64> {
+        let bytes = |ranges: &[Range<u64>]| -> u64 { joined(ranges).iter().map(|r| r.end - r.start).sum() };
+        let vectors = bytes(&index.vectors.ranges(rows));
+        let Some(payloads) = payloads else { return Ok(vectors) };
+        let blocks = payloads.blocks_of(&rows.iter().map(|tag| tag.row).collect::<Vec<_>>())?;
+        Ok(vectors + bytes(&payloads.ranges(&blocks)))
     }
 
     /// The bytes of these ranges of an object, in the same order; those near each other by one request.
-    pub(crate) async fn fetch_together(&self, object: &str, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+    pub(crate) async fn fetch_together(&self, object: &str, ranges: &[Range<u64>]) -> Vec<Result<Bytes>> {
         let joined = joined(ranges);
         let fetches = joined.iter().map(|range| self.source().fetch_once(object, range.clone()));
-        let fetched = try_join_all(fetches).await?;
+        let fetched = join_all(fetches).await;
         let bytes = ranges.iter().map(|range| {
             let at = joined.partition_point(|joined| joined.end < range.end);
             let start = (range.start - joined[at].start) as usize;
-            fetched[at].slice(start..start + (range.end - range.start) as usize)
+            let end = start + (range.end - range.start) as usize;
+            fetched[at].as_ref().map(|bytes| bytes.slice(start..end)).map_err(Error::clone)
         });
-        Ok(bytes.collect())
+        bytes.collect()
     }
 
     pub(crate) fn far_part(&self, kind: &PartKind) -> Result<&PartMeta> {
@@ -218,6 +230,34 @@ impl SegmentReader {
             u32::try_from(part.entries).ok().filter(|count| row_bytes * u64::from(*count) == raw.length);
         let count = count.ok_or_else(|| part.damaged("it does not hold as many vectors as it should"))?;
         Ok(IndexedVectors { object: part.object.clone(), start: part.offset + raw.offset, row_bytes, count })
+    }
+}
+
+impl IndexedVectors {
+    fn ranges(&self, rows: &[RowTag]) -> Vec<Range<u64>> {
+        let range = |tag: &RowTag| {
+            let start = self.start + u64::from(tag.slot) * self.row_bytes;
+            start..start + self.row_bytes
+        };
+        rows.iter().map(range).collect()
+    }
+}
+
+impl FarPayloads {
+    fn blocks_of(&self, rows: &[u32]) -> Result<Vec<usize>> {
+        rows.iter().map(|row| self.table.block_of(*row).ok_or_else(|| self.no_row(*row))).collect()
+    }
+
+    fn ranges(&self, blocks: &[usize]) -> Vec<Range<u64>> {
+        let place = |block: &usize| {
+            let place = self.table.place(*block);
+            self.start + place.start..self.start + place.end
+        };
+        blocks.iter().map(place).collect()
+    }
+
+    fn no_row(&self, row: u32) -> Error {
+        Error::internal(format!("the payloads in '{}' have no row {row}", self.object))
     }
 }
 

@@ -55,9 +55,9 @@ impl SegmentReader {
     /// The vectors of these rows in their stored form, in the same order, where all rows have one. One request for neighbours.
     pub async fn far_row_vectors(&self, vectors: &FarVectors, rows: &[u32]) -> Result<Vec<Bytes>> {
         let blocks: Vec<Range<u64>> = rows.iter().map(|row| vectors.blocks_of(*row)).collect();
-        let fetched = self.fetch_together(&vectors.object, &blocks).await?;
-        let wanted = rows.iter().zip(&blocks).zip(&fetched);
-        wanted.map(|((row, blocks), bytes)| vectors.row(*row, blocks.start, bytes)).collect()
+        let fetched = self.fetch_together(&vectors.object, &blocks).await;
+        let wanted = rows.iter().zip(&blocks).zip(fetched);
+        wanted.map(|((row, blocks), bytes)| vectors.row(*row, blocks.start, &bytes?)).collect()
     }
 }
 

@@ -57,9 +57,10 @@ fn search((objects, meta): &Written, budget: ReadBudget) -> Result<Found> {
         }
         found.sort_by(|a, b| a.estimate.total_cmp(&b.estimate));
         let best: Vec<_> = found.iter().take(40).map(|candidate| candidate.tag).collect();
-        let vectors = reader.far_vector_bytes(&index, &best).await?;
+        let vectors = reader.far_vector_bytes(&index, &best).await.into_iter().collect::<Result<Vec<_>>>()?;
         let rows: Vec<u32> = best.iter().map(|tag| tag.row).collect();
-        Ok((found, vectors, reader.far_payload_texts(&payloads, &rows).await?))
+        let texts = reader.far_payload_texts(&payloads, &rows).await?;
+        Ok((found, vectors, texts.into_iter().collect::<Result<Vec<_>>>()?))
     })
 }
 

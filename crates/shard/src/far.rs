@@ -10,17 +10,20 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use futures::future::{join_all, try_join, try_join_all};
-use futures::stream::{self, StreamExt, TryStreamExt};
-use lodestone_index::dense::{ColdQuery, ListPlaces, Outline, ReadBudget, plan_reads};
+use futures::future::{join, join_all, try_join, try_join_all};
+use futures::stream::{self, Stream, StreamExt, TryStreamExt};
+use lodestone_index::dense::{ColdQuery, Outline};
 use lodestone_kernels::Scorer;
-use lodestone_segment::{FarCandidate, FarIndex, FarPayloads, PartKind, PartMeta, SegmentReader};
+use lodestone_segment::{FarCandidate, FarIndex, FarPayloads, PartKind, PartMeta, RowTag, SegmentReader};
 use lodestone_store::{Stage, stage};
-use lodestone_types::{Error, Payload, PointId, Result, VectorSelector};
+use lodestone_types::{Error, Limit, Payload, PointId, Result, VectorSelector};
 use roaring::RoaringBitmap;
+use tokio::time::{Instant, timeout_at};
 
+use crate::allowance::Allowance;
 use crate::best::Scored;
 use crate::change::parse_payload;
+use crate::far_plan::{CodeRead, FarBudget, Plan, affordable};
 use crate::merge::ScoredId;
 use crate::nearest::Nearest;
 use crate::select::PayloadPicker;
@@ -28,49 +31,10 @@ use crate::selection::{Selection, Source};
 use crate::tail::TailEntry;
 use crate::view::ShardView;
 
-/// What a search of far segments may ask of the bucket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FarBudget {
-    /// Requests, as long as the segments are no more than two or three.
-    pub requests: usize,
-    /// Bytes, as long as segments without an index have not more.
-    pub bytes: u64,
-    /// Rows whose codes are looked at where the user does not say how hard to look.
-    pub places: usize,
-}
-
-impl Default for FarBudget {
-    /// For a bucket that is far away, and charges for requests.
-    fn default() -> Self {
-        Self { requests: 64, bytes: 6_000_000, places: 16_000 }
-    }
-}
-
-impl FarBudget {
-    /// For a directory, where a request is a read of a file.
-    pub fn of_directory() -> Self {
-        Self { requests: 400, bytes: 40_000_000, places: 64_000 }
-    }
-}
-
-/// The `hnsw_ef` that [`FarBudget::places`] stands for.
-const DEFAULT_EF: usize = 128;
 /// Rows whose vectors are read beyond those that are wanted: level codes tell the nearest well enough.
 const MORE_ROWS: usize = 4;
-/// Where fewer than one row of so many matches a filter, codes are read until enough that match are among them, whatever the budget:
-/// still far fewer bytes than all that the bucket has.
-const MOST_SELECTIVE: u64 = 12;
-/// Bytes of codes that one request asks for at most: what is more comes faster side by side.
-const RANGE_BYTES: u64 = 1 << 20;
 /// Requests for codes at once, so that what is under way fits into memory.
 const AT_ONCE: usize = 64;
-/// Ranges of codes that are read at least, whatever the budget, and so many more for each segment after the first: with fewer
-/// too much is missed.
-const LEAST_RANGES: usize = 16;
-const RANGES_OF_SEGMENT: usize = 8;
-/// What a block of payloads takes, about.
-const PAYLOAD_BLOCK: u64 = 10_000;
-
 /// A row that was found in a far segment, with all that an answer may show of it.
 #[derive(Debug, Clone)]
 pub struct FarHit {
@@ -96,9 +60,9 @@ impl ScoredId for FarHit {
 }
 
 /// Segments of one model.
-struct Group<'a> {
-    outline: Outline,
-    segments: Vec<Segment<'a>>,
+pub(crate) struct Group<'a> {
+    pub outline: Outline,
+    pub segments: Vec<Segment<'a>>,
 }
 
 /// Far segments, and of each the rows that are answers where not all are.
@@ -109,22 +73,23 @@ pub struct FarScope {
 }
 
 /// What the first trip brought of a segment.
-struct Segment<'a> {
-    reader: &'a SegmentReader,
-    index: FarIndex,
-    payloads: Option<FarPayloads>,
+pub(crate) struct Segment<'a> {
+    pub reader: &'a SegmentReader,
+    pub index: FarIndex,
+    pub payloads: Option<FarPayloads>,
     matching: Option<&'a RoaringBitmap>,
 }
 
 /// A row that may be among the nearest, and where it is.
-struct Candidate<'a, 'g> {
+#[derive(Clone, Copy)]
+pub(crate) struct Candidate<'a, 'g> {
     segment: &'g Segment<'a>,
     row: FarCandidate,
 }
 
 impl Segment<'_> {
     /// Rows that are answers.
-    fn matching(&self) -> u64 {
+    pub fn matching(&self) -> u64 {
         self.matching.map_or(self.index.rows().into(), RoaringBitmap::len)
     }
 }
@@ -190,7 +155,8 @@ impl ShardView {
         self.memtable().iter().any(|(_, entry)| matches!(**entry, TailEntry::Patched(_)))
     }
 
-    /// The nearest rows of these segments, nearest first, at most as many as asked for. Reads what it needs from the bucket.
+    /// The nearest rows of these segments, nearest first, at most as many as asked for. Reads what it needs from the bucket,
+    /// and where a part of the answer will do, no more than the read's [`Allowance`] leaves to it.
     pub async fn nearest_far(
         &self,
         scope: &FarScope,
@@ -205,10 +171,21 @@ impl ShardView {
         }
         let groups = stage(Stage::Outline, self.groups(scope, query.using, with_payload)).await?;
         let rows = query.limit + query.limit / 4 + MORE_ROWS;
+        let allowance = Allowance::current();
+        let until = allowance.as_ref().and_then(|allowance| allowance.codes_until());
         let plan = Plan::new(&groups, query, rows, with_payload, shape.row_bytes() as u64, budget);
-        let mut candidates = stage(Stage::Codes, self.candidates(&groups, query, plan)).await?;
+        let queries: Vec<ColdQuery> =
+            groups.iter().map(|group| ColdQuery::new(&group.outline, query.vector)).collect();
+        let mut reads = plan.reads(&groups, &queries);
+        if let Some(allowance) = &allowance {
+            reads = plan.within(allowance, &groups, &queries, reads)?;
+        }
+        let mut candidates = stage(Stage::Codes, self.candidates(reads, query, until)).await?;
         candidates.sort_unstable_by(|a, b| a.row.estimate.total_cmp(&b.row.estimate));
         candidates.truncate(rows);
+        if let Some(allowance) = &allowance {
+            affordable(allowance, &mut candidates, budget.shares)?;
+        }
         let scorer = Scorer::new(query.vector, shape.metric, shape.element);
         stage(Stage::Rows, self.hits(candidates, query, &scorer, shape.metric.greater_is_nearer())).await
     }
@@ -244,33 +221,22 @@ impl ShardView {
         try_join_all(groups).await
     }
 
-    /// The second trip: rows that are still what their segment says, or have other payloads.
+    /// The second trip: rows that are still what their segment says, or have other payloads. What has not come by `until` is
+    /// not waited for.
     async fn candidates<'a, 'g>(
         &self,
-        groups: &'g [Group<'a>],
+        reads: Vec<CodeRead<'a, 'g>>,
         query: &Nearest<'_>,
-        plan: Plan,
+        until: Option<Instant>,
     ) -> Result<Vec<Candidate<'a, 'g>>> {
-        let queries: Vec<ColdQuery> =
-            groups.iter().map(|group| ColdQuery::new(&group.outline, query.vector)).collect();
-        let reads = groups.iter().zip(&queries).flat_map(|(group, cold)| {
-            let near = cold.near_lists(&group.outline, usize::MAX);
-            let places: Vec<&ListPlaces> =
-                group.segments.iter().map(|segment| segment.index.places()).collect();
-            let reads = plan_reads(&near, &places, plan.share(group));
-            reads.into_iter().flat_map(move |(number, places)| {
-                let segment = &group.segments[number];
-                let most = (RANGE_BYTES / segment.index.entry_bytes().max(1)) as u32;
-                let pieces = segment.index.places().pieces(places, most);
-                pieces.into_iter().map(move |piece| async move {
-                    let rows = segment.reader.far_candidates(&segment.index, cold, piece).await?;
-                    Ok::<_, Error>((segment, rows))
-                })
-            })
+        let reads = reads.into_iter().map(|read| async move {
+            let CodeRead { segment, query, places } = read;
+            let rows = segment.reader.far_candidates(&segment.index, query, places).await?;
+            Ok::<_, Error>((segment, rows))
         });
         let mut reads = stream::iter(reads.collect::<Vec<_>>()).buffer_unordered(AT_ONCE);
         let mut candidates = Vec::new();
-        while let Some((segment, rows)) = reads.try_next().await? {
+        while let Some((segment, rows)) = next_in_time(&mut reads, until).await? {
             let deletes = segment.reader.deletes()?;
             let stays = |row: &FarCandidate| {
                 let overwritten = matches!(
@@ -293,33 +259,31 @@ impl ShardView {
         scorer: &Scorer,
         greater: bool,
     ) -> Result<Vec<FarHit>> {
-        let mut by_segment: Vec<(&Segment, Vec<FarCandidate>)> = Vec::new();
-        for Candidate { segment, row } in candidates {
-            match by_segment.iter_mut().find(|(known, _)| std::ptr::eq(*known, segment)) {
-                Some((_, rows)) => rows.push(row),
-                None => by_segment.push((segment, vec![row])),
-            }
-        }
-        let reads = by_segment.iter().map(|(segment, rows)| async move {
-            let tags: Vec<_> = rows.iter().map(|row| row.tag).collect();
+        let by_segment = by_segment(&candidates);
+        let reads = by_segment.iter().map(|(segment, tags)| async move {
             let numbers: Vec<u32> = tags.iter().map(|tag| tag.row).collect();
-            let vectors = segment.reader.far_vector_bytes(&segment.index, &tags);
+            let vectors = segment.reader.far_vector_bytes(&segment.index, tags);
             let texts = async {
                 match &segment.payloads {
-                    None => Ok(Vec::new()),
-                    Some(payloads) => segment.reader.far_payload_texts(payloads, &numbers).await,
+                    None => Ok::<_, Error>(tags.iter().map(|_| Ok(None)).collect()),
+                    Some(payloads) => {
+                        let texts = segment.reader.far_payload_texts(payloads, &numbers).await?;
+                        Ok(texts.into_iter().map(|text| text.map(Some)).collect::<Vec<_>>())
+                    }
                 }
             };
-            let (vectors, texts) = try_join(vectors, texts).await?;
-            Ok::<_, Error>((tags, vectors, texts))
+            let (vectors, texts) = join(vectors, texts).await;
+            Ok::<_, Error>(tags.iter().zip(vectors).zip(texts?))
         });
         let mut hits: Vec<Scored<PointId>> = Vec::new();
         let mut rows = HashMap::new();
         for read in join_all(reads).await {
-            let (tags, vectors, texts) = read?;
-            let mut texts = texts.into_iter();
-            for (tag, vector) in tags.into_iter().zip(vectors) {
-                let (score, text) = (scorer.score(&vector), texts.next());
+            for ((tag, vector), text) in read? {
+                let Some((vector, text)) = unless_excused(vector.and_then(|vector| Ok((vector, text?))))?
+                else {
+                    continue;
+                };
+                let score = scorer.score(&vector);
                 if query.is_near_enough(score, greater) {
                     hits.push(Scored::new(score, greater, tag.id));
                     rows.insert(tag.id, (tag.lsn, vector, text));
@@ -402,51 +366,50 @@ async fn first_trip(
     Ok((index, payloads))
 }
 
-/// What the second trip may read in all.
-#[derive(Clone, Copy)]
-struct Plan {
-    places: usize,
-    ranges: usize,
-    /// Of all segments.
-    rows: u64,
-}
-
-impl Plan {
-    /// What the other trips leave of the budget.
-    fn new(
-        groups: &[Group],
-        query: &Nearest,
-        rows: usize,
-        with_payload: bool,
-        row_bytes: u64,
-        budget: FarBudget,
-    ) -> Self {
-        let segments = || groups.iter().flat_map(|group| &group.segments);
-        let deletes = |segment: &Segment| segment.reader.meta().part(&PartKind::Deletes).is_some();
-        let of_segment = |segment| 1 + usize::from(deletes(segment)) + usize::from(with_payload);
-        let first = groups.len() + segments().map(of_segment).sum::<usize>();
-        let third = rows * (1 + usize::from(with_payload));
-        let outlines: u64 = groups.iter().map(|group| group.outline.bytes() as u64).sum();
-        let of_rows = rows as u64 * (row_bytes + if with_payload { PAYLOAD_BLOCK } else { 0 });
-        let bytes = budget.bytes.saturating_sub(outlines + of_rows).max(budget.bytes / 4);
-        let entry = segments().map(|segment| segment.index.entry_bytes()).max().unwrap_or(1).max(1);
-        let rows: u64 = segments().map(|segment| u64::from(segment.index.rows())).sum();
-        let matching: u64 = segments().map(Segment::matching).sum();
-        let wanted = query.method.hnsw_ef.unwrap_or(DEFAULT_EF).saturating_mul(budget.places / DEFAULT_EF);
-        let wanted = wanted.saturating_mul((rows / matching.max(1)) as usize);
-        let affordable = if matching * MOST_SELECTIVE < rows { rows } else { bytes / entry };
-        let least_ranges = LEAST_RANGES + RANGES_OF_SEGMENT * segments().count().saturating_sub(1);
-        Self {
-            places: wanted.clamp(1, affordable.max(1) as usize),
-            ranges: budget.requests.saturating_sub(first + third).max(least_ranges),
-            rows,
+/// The next range of codes, if it comes in time.
+async fn next_in_time<T>(
+    reads: &mut (impl Stream<Item = Result<T>> + Unpin),
+    until: Option<Instant>,
+) -> Result<Option<T>> {
+    let next = match until {
+        None => return reads.try_next().await,
+        Some(until) if until <= Instant::now() => None,
+        Some(until) => timeout_at(until, reads.try_next()).await.ok(),
+    };
+    match next {
+        Some(next) => unless_excused(next).map(Option::flatten),
+        None => {
+            if let Some(allowance) = Allowance::current() {
+                allowance.reach(Limit::Time);
+            }
+            Ok(None)
         }
     }
+}
 
-    /// What of it is for a group: in proportion to its rows.
-    fn share(&self, group: &Group) -> ReadBudget {
-        let rows: u64 = group.segments.iter().map(|segment| u64::from(segment.index.rows())).sum();
-        let share = |all: usize| (all as u64 * rows).div_ceil(self.rows.max(1)) as usize;
-        ReadBudget { places: share(self.places), ranges: share(self.ranges) }
+/// `None`, and a note of it, for what could not be read within limits that the answer may be cut short by.
+fn unless_excused<T>(read: Result<T>) -> Result<Option<T>> {
+    let error = match read {
+        Ok(read) => return Ok(Some(read)),
+        Err(error) => error,
+    };
+    match Allowance::current().and_then(|allowance| Some((allowance.excuses(&error)?, allowance))) {
+        Some((limit, allowance)) => {
+            allowance.reach(limit);
+            Ok(None)
+        }
+        None => Err(error),
     }
+}
+
+/// The rows of each segment, in the order given.
+pub(crate) fn by_segment<'a, 'g>(candidates: &[Candidate<'a, 'g>]) -> Vec<(&'g Segment<'a>, Vec<RowTag>)> {
+    let mut by_segment: Vec<(&Segment, Vec<RowTag>)> = Vec::new();
+    for Candidate { segment, row } in candidates {
+        match by_segment.iter_mut().find(|(known, _)| std::ptr::eq(*known, *segment)) {
+            Some((_, rows)) => rows.push(row.tag),
+            None => by_segment.push((segment, vec![row.tag])),
+        }
+    }
+    by_segment
 }

@@ -120,7 +120,8 @@ impl ShardView {
             }
             _ => {
                 let texts = reader.far_payload_texts(&reader.far_payloads().await?, rows).await?;
-                FarRows { payloads: keys.zip(texts).collect(), ..FarRows::default() }
+                let payloads = keys.zip(texts).map(|(key, text)| Ok((key, text?)));
+                FarRows { payloads: payloads.collect::<Result<_>>()?, ..FarRows::default() }
             }
         })
     }

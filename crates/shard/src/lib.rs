@@ -11,6 +11,7 @@
 //! | how are few rows of theirs shown? | [`ShardView::load_records`] |
 //! | how do several shards answer as one? | [`merge`] |
 //! | which view is current? | [`Views`] |
+//! | what may a read ask of the bucket? | [`Allowance`] |
 //! | which vectors are in memory? | [`VectorMemory`] |
 //! | what does a fold write? | [`ShardView::fold`] |
 //!
@@ -18,10 +19,12 @@
 //! by the `load` methods, the only `async` ones. They use rayon's threads, so call them there ([`on_pool`] does) or
 //! on a thread that may block, never on one that drives I/O.
 
+mod allowance;
 mod best;
 mod cancel;
 mod change;
 mod far;
+mod far_plan;
 mod far_rows;
 mod fold;
 mod indexed;
@@ -42,10 +45,12 @@ mod tail_vectors;
 mod view;
 mod views;
 
+pub use allowance::{Allowance, Refused, in_time, limited};
 pub use best::{Best, Scored};
 pub use cancel::Cancel;
 pub use change::{Change, PayloadDelta, apply_payload_delta, parse_payload, payload_text};
-pub use far::{FarBudget, FarHit, FarScope};
+pub use far::{FarHit, FarScope};
+pub use far_plan::FarBudget;
 pub use far_rows::FarRows;
 pub use fold::{Fold, FoldedRow};
 pub use loading::on_pool;

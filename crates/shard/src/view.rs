@@ -7,6 +7,7 @@ use lodestone_types::{PointId, Result};
 use lodestone_wal::Op;
 use roaring::RoaringBitmap;
 
+use crate::allowance::Refused;
 use crate::memtable::Memtable;
 use crate::overlay::Overlay;
 use crate::schema::ShardSchema;
@@ -91,6 +92,17 @@ impl ShardView {
     pub fn without(&self, segments: &[usize]) -> Self {
         let others = self.segments.iter().enumerate().filter(|(number, _)| !segments.contains(number));
         Self { segments: others.map(|(_, segment)| segment.clone()).collect(), ..self.clone() }
+    }
+
+    /// The segments that these bytes are of.
+    pub fn segments_of(&self, refused: &[Refused]) -> Vec<usize> {
+        let is_of = |reader: &SegmentReader| {
+            reader.meta().parts.iter().any(|part| {
+                let range = part.offset..part.offset.saturating_add(part.length);
+                refused.iter().any(|refused| refused.object == part.object && range.contains(&refused.at))
+            })
+        };
+        (0..self.segment_count()).filter(|segment| is_of(self.reader(*segment))).collect()
     }
 
     /// Settings.

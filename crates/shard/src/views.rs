@@ -21,6 +21,7 @@ use lodestone_types::{Error, Result};
 use lodestone_wal::{Op, SlotCache, decode_slice, keys, object};
 use parking_lot::Mutex;
 
+use crate::allowance::{paid, paid_once};
 use crate::memtable::Memtable;
 use crate::residence::{Residence, VectorMemory, VectorUsage};
 use crate::schema::ShardSchema;
@@ -325,6 +326,12 @@ impl Source {
         manifest.segments.iter().map(&mut open).collect()
     }
 
+    async fn kept(&self, object: &str, range: Range<u64>, crc32c: Option<u32>) -> Result<Bytes> {
+        let is_here = || self.parts.has(object, range.clone());
+        let got = self.parts.get(&self.store, object, range.clone(), crc32c);
+        paid_once(object, range.clone(), is_here, got).await
+    }
+
     async fn ops(&self, slot: Slot, header: SliceHeader) -> Result<Vec<Op>> {
         let key = header.side.clone().unwrap_or_else(|| keys::wal(slot));
         let damaged = |e: lodestone_wal::DecodeError| Error::damaged(format!("`{key}`: {e}"));
@@ -337,7 +344,8 @@ impl Source {
             }
             None => {
                 let range = header.offset..header.offset + header.len;
-                object::check_slice(self.store.get_range(&key, range).await?, &header).map_err(damaged)?
+                let bytes = paid(&key, range.clone(), self.store.get_range(&key, range)).await?;
+                object::check_slice(bytes, &header).map_err(damaged)?
             }
         };
         decode_slice(slice).map_err(damaged)
@@ -399,19 +407,19 @@ fn schema(collection: &Collection) -> Result<Arc<ShardSchema>> {
 #[async_trait]
 impl Fetch for Source {
     async fn fetch(&self, object: &str, range: Range<u64>) -> Result<Bytes> {
-        Ok(self.parts.get(&self.store, object, range, None).await?)
+        self.kept(object, range, None).await
     }
 
     async fn fetch_again(&self, object: &str, range: Range<u64>) -> Result<Bytes> {
-        Ok(self.parts.get_again(&self.store, object, range).await?)
+        paid(object, range.clone(), self.parts.get_again(&self.store, object, range)).await
     }
 
     async fn fetch_checked(&self, object: &str, range: Range<u64>, crc32c: u32) -> Result<Bytes> {
-        Ok(self.parts.get(&self.store, object, range, Some(crc32c)).await?)
+        self.kept(object, range, Some(crc32c)).await
     }
 
     async fn fetch_once(&self, object: &str, range: Range<u64>) -> Result<Bytes> {
-        Ok(self.store.get_range(object, range).await?)
+        paid(object, range.clone(), self.store.get_range(object, range)).await
     }
 
     fn disk(&self, object: &str, range: Range<u64>) -> Option<Box<dyn DiskPart>> {

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use lodestone_types::Limit;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::error::Result;
@@ -32,6 +34,8 @@ pub struct Account {
     /// The longest chain among requests that were answered.
     trips: AtomicU64,
     hits: AtomicU64,
+    /// Because of which limits the answer lacks something, ascending.
+    cut_short: Mutex<Vec<Limit>>,
     /// In the order of [`Stage::ALL`].
     stages: [Span; Stage::ALL.len()],
 }
@@ -50,6 +54,7 @@ impl Default for Account {
             bytes: zero(),
             trips: zero(),
             hits: zero(),
+            cut_short: Mutex::default(),
             stages: Default::default(),
         }
     }
@@ -102,6 +107,11 @@ impl Account {
         self.stages[stage as usize].length()
     }
 
+    /// The limits of the request because of which its answer is not all there is, ascending.
+    pub fn cut_short(&self) -> Vec<Limit> {
+        self.cut_short.lock().clone()
+    }
+
     async fn charge<T>(&self, counter: &AtomicU64, request: impl Future<Output = T>) -> T {
         counter.fetch_add(1, Relaxed);
         let depth = self.trips.load(Relaxed) + 1;
@@ -144,6 +154,17 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.account.stages[self.stage as usize].end(self.account.elapsed());
     }
+}
+
+/// Notes that the answer to the work that is [`charged`] here lacks something because of this limit.
+pub fn cut_short(limit: Limit) {
+    // Nobody else wants to know.
+    let _ = OF_TASK.try_with(|account| {
+        let mut known = account.cut_short.lock();
+        if let Err(at) = known.binary_search(&limit) {
+            known.insert(at, limit);
+        }
+    });
 }
 
 /// Notes that a range need not be fetched for the work that is [`charged`] here.

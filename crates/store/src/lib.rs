@@ -32,7 +32,7 @@ mod stage;
 pub mod testing;
 mod unsynced;
 
-pub use account::{Account, Accounted, Usage, charged, stage};
+pub use account::{Account, Accounted, Usage, charged, cut_short, stage};
 pub use cache::{CacheStats, KeptPart, PartCache};
 pub use direct::{Backend, DirectFile};
 pub use error::{Op, Result, StoreError, StoreErrorKind};

@@ -17,6 +17,8 @@ pub enum ErrorKind {
     Conflict,
     /// The body is over the limit (413, `RESOURCE_EXHAUSTED`).
     TooLarge,
+    /// The answer would take more than the request allows; the message says how much (422, `RESOURCE_EXHAUSTED`).
+    LimitReached,
     /// Slow down and come back after the named time (429, `RESOURCE_EXHAUSTED`).
     Busy,
     /// A known feature of Qdrant that Lodestone does not have yet (501, `UNIMPLEMENTED`).
@@ -73,6 +75,8 @@ constructors! {
     conflict => Conflict,
     /// See [`ErrorKind::TooLarge`].
     too_large => TooLarge,
+    /// See [`ErrorKind::LimitReached`].
+    limit_reached => LimitReached,
     /// See [`ErrorKind::Unsupported`].
     unsupported => Unsupported,
     /// See [`ErrorKind::Timeout`].

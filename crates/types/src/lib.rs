@@ -30,9 +30,9 @@ pub use path::{JsonPath, PathSegment};
 pub use point::{NamedVectors, Payload, Point, PointId};
 pub use price::Prices;
 pub use search::{
-    CountRequest, OrderBy, OrderDirection, OrderValue, PayloadSelector, QuantizationSearch, QueryRequest,
-    QueryTarget, ReadConsistency, ReadOptions, Record, RetrieveRequest, ScoredPoint, ScrollPage,
-    ScrollRequest, VectorSelector,
+    AtLimit, CountRequest, Limit, Limits, OrderBy, OrderDirection, OrderValue, PayloadSelector,
+    QuantizationSearch, QueryRequest, QueryTarget, ReadConsistency, ReadOptions, Record, RetrieveRequest,
+    ScoredPoint, ScrollPage, ScrollRequest, VectorSelector,
 };
 pub use update::{
     PointSelector, UpdateMode, UpdateOp, UpdateResult, UpdateStatus, VectorUpdate, WriteOptions,

@@ -38,6 +38,36 @@ pub enum ReadConsistency {
     Eventual,
 }
 
+/// What becomes of a read that cannot be answered within its [`Limits`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AtLimit {
+    /// An error.
+    #[default]
+    Error,
+    /// It is answered with what could be found, and marked.
+    Partial,
+}
+
+/// What a read may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// Bytes of segments and tails that it may ask the bucket for.
+    pub max_bytes: Option<u64>,
+    /// How long it may take.
+    pub max_time: Option<Duration>,
+    /// What becomes of it where that is not enough.
+    pub at_limit: AtLimit,
+}
+
+/// One of the [`Limits`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Limit {
+    /// [`Limits::max_bytes`].
+    Bytes,
+    /// [`Limits::max_time`].
+    Time,
+}
+
 /// What holds for every read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ReadOptions {
@@ -45,6 +75,8 @@ pub struct ReadOptions {
     pub consistency: ReadConsistency,
     /// Give up after this long.
     pub timeout: Option<Duration>,
+    /// What it may take.
+    pub limits: Limits,
 }
 
 /// What to be near to.

@@ -85,9 +85,9 @@ pub(super) async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: 
     let start = Instant::now();
     let path = request.uri().path().to_owned();
     let headers = request.headers().clone();
-    let (response, usage) = usage::counted(&headers, gate.prices, call(&gate, &path, request, next)).await;
+    let (response, told) = usage::counted(&headers, gate.prices, call(&gate, &path, request, next)).await;
     let mut response = clarified(response);
-    response.headers_mut().extend(usage.map(|usage| (usage::HEADER, usage)));
+    response.headers_mut().extend(told);
     // An answer without a status in its header carries it behind its message, and then it is 0.
     let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |s| s.code());
     let method = if code == Code::Unimplemented { "unimplemented" } else { path.as_str() };

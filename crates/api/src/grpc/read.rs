@@ -17,6 +17,7 @@ use tonic::metadata::MetadataMap;
 use super::filter;
 use super::point::{id, no_inference, no_multi, no_sparse};
 use crate::check;
+use crate::limits::limits;
 
 /// How many points a query or a page returns where the request does not say.
 const DEFAULT_LIMIT: u64 = 10;
@@ -44,7 +45,8 @@ pub(super) fn options(
         Some(b"eventual") => ReadConsistency::Eventual,
         Some(_) => return Err(Error::bad_request("metadata `consistency` is `strong` or `eventual`")),
     };
-    Ok(ReadOptions { consistency, timeout: timeout(seconds)? })
+    let limits = limits(metadata.as_ref())?;
+    Ok(ReadOptions { consistency, timeout: timeout(seconds)?, limits })
 }
 
 /// A time limit in seconds.

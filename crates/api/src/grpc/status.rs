@@ -31,7 +31,7 @@ fn code(kind: ErrorKind) -> Code {
         ErrorKind::Forbidden => Code::PermissionDenied,
         ErrorKind::NotFound => Code::NotFound,
         ErrorKind::Conflict => Code::AlreadyExists,
-        ErrorKind::TooLarge | ErrorKind::Busy => Code::ResourceExhausted,
+        ErrorKind::TooLarge | ErrorKind::LimitReached | ErrorKind::Busy => Code::ResourceExhausted,
         ErrorKind::Unsupported => Code::Unimplemented,
         ErrorKind::Timeout => Code::DeadlineExceeded,
         ErrorKind::Unavailable => Code::Unavailable,

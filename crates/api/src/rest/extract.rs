@@ -18,6 +18,7 @@ use super::App;
 use super::reply::Failure;
 use super::wire::UNSUPPORTED;
 use crate::check;
+use crate::limits::limits;
 
 /// Bodies above this are parsed on a thread where they keep nobody waiting.
 const SMALL_BODY: usize = 1 << 20;
@@ -102,7 +103,7 @@ impl FromRequestParts<App> for Writing {
     }
 }
 
-/// `consistency` and `timeout` of a read.
+/// `consistency` and `timeout` of a read, and its limits.
 pub struct Reading(pub ReadOptions);
 
 #[derive(Deserialize)]
@@ -117,7 +118,8 @@ impl FromRequestParts<App> for Reading {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
         let params: ReadParams = query_string(parts)?;
         let consistency = params.consistency.as_deref().map_or(Ok(ReadConsistency::Strong), consistency)?;
-        Ok(Self(ReadOptions { consistency, timeout: time_out(params.timeout, app)? }))
+        let timeout = time_out(params.timeout, app)?;
+        Ok(Self(ReadOptions { consistency, timeout, limits: limits(&parts.headers)? }))
     }
 }
 

@@ -31,11 +31,11 @@ pub async fn observe(State(app): State<App>, request: Request, next: Next) -> Re
     let route = request.extensions().get::<MatchedPath>().map(|route| route.as_str().to_owned());
 
     let headers = request.headers().clone();
-    let (response, usage) =
+    let (response, told) =
         usage::counted(&headers, app.options.prices, run(&app, &path, request, next)).await;
     let took = started.elapsed();
     let (mut response, failure) = reply::finish(response, took);
-    response.headers_mut().extend(usage.map(|usage| (usage::HEADER, usage)));
+    response.headers_mut().extend(told);
 
     let route = route.as_deref().unwrap_or("unmatched");
     let status = response.status();

@@ -165,6 +165,7 @@ async fn every_kind_of_error_has_its_status() {
         (ErrorKind::NotFound, 404),
         (ErrorKind::Conflict, 409),
         (ErrorKind::TooLarge, 413),
+        (ErrorKind::LimitReached, 422),
         (ErrorKind::Unsupported, 501),
         (ErrorKind::Timeout, 408),
         (ErrorKind::Unavailable, 503),

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use lodestone_api::Engine;
 use lodestone_node::{CheckpointOptions, Node, NodeOptions, StoreLocation};
-use lodestone_store::{Metrics, Store};
+use lodestone_store::{Accounted, MemoryStore, Metrics, Simulated, Store};
 use lodestone_types::{
-    CollectionConfig, CollectionInfo, CollectionStatus, Distance, OptimizersConfig, PayloadSelector, PointId,
-    QueryRequest, QueryTarget, ReadOptions, UpdateOp, VectorParams, VectorSelector, WriteOptions,
+    CollectionConfig, CollectionInfo, CollectionStatus, Distance, FieldIndex, FieldIndexKind, JsonPath,
+    NamedVectors, OptimizersConfig, Payload, PayloadSelector, Point, PointId, QueryRequest, QueryTarget,
+    ReadOptions, UpdateMode, UpdateOp, VectorParams, VectorSelector, WriteOptions,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use serde_json::json;
 
 pub const NAME: &str = "vectors";
 pub const DIM: usize = 64;
@@ -89,4 +91,63 @@ pub async fn found(engine: &Arc<dyn Engine>, requests: Vec<QueryRequest>) -> Vec
 /// Of so many exact answers how many were found.
 pub fn overlap(found: &[Vec<PointId>], exact: &[Vec<PointId>]) -> usize {
     found.iter().zip(exact).map(|(f, e)| f.iter().filter(|id| e.contains(id)).count()).sum()
+}
+
+/// Rows of a collection in a far bucket.
+pub const ROWS: u64 = 4 * FOLD;
+
+pub fn points(ids: impl Iterator<Item = u64>, seed: u64) -> UpdateOp {
+    let ids: Vec<u64> = ids.collect();
+    let made = ids.iter().zip(vectors(ids.len() as u64, seed));
+    let made = made.map(|(id, vector)| Point {
+        id: PointId::Num(*id),
+        vectors: NamedVectors::unnamed(vector),
+        payload: payload(json!({"id": id, "from": seed})),
+    });
+    UpdateOp::Upsert { points: made.collect(), condition: None, mode: UpdateMode::Upsert }
+}
+
+pub fn path(text: &str) -> JsonPath {
+    text.parse().unwrap()
+}
+
+pub fn payload(json: serde_json::Value) -> Payload {
+    serde_json::from_value(json).unwrap()
+}
+
+/// A collection of two segments in a bucket as far away as S3, and a process on it that has nothing here.
+pub async fn far(distance: Distance, hydrate: bool) -> (Node, tempfile::TempDir) {
+    reopened(two_segments(distance).await, hydrate).await
+}
+
+/// A collection of two segments.
+pub async fn two_segments(distance: Distance) -> Arc<dyn Store> {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let local = tempfile::tempdir().unwrap();
+    let node = start(&store, &local, true).await;
+    let engine = node.engine();
+    engine.create_collection(NAME, config(distance), None).await.unwrap();
+    let index = FieldIndex { kind: FieldIndexKind::Integer, params: None };
+    engine.create_field_index(NAME, path("id"), index, WriteOptions::default()).await.unwrap();
+    for (segments, half) in [(1, 0..ROWS / 2), (2, ROWS / 2..ROWS)] {
+        write(&engine, points(half, segments)).await;
+        quiet(&engine, segments).await;
+    }
+    node.shutdown().await;
+    store
+}
+
+/// A process on a bucket as far away as S3, that has nothing here.
+pub async fn reopened(store: Arc<dyn Store>, hydrate: bool) -> (Node, tempfile::TempDir) {
+    let far: Arc<dyn Store> = Arc::new(Simulated::latency_only(store, 1));
+    let far: Arc<dyn Store> = Arc::new(Accounted::new(far));
+    let local = tempfile::tempdir().unwrap();
+    (start(&far, &local, hydrate).await, local)
+}
+
+pub fn number(id: PointId) -> u64 {
+    match id {
+        PointId::Num(number) => number,
+        PointId::Uuid(_) => panic!("{id}"),
+    }
 }

@@ -151,6 +151,12 @@ impl PartCache {
         self.join(store, id, crc32c).await
     }
 
+    /// Whether the range is kept, so that getting it asks the bucket for nothing unless its file is damaged.
+    pub fn has(&self, key: &str, range: Range<u64>) -> bool {
+        let id = PartId { key: key.into(), start: range.start, end: range.end };
+        !matches!(self.state.book.lock().find(&id), Found::Nothing)
+    }
+
     /// As [`PartCache::get`], of a range whose bytes made no sense: what is kept of it is not believed.
     pub async fn get_again(&self, store: &Arc<dyn Store>, key: &str, range: Range<u64>) -> Result<Bytes> {
         let id = PartId { key: key.into(), start: range.start, end: range.end };

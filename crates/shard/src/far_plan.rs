@@ -1,0 +1,200 @@
+//! What a search of far segments reads: as much as a budget says, and no more than the read's [`Allowance`] leaves to it.
+
+use std::ops::Range;
+
+use lodestone_index::dense::{ColdQuery, ListPlaces, ReadBudget, plan_reads};
+use lodestone_segment::{PartKind, RowTag};
+use lodestone_types::{Limit, Result};
+
+use crate::allowance::Allowance;
+use crate::far::{Candidate, Group, Segment, by_segment};
+use crate::nearest::Nearest;
+
+/// What a search of far segments may ask of the bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FarBudget {
+    /// Requests, as long as the segments are no more than two or three.
+    pub requests: usize,
+    /// Bytes, as long as segments without an index have not more.
+    pub bytes: u64,
+    /// Rows whose codes are looked at where the user does not say how hard to look.
+    pub places: usize,
+    /// Of what the read may still ask ([`Allowance`]), the search takes one part of so many.
+    pub shares: u64,
+}
+
+impl Default for FarBudget {
+    /// For a bucket that is far away, and charges for requests.
+    fn default() -> Self {
+        Self { requests: 64, bytes: 6_000_000, places: 16_000, shares: 1 }
+    }
+}
+
+impl FarBudget {
+    /// For a directory, where a request is a read of a file.
+    pub fn of_directory() -> Self {
+        Self { requests: 400, bytes: 40_000_000, places: 64_000, shares: 1 }
+    }
+}
+
+/// The `hnsw_ef` that [`FarBudget::places`] stands for.
+const DEFAULT_EF: usize = 128;
+/// Where fewer than one row of so many matches a filter, codes are read until enough that match are among them, whatever the budget:
+/// still far fewer bytes than all that the bucket has.
+const MOST_SELECTIVE: u64 = 12;
+/// Bytes of codes that one request asks for at most: what is more comes faster side by side.
+const RANGE_BYTES: u64 = 1 << 20;
+/// Ranges of codes that are read at least, whatever the budget, and so many more for each segment after the first: with fewer
+/// too much is missed.
+const LEAST_RANGES: usize = 16;
+const RANGES_OF_SEGMENT: usize = 8;
+/// What a block of payloads takes, about.
+const PAYLOAD_BLOCK: u64 = 10_000;
+
+/// A range of codes to be read.
+pub(crate) struct CodeRead<'a, 'g> {
+    pub segment: &'g Segment<'a>,
+    pub query: &'g ColdQuery,
+    pub places: Range<u32>,
+}
+
+impl CodeRead<'_, '_> {
+    fn bytes(&self) -> u64 {
+        self.places.len() as u64 * self.segment.index.entry_bytes()
+    }
+}
+
+/// What the second trip may read in all.
+#[derive(Clone, Copy)]
+pub(crate) struct Plan {
+    places: usize,
+    ranges: usize,
+    /// Of all segments.
+    rows: u64,
+    /// Bytes of one place.
+    entry: u64,
+    /// Bytes that the third trip will take at least, and about.
+    third_trip: (u64, u64),
+    shares: u64,
+}
+
+impl Plan {
+    /// What the other trips leave of the budget.
+    pub fn new(
+        groups: &[Group],
+        query: &Nearest,
+        rows: usize,
+        with_payload: bool,
+        row_bytes: u64,
+        budget: FarBudget,
+    ) -> Self {
+        let segments = || groups.iter().flat_map(|group| &group.segments);
+        let deletes = |segment: &Segment| segment.reader.meta().part(&PartKind::Deletes).is_some();
+        let of_segment = |segment| 1 + usize::from(deletes(segment)) + usize::from(with_payload);
+        let first = groups.len() + segments().map(of_segment).sum::<usize>();
+        let third = rows * (1 + usize::from(with_payload));
+        let outlines: u64 = groups.iter().map(|group| group.outline.bytes() as u64).sum();
+        let of_rows = rows as u64 * (row_bytes + if with_payload { PAYLOAD_BLOCK } else { 0 });
+        let bytes = budget.bytes.saturating_sub(outlines + of_rows).max(budget.bytes / 4);
+        let entry = segments().map(|segment| segment.index.entry_bytes()).max().unwrap_or(1).max(1);
+        let third_trip = |matching: u64| (matching.min(rows as u64) * row_bytes, of_rows);
+        let rows: u64 = segments().map(|segment| u64::from(segment.index.rows())).sum();
+        let matching: u64 = segments().map(Segment::matching).sum();
+        let wanted = query.method.hnsw_ef.unwrap_or(DEFAULT_EF).saturating_mul(budget.places / DEFAULT_EF);
+        let wanted = wanted.saturating_mul((rows / matching.max(1)) as usize);
+        let affordable = if matching * MOST_SELECTIVE < rows { rows } else { bytes / entry };
+        let least_ranges = LEAST_RANGES + RANGES_OF_SEGMENT * segments().count().saturating_sub(1);
+        Self {
+            places: wanted.clamp(1, affordable.max(1) as usize),
+            ranges: budget.requests.saturating_sub(first + third).max(least_ranges),
+            rows,
+            entry,
+            third_trip: third_trip(matching),
+            shares: budget.shares.max(1),
+        }
+    }
+
+    /// The codes of the nearest lists.
+    pub fn reads<'a, 'g>(&self, groups: &'g [Group<'a>], queries: &'g [ColdQuery]) -> Vec<CodeRead<'a, 'g>> {
+        let mut reads = Vec::new();
+        for (group, query) in groups.iter().zip(queries) {
+            let near = query.near_lists(&group.outline, usize::MAX);
+            let places: Vec<&ListPlaces> =
+                group.segments.iter().map(|segment| segment.index.places()).collect();
+            for (number, places) in plan_reads(&near, &places, self.share(group)) {
+                let segment = &group.segments[number];
+                let most = (RANGE_BYTES / segment.index.entry_bytes().max(1)) as u32;
+                let pieces = segment.index.places().pieces(places, most);
+                reads.extend(pieces.into_iter().map(|places| CodeRead { segment, query, places }));
+            }
+        }
+        reads
+    }
+
+    /// `reads`, or fewer of them if the read may not ask for so much; an error if it must be all.
+    pub fn within<'a, 'g>(
+        self,
+        allowance: &Allowance,
+        groups: &'g [Group<'a>],
+        queries: &'g [ColdQuery],
+        reads: Vec<CodeRead<'a, 'g>>,
+    ) -> Result<Vec<CodeRead<'a, 'g>>> {
+        let Some(left) = allowance.left() else { return Ok(reads) };
+        let bytes: u64 = reads.iter().map(CodeRead::bytes).sum();
+        let (third_at_least, third) = self.third_trip;
+        if !allowance.takes_parts() {
+            allowance.require(bytes.saturating_add(third_at_least))?;
+            return Ok(reads);
+        }
+        let left = left / self.shares;
+        let room = left.saturating_sub(third).max(left / 2);
+        if bytes <= room {
+            return Ok(reads);
+        }
+        allowance.reach(Limit::Bytes);
+        let fewer = Self { places: (room / self.entry) as usize, ..self };
+        let mut taken = 0;
+        let mut reads = fewer.reads(groups, queries);
+        // The nearest list is planned in any case.
+        reads.retain(|read| {
+            let fits = read.bytes() <= room - taken;
+            taken += if fits { read.bytes() } else { 0 };
+            fits
+        });
+        Ok(reads)
+    }
+
+    /// What of it is for a group: in proportion to its rows.
+    fn share(&self, group: &Group) -> ReadBudget {
+        let rows: u64 = group.segments.iter().map(|segment| u64::from(segment.index.rows())).sum();
+        let share = |all: usize| (all as u64 * rows).div_ceil(self.rows.max(1)) as usize;
+        ReadBudget { places: share(self.places), ranges: share(self.ranges) }
+    }
+}
+
+/// Leaves as many of the most promising rows as can be read within the limits; an error if that must be all.
+pub(crate) fn affordable(allowance: &Allowance, candidates: &mut Vec<Candidate>, shares: u64) -> Result<()> {
+    let Some(left) = allowance.left() else { return Ok(()) };
+    let cost = |count: usize| -> Result<u64> {
+        let of_segment = |(segment, tags): (&Segment, Vec<RowTag>)| {
+            segment.reader.far_row_cost(&segment.index, segment.payloads.as_ref(), &tags)
+        };
+        by_segment(&candidates[..count]).into_iter().map(of_segment).sum()
+    };
+    let all = cost(candidates.len())?;
+    if !allowance.takes_parts() {
+        return allowance.require(all);
+    }
+    if all <= left / shares.max(1) {
+        return Ok(());
+    }
+    // More rows never cost less.
+    let (mut fit, mut too_many) = (0, candidates.len());
+    while too_many - fit > 1 {
+        let middle = fit + (too_many - fit) / 2;
+        if cost(middle)? <= left / shares.max(1) { fit = middle } else { too_many = middle }
+    }
+    candidates.truncate(fit);
+    allowance.reach(Limit::Bytes);
+    Ok(())
+}
