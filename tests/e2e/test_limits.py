@@ -1,7 +1,7 @@
 """What a read may take, asked for and told in headers and metadata of the official client, and what it cost."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -11,8 +11,10 @@ from qdrant_client import QdrantClient, models
 from qdrant_client import grpc as proto
 from qdrant_client.http.exceptions import UnexpectedResponse
 
+from harness.minio import Minio
+from harness.proxy import Proxy
 from harness.server import Server
-from harness.stores import Store
+from harness.stores import MinioStore, Store
 
 COLLECTION = "far"
 ROWS, DIMENSIONS, LIMIT = 4000, 64, 10
@@ -75,15 +77,23 @@ def vectors() -> np.ndarray:
     return np.random.default_rng(4).normal(size=(ROWS, DIMENSIONS)).astype(np.float32)
 
 
+ENVIRONMENT = {
+    "LODESTONE_COMPACT_FOLD_ROWS": "2000",
+    "LODESTONE_COMPACT_IDLE": "1s",
+    "LODESTONE_CACHE_HYDRATE": "false",
+}
+
+
 @pytest.fixture
-def cold(store: Store, launch: Callable[..., Server], vectors: np.ndarray) -> Iterator[Callable[[], Server]]:
+def cold(store: Store, launch: Callable[..., Server], vectors: np.ndarray) -> Callable[[], Server]:
     """Starts a server that has nothing here."""
-    environment = {
-        "LODESTONE_COMPACT_FOLD_ROWS": "2000",
-        "LODESTONE_COMPACT_IDLE": "1s",
-        "LODESTONE_CACHE_HYDRATE": "false",
-    }
-    server = launch(store, environment=environment).start()
+    server = launch(store, environment=ENVIRONMENT).start()
+    fill(server, vectors)
+    return lambda: restarted(server)
+
+
+def fill(server: Server, vectors: np.ndarray) -> None:
+    """Uploads everything, and waits until all is in segments with an index."""
     client = server.client()
     client.create_collection(
         COLLECTION,
@@ -93,12 +103,12 @@ def cold(store: Store, launch: Callable[..., Server], vectors: np.ndarray) -> It
     client.upload_collection(COLLECTION, vectors=vectors, ids=range(ROWS), wait=True)
     wait_indexed(client)
 
-    def start() -> Server:
-        server.stop()
-        server.forget()
-        return server.start()
 
-    yield start
+def restarted(server: Server) -> Server:
+    """With nothing here."""
+    server.stop()
+    server.forget()
+    return server.start()
 
 
 def wait_indexed(client: QdrantClient) -> None:
@@ -144,6 +154,32 @@ def test_bytes(cold: Callable[[], Server], protocol: str, vectors: np.ndarray) -
     server = cold()
     assert Asker(server, protocol, max_bytes="0", at_limit="partial").count() == 0
     assert Asker(server, protocol).count() == ROWS
+
+
+def test_time(minio: Minio, launch: Callable[..., Server], protocol: str, vectors: np.ndarray) -> None:
+    query = np.random.default_rng(6).normal(size=DIMENSIONS).astype(np.float32)
+    proxy = Proxy(minio.endpoint, delay=lambda method: 0.4)
+    store = MinioStore(minio)
+    try:
+        server = launch(store, environment=ENVIRONMENT).start()
+        fill(server, vectors)
+        # These stay in the tail, which is here.
+        fresh = [models.PointStruct(id=ROWS + number, vector=(query / 1000).tolist()) for number in range(3)]
+        server.client().upsert(COLLECTION, fresh, wait=True)
+        store.endpoint = proxy.endpoint
+        asker = Asker(restarted(server), protocol, max_ms="1000", at_limit="partial")
+        begun = time.monotonic()
+        found = asker.search(query)
+        assert time.monotonic() - begun < 2
+        assert asker.told[PARTIAL] == "ms" and [point for point, _ in found] == [ROWS, ROWS + 1, ROWS + 2]
+        message = Asker(restarted(server), protocol, max_ms="600").refused(query, 408, grpc.StatusCode.DEADLINE_EXCEEDED)
+        assert "0.6 s" in message
+        asker = Asker(server, protocol, max_ms="30000", at_limit="partial")
+        assert len(asker.search(query)) == LIMIT and PARTIAL not in asker.told
+        assert asker.usage()["codes_ms"] >= 400 and asker.usage()["rows_ms"] >= 400
+    finally:
+        proxy.stop()
+        store.close()
 
 
 def test_values_that_make_no_sense(cold: Callable[[], Server], protocol: str, vectors: np.ndarray) -> None:
