@@ -20,7 +20,7 @@ from .mounts import MountRefused, SmallDisk
 from .readers import Crew
 from .server import RefusedServer, Server, StartFailed
 from .stores import Store
-from .wordnet import WordNet, create_indexes, load, upload
+from .wordnet import WordNet, create_indexes, upload
 
 ANSWERS = 50
 """Of a round, after its damage was done."""
@@ -43,16 +43,19 @@ class Plan:
     """Rounds until the process is ended and another started."""
     special: int = 5
     """Every so many lives the disk is full or io_uring refused, in turn."""
+    disks: tuple[str, ...] = ("", "", "4MiB")
+    """What the cache may take of the disk, one of these in each life; empty for the default. The last is less than one collection."""
     keep_going: bool = False
     """Whether failures are counted instead of raised."""
 
 
-def cache_rounds(store: Store, plan: Plan, say: Callable[[str], None] = print) -> dict[str, int]:
-    """Fills the store, then starts one process after the other on it, all on one local directory, and damages that.
+def cache_rounds(store: Store, data: WordNet, plan: Plan, say: Callable[[str], None] = print) -> dict[str, int]:
+    """Fills the store with some of the data, then starts one process after the other on it, all on one local directory, and
+    damages that.
 
     How many rounds, answers, damages and failures; raises the first failure unless told to keep going.
     """
-    truths = collections()
+    truths = collections(data)
     fill(store, truths)
     rounds = _Rounds(store, truths, plan)
     try:
@@ -63,10 +66,9 @@ def cache_rounds(store: Store, plan: Plan, say: Callable[[str], None] = print) -
         rounds.close()
 
 
-def collections(count: int = 3000) -> list[Truth]:
+def collections(whole: WordNet, count: int = 3000) -> list[Truth]:
     """Three collections of different points whose ids are the same, so that nothing of one passes for that of another."""
-    whole = load()
-    unit, step = whole.unit(), len(whole.payload) // count
+    unit, step = whole.unit(), max(len(whole.payload) // count, 3)
     parts = [slice(n, step * count, step) for n in range(3)]
     points = [WordNet(np.ascontiguousarray(unit[part]), whole.payload[part], whole.queries, None) for part in parts]
     return [Truth(name, each) for name, each in zip(("plain", "on-disk", "small-codes"), points)]
@@ -235,7 +237,7 @@ class _Rounds:
 
     def _server(self, local: Path, *, refused: bool) -> tuple[Server, str]:
         """A process with some room for what it keeps: most have too little, so that they read again and again."""
-        memory, disk = self._rng.choice(["0", "1MiB", "8MiB", ""]), self._rng.choice(["", "", "4MiB"])
+        memory, disk = self._rng.choice(["0", "1MiB", "8MiB", ""]), self._rng.choice(self._plan.disks)
         roles = self._rng.choice(["all", "query"])
         environment = {"LODESTONE_CACHE_MEMORY": memory, "LODESTONE_CACHE_DISK": disk}
         kind = RefusedServer if refused else Server
