@@ -33,7 +33,7 @@ pub mod testing;
 mod unsynced;
 
 pub use account::{Account, Accounted, Usage, charged, cut_short, stage};
-pub use cache::{CacheStats, KeptPart, PartCache};
+pub use cache::{Access, CacheStats, KeptPart, PartCache};
 pub use direct::{Backend, DirectFile};
 pub use error::{Op, Result, StoreError, StoreErrorKind};
 pub use key::validate_key;

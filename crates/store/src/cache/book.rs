@@ -1,48 +1,55 @@
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
-use memmap2::Mmap;
 
+use super::held::Held;
+use super::kept::{Access, OpenFile};
 use super::slot::{PartId, Slot};
 
-/// Maps that are held at once; a process may have some 65,000, and others need them too.
-const MAX_MAPPED: usize = 16_384;
-
-/// Bytes with their checksum.
+/// A part in memory, with its checksum.
 #[derive(Debug, Clone)]
 pub(super) struct Part {
-    pub(super) bytes: Bytes,
+    pub(super) held: Arc<Held>,
     pub(super) crc: u32,
-    /// What the bytes are part of, where they are those of a file.
-    pub(super) map: Option<Arc<Mmap>>,
+}
+
+impl Part {
+    pub(super) fn bytes(&self) -> Bytes {
+        self.held.share()
+    }
 }
 
 /// How a part that is in hand is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kept {
-    /// Only here.
+    /// Only in memory.
     Memory,
-    /// As a file, mapped.
-    Mapped,
+    /// As a file; in memory as long as somebody uses it.
+    File,
 }
 
 /// What is known of a part.
 #[derive(Debug)]
 pub(super) enum Found {
-    Open(Part),
-    /// A file that is not open; `checked` if this process has checked it before.
-    File {
-        checked: bool,
-    },
+    InMemory(Part),
+    /// A file, which must be checked whenever it is read.
+    File,
     Nothing,
 }
 
-/// Which slots had to go, and which of them have files.
+/// How many slots had to go, and which of them have files that are to be removed and closed.
 #[derive(Debug, Default)]
 pub(super) struct Room {
     pub(super) evicted: u64,
-    pub(super) files: Vec<Slot>,
+    pub(super) files: Vec<Removed>,
+}
+
+/// A slot that was forgotten, where it has a file.
+#[derive(Debug)]
+pub(super) struct Removed {
+    pub(super) slot: Slot,
+    pub(super) open: Option<Arc<OpenFile>>,
 }
 
 /// What the cache holds, in the order of last use. Pure: it does no I/O.
@@ -54,7 +61,6 @@ pub(super) struct Book {
     tick: u64,
     bytes: u64,
     memory: u64,
-    mapped: usize,
 }
 
 #[derive(Debug)]
@@ -68,12 +74,15 @@ struct Entry {
 enum Content {
     /// A file of an earlier process.
     Unknown,
-    /// A file that was checked, and is not mapped now.
-    File(Arc<str>),
-    Open {
+    Memory {
         key: Arc<str>,
         part: Part,
-        kept: Kept,
+    },
+    File {
+        key: Arc<str>,
+        crc: u32,
+        held: Weak<Held>,
+        open: Weak<OpenFile>,
     },
 }
 
@@ -93,9 +102,12 @@ impl Book {
         let tick = self.next_tick();
         let Some(entry) = self.entries.get_mut(&slot) else { return Found::Nothing };
         let found = match &entry.content {
-            Content::Unknown => Found::File { checked: false },
-            Content::File(key) if *key == id.key => Found::File { checked: true },
-            Content::Open { key, part, .. } if *key == id.key => Found::Open(part.clone()),
+            Content::Unknown => Found::File,
+            Content::Memory { key, part } if *key == id.key => Found::InMemory(part.clone()),
+            Content::File { key, crc, held, .. } if *key == id.key => match held.upgrade() {
+                Some(held) => Found::InMemory(Part { held, crc: *crc }),
+                None => Found::File,
+            },
             // Another key with the same hash lives here.
             _ => return Found::Nothing,
         };
@@ -105,35 +117,71 @@ impl Book {
         found
     }
 
-    /// Enters a part in hand, in place of what its slot held.
-    pub(super) fn insert(&mut self, id: &PartId, part: &Part, kept: Kept) {
-        self.remove(id.slot());
-        let size = part.bytes.len() as u64;
-        match kept {
-            Kept::Memory => self.memory += size,
-            Kept::Mapped => self.mapped += 1,
-        }
-        self.enter(id.slot(), size, Content::Open { key: id.key.clone(), part: part.clone(), kept });
-        if self.mapped > MAX_MAPPED {
-            self.unmap_older_half();
+    /// Whether `id` is kept, which is not counted as use.
+    pub(super) fn has(&self, id: &PartId) -> bool {
+        match self.entries.get(&id.slot()).map(|entry| &entry.content) {
+            None => false,
+            Some(Content::Unknown) => true,
+            Some(Content::Memory { key, .. } | Content::File { key, .. }) => *key == id.key,
         }
     }
 
-    /// Forgets a slot; says whether it has a file.
-    pub(super) fn remove(&mut self, slot: Slot) -> bool {
-        let Some(entry) = self.entries.remove(&slot) else { return false };
+    /// The file of `id`, if somebody reads it in this way.
+    pub(super) fn opened(&self, id: &PartId, access: Access) -> Option<Arc<OpenFile>> {
+        match &self.entries.get(&id.slot())?.content {
+            Content::File { key, open, .. } if *key == id.key => {
+                open.upgrade().filter(|open| open.access == access)
+            }
+            _ => None,
+        }
+    }
+
+    /// Notes that the file of `id` was opened; says whether it is (still) here.
+    pub(super) fn note_open(&mut self, id: &PartId, file: &Arc<OpenFile>) -> bool {
+        let Some(entry) = self.entries.get_mut(&id.slot()) else { return false };
+        match &mut entry.content {
+            Content::File { key, open, .. } if *key == id.key => *open = Arc::downgrade(file),
+            Content::Unknown => {
+                let (key, open) = (id.key.clone(), Arc::downgrade(file));
+                entry.content = Content::File { key, crc: 0, held: Weak::new(), open };
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// Enters a part in hand, in place of what its slot held.
+    pub(super) fn insert(&mut self, id: &PartId, part: &Part, kept: Kept) {
+        let before = self.remove(id.slot());
+        let size = part.held.bytes().len() as u64;
+        let key = id.key.clone();
+        let content = match kept {
+            Kept::Memory => {
+                self.memory += size;
+                Content::Memory { key, part: part.clone() }
+            }
+            Kept::File => {
+                // Who reads the file that was there before goes on: it has the same bytes.
+                let open = before.and_then(|removed| removed.open).map(|open| Arc::downgrade(&open));
+                let open = open.unwrap_or_default();
+                Content::File { key, crc: part.crc, held: Arc::downgrade(&part.held), open }
+            }
+        };
+        self.enter(id.slot(), size, content);
+    }
+
+    /// Forgets a slot; says what file it has.
+    pub(super) fn remove(&mut self, slot: Slot) -> Option<Removed> {
+        let entry = self.entries.remove(&slot)?;
         self.order.remove(&entry.used);
         self.bytes -= entry.size;
         match entry.content {
-            Content::Open { kept: Kept::Memory, .. } => {
+            Content::Memory { .. } => {
                 self.memory -= entry.size;
-                false
+                None
             }
-            Content::Open { kept: Kept::Mapped, .. } => {
-                self.mapped -= 1;
-                true
-            }
-            Content::Unknown | Content::File(_) => true,
+            Content::Unknown => Some(Removed { slot, open: None }),
+            Content::File { open, .. } => Some(Removed { slot, open: open.upgrade() }),
         }
     }
 
@@ -153,29 +201,11 @@ impl Book {
 
     fn evict(&mut self, slot: Slot, room: &mut Room) {
         room.evicted += 1;
-        if self.remove(slot) {
-            room.files.push(slot);
-        }
+        room.files.extend(self.remove(slot));
     }
 
     fn is_memory(&self, slot: &Slot) -> bool {
-        matches!(
-            self.entries.get(slot),
-            Some(Entry { content: Content::Open { kept: Kept::Memory, .. }, .. })
-        )
-    }
-
-    fn unmap_older_half(&mut self) {
-        for slot in self.order.values() {
-            if self.mapped <= MAX_MAPPED / 2 {
-                return;
-            }
-            let Some(entry) = self.entries.get_mut(slot) else { continue };
-            if let Content::Open { key, kept: Kept::Mapped, .. } = &entry.content {
-                entry.content = Content::File(key.clone());
-                self.mapped -= 1;
-            }
-        }
+        matches!(self.entries.get(slot), Some(Entry { content: Content::Memory { .. }, .. }))
     }
 
     fn enter(&mut self, slot: Slot, size: u64, content: Content) {
@@ -203,18 +233,21 @@ mod tests {
     }
 
     fn part() -> Part {
-        Part { bytes: Bytes::from_static(b"0123456789"), crc: 1, map: None }
+        let held = Held::new(Bytes::from_static(b"0123456789"), &Arc::default()).unwrap();
+        Part { held, crc: 1 }
     }
 
     #[test]
     fn the_least_recently_used_goes_first_and_files_are_named() {
         let mut book = Book::default();
+        let part = part();
         for key in ["a", "b", "c"] {
-            book.insert(&id(key), &part(), Kept::Mapped);
+            book.insert(&id(key), &part, Kept::File);
         }
-        assert!(matches!(book.find(&id("a")), Found::Open(_)));
+        assert!(matches!(book.find(&id("a")), Found::InMemory(_)));
         let room = book.make_room(20, 0);
-        assert_eq!((room.evicted, room.files), (1, vec![id("b").slot()]));
+        let files: Vec<Slot> = room.files.iter().map(|removed| removed.slot).collect();
+        assert_eq!((room.evicted, files), (1, vec![id("b").slot()]));
         assert!(matches!(book.find(&id("b")), Found::Nothing));
         assert_eq!(book.size(), (2, 20));
     }
@@ -222,23 +255,14 @@ mod tests {
     #[test]
     fn memory_has_a_limit_of_its_own() {
         let mut book = Book::default();
-        book.insert(&id("file"), &part(), Kept::Mapped);
+        book.insert(&id("file"), &part(), Kept::File);
         book.insert(&id("m1"), &part(), Kept::Memory);
         book.insert(&id("m2"), &part(), Kept::Memory);
         let room = book.make_room(1000, 10);
         assert_eq!((room.evicted, room.files.len()), (1, 0));
         assert!(matches!(book.find(&id("m1")), Found::Nothing));
-        assert!(matches!(book.find(&id("file")), Found::Open(_)));
-    }
-
-    #[test]
-    fn too_many_maps_are_closed_and_their_files_stay() {
-        let mut book = Book::default();
-        for i in 0..=MAX_MAPPED {
-            book.insert(&id(&i.to_string()), &part(), Kept::Mapped);
-        }
-        assert_eq!(book.mapped, MAX_MAPPED / 2);
-        assert!(matches!(book.find(&id("0")), Found::File { checked: true }));
-        assert!(matches!(book.find(&id(&MAX_MAPPED.to_string())), Found::Open(_)));
+        assert!(matches!(book.find(&id("m2")), Found::InMemory(_)));
+        assert!(matches!(book.find(&id("file")), Found::File), "nobody has it in memory");
+        assert!(book.has(&id("file")) && !book.has(&id("m1")));
     }
 }

@@ -1,22 +1,27 @@
-//! One part as a file: its bytes, then the key they belong to, then a tail of fixed size:
-//! start, end (8 bytes each), length of the key, CRC-32C of the bytes, CRC-32C of key and tail so far (4 each),
-//! and 8 bytes that name the format. Numbers are little-endian.
+//! One part as a file: its bytes, filled up with zeros to whole pages; the CRC-32C of each page; then the label, which says whose
+//! bytes they are: the key, start and end in the object (8 bytes each), length of the key, CRC-32C of the bytes, of the pages'
+//! checksums, and of the label so far (4 each), and 8 bytes that name the format. Numbers are little-endian.
+//!
+//! Nothing is mapped into memory: a file that was cut would end the process where it is touched, and one that was changed would
+//! be believed. What is read is read into memory and checked there, each time.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use bytes::Bytes;
-use memmap2::Mmap;
-
-use super::book::Part;
+use super::held::{Held, Meter};
+use super::kept::Access;
 use super::slot::{PartId, Slot};
-use crate::direct::DirectFile;
+use crate::direct::{DirectFile, PAGE};
 
-const FORMAT: &[u8; 8] = b"LodePrt1";
-const TAIL: usize = 8 + 8 + 4 + 4 + 4 + 8;
+const FORMAT: &[u8; 8] = b"LodePrt2";
+/// The label without the key.
+const LABEL: usize = 8 + 8 + 4 + 4 + 4 + 4 + 8;
+/// Files above this many bytes are not left in the page cache too, once they are in memory.
+const LARGE: usize = 1 << 20;
 const TEMPORARY: &str = ".tmp";
 
 /// A file that a scan found.
@@ -46,13 +51,34 @@ pub(super) fn scan(dir: &Path) -> io::Result<Vec<FoundFile>> {
     Ok(found)
 }
 
+/// Where things are in the file of a part.
+struct Places {
+    bytes: usize,
+    /// Where the checksums of the pages begin, and the label.
+    sums: usize,
+    label: usize,
+    end: usize,
+}
+
+impl Places {
+    fn of(id: &PartId) -> io::Result<Self> {
+        let bytes = usize::try_from(id.end - id.start).map_err(|_| damaged("it is too long"))?;
+        let sums = bytes.next_multiple_of(PAGE);
+        let label = sums + sums / PAGE * 4;
+        Ok(Self { bytes, sums, label, end: label + id.key.len() + LABEL })
+    }
+}
+
 /// Writes a part aside and gives it its name. It is not synced: the checksums find what a crash leaves.
-pub(super) fn write(dir: &Path, id: &PartId, part: &Part, number: u64) -> io::Result<()> {
+pub(super) fn write(dir: &Path, id: &PartId, bytes: &[u8], crc: u32, number: u64) -> io::Result<()> {
     let name = id.slot().file_name();
     let aside = dir.join(format!("{name}.{}.{number}{TEMPORARY}", std::process::id()));
+    let sums = page_sums(bytes);
     let written = File::create(&aside).and_then(|mut file| {
-        file.write_all(&part.bytes)?;
-        file.write_all(&label(id, part.crc)?)?;
+        file.write_all(bytes)?;
+        file.write_all(&[0; PAGE][..bytes.len().next_multiple_of(PAGE) - bytes.len()])?;
+        file.write_all(&sums)?;
+        file.write_all(&label(id, crc, crc32c::crc32c(&sums))?)?;
         fs::rename(&aside, dir.join(name))
     });
     if written.is_err() {
@@ -61,65 +87,89 @@ pub(super) fn write(dir: &Path, id: &PartId, part: &Part, number: u64) -> io::Re
     written
 }
 
-/// Maps the file of `id` after checking that it is whole and its own; with `check`, every byte of it.
-pub(super) fn open(dir: &Path, id: &PartId, check: bool) -> io::Result<Part> {
+/// Brings the file of `id` into memory after checking that it is whole and its own. Also says its checksum.
+pub(super) fn read(dir: &Path, id: &PartId, meter: &Arc<Meter>) -> io::Result<(Arc<Held>, u32)> {
     let file = File::open(dir.join(id.slot().file_name()))?;
-    // SAFETY: the file is private to the cache, which never writes to a file that has its final name: it writes
-    // aside and renames, and removes whole files, which leaves open maps intact.
-    let map = unsafe { Mmap::map(&file) }?;
-    let length = usize::try_from(id.end - id.start).map_err(|_| damaged("it is too long"))?;
-    let label_length = id.key.len() + TAIL;
-    if map.len() != length + label_length {
+    let places = Places::of(id)?;
+    let (crc, _) = check_label(&file, id, &places)?;
+    let held = Held::filled(places.bytes, meter, |bytes| file.read_exact_at(bytes, 0))?;
+    if crc32c::crc32c(held.bytes()) != crc {
+        return Err(damaged("its checksum is wrong"));
+    }
+    if places.bytes > LARGE {
+        forget_pages(&file);
+    }
+    // So that the next scan knows it was used; only its place in the order is at stake.
+    let _ = file.set_modified(SystemTime::now());
+    Ok((held, crc))
+}
+
+/// Opens the file of `id` for reads here and there, after checking that it is its own; with the checksums of its pages.
+pub(super) fn open(dir: &Path, id: &PartId, access: Access) -> io::Result<(DirectFile, Vec<u32>)> {
+    let path = dir.join(id.slot().file_name());
+    let (file, places) = (File::open(&path)?, Places::of(id)?);
+    let (_, sums_crc) = check_label(&file, id, &places)?;
+    let mut sums = vec![0; places.label - places.sums];
+    file.read_exact_at(&mut sums, places.sums as u64)?;
+    if crc32c::crc32c(&sums) != sums_crc {
+        return Err(damaged("the checksums of its pages are wrong"));
+    }
+    let _ = file.set_modified(SystemTime::now());
+    let file = match access {
+        Access::Direct => DirectFile::open(&path)?,
+        Access::Cached => DirectFile::open_cached(&path)?,
+    };
+    Ok((file, sums.as_chunks().0.iter().map(|sum| u32::from_le_bytes(*sum)).collect()))
+}
+
+/// Checks length and label, and gives the checksums of the bytes and of the pages' checksums.
+fn check_label(file: &File, id: &PartId, places: &Places) -> io::Result<(u32, u32)> {
+    if file.metadata()?.len() != places.end as u64 {
         return Err(damaged("its length is wrong"));
     }
-    let crc_at = map.len() - 16;
-    let crc = u32::from_le_bytes([map[crc_at], map[crc_at + 1], map[crc_at + 2], map[crc_at + 3]]);
-    if map[length..] != label(id, crc)? {
+    let mut found = vec![0; places.end - places.label];
+    file.read_exact_at(&mut found, places.label as u64)?;
+    let at = id.key.len() + 8 + 8 + 4;
+    let number = |at: usize| u32::from_le_bytes([found[at], found[at + 1], found[at + 2], found[at + 3]]);
+    let (crc, sums_crc) = (number(at), number(at + 4));
+    if found != label(id, crc, sums_crc)? {
         return Err(damaged("its label is wrong"));
     }
-    if check {
-        if crc32c::crc32c(&map[..length]) != crc {
-            return Err(damaged("its checksum is wrong"));
-        }
-        // So that the next scan knows it was used; only its place in the order is at stake.
-        let _ = file.set_modified(SystemTime::now());
-    }
-    let map = Arc::new(map);
-    Ok(Part { bytes: Bytes::from_owner(Mapped(map.clone())).slice(..length), crc, map: Some(map) })
+    Ok((crc, sums_crc))
 }
 
-/// Opens the file of `id` for reads here and there, after checking that it is its own. Its bytes begin where the file does.
-pub(super) fn open_direct(dir: &Path, id: &PartId) -> io::Result<DirectFile> {
-    let file = DirectFile::open(&dir.join(id.slot().file_name()))?;
-    let length = id.end - id.start;
-    let mut found = Vec::new();
-    file.read_many(std::slice::from_ref(&(length..file.len())), &mut found)?;
-    let crc = found.len().checked_sub(16).and_then(|at| found[at..].first_chunk());
-    let crc = crc.map(|bytes| u32::from_le_bytes(*bytes)).ok_or_else(|| damaged("its length is wrong"))?;
-    if found != label(id, crc)? {
-        return Err(damaged("its label is wrong"));
+fn page_sums(bytes: &[u8]) -> Vec<u8> {
+    let mut sums = Vec::with_capacity(bytes.len().div_ceil(PAGE) * 4);
+    for page in bytes.chunks(PAGE) {
+        let sum = crc32c::crc32c(page);
+        let sum = crc32c::crc32c_append(sum, &[0; PAGE][page.len()..]);
+        sums.extend_from_slice(&sum.to_le_bytes());
     }
-    Ok(file)
+    sums
 }
 
-/// A map that several own, as bytes.
-struct Mapped(Arc<Mmap>);
-
-impl AsRef<[u8]> for Mapped {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
+/// Lets the page cache have the room back.
+fn forget_pages(file: &File) {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::fd::AsRawFd;
+        // SAFETY: advice about a descriptor that is open; no memory is involved.
+        unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
     }
+    #[cfg(not(target_os = "linux"))]
+    let _ = file;
 }
 
-/// What follows the bytes.
-fn label(id: &PartId, crc: u32) -> io::Result<Vec<u8>> {
+/// What follows the bytes and the checksums.
+fn label(id: &PartId, crc: u32, sums_crc: u32) -> io::Result<Vec<u8>> {
     let key_length = u32::try_from(id.key.len()).map_err(|_| damaged("its key is too long"))?;
-    let mut label = Vec::with_capacity(id.key.len() + TAIL);
+    let mut label = Vec::with_capacity(id.key.len() + LABEL);
     label.extend_from_slice(id.key.as_bytes());
     label.extend_from_slice(&id.start.to_le_bytes());
     label.extend_from_slice(&id.end.to_le_bytes());
     label.extend_from_slice(&key_length.to_le_bytes());
     label.extend_from_slice(&crc.to_le_bytes());
+    label.extend_from_slice(&sums_crc.to_le_bytes());
     let own = crc32c::crc32c(&label);
     label.extend_from_slice(&own.to_le_bytes());
     label.extend_from_slice(FORMAT);

@@ -4,42 +4,71 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
-use memmap2::Mmap;
+use parking_lot::Mutex;
 
+use super::slot::PartId;
+use super::{PartCache, file};
 use crate::direct::{Backend, DirectFile};
 
-/// A range that is kept as a file. It can be read for as long as this lives, whatever becomes of the file's name.
+/// How a kept range is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Past the page cache, many reads at once.
+    Direct,
+    /// Through the page cache.
+    Cached,
+}
+
+/// The open file of a part. It is closed when the part has to go, so that its room on the disk is free.
+#[derive(Debug)]
+pub(super) struct OpenFile {
+    file: Mutex<Option<Arc<DirectFile>>>,
+    /// CRC-32C of each page.
+    pages: Vec<u32>,
+    pub(super) access: Access,
+}
+
+impl OpenFile {
+    pub(super) fn close(&self) {
+        self.file.lock().take();
+    }
+}
+
+/// A range that is kept as a file. What is read is checked page by page, each time. A range that had to go meanwhile, or is
+/// damaged, gives an error; who then asks the cache for it again gets what the bucket has.
 #[derive(Debug)]
 pub struct KeptPart {
-    file: DirectFile,
-    map: Arc<Mmap>,
-    length: u64,
+    cache: PartCache,
+    id: PartId,
+    open: Arc<OpenFile>,
 }
 
 impl KeptPart {
-    pub(super) fn new(file: DirectFile, map: Arc<Mmap>, length: u64) -> Self {
-        Self { file, map, length }
+    pub(super) fn open(cache: &PartCache, dir: &std::path::Path, id: PartId, access: Access) -> io::Result<Self> {
+        let (file, pages) = file::open(dir, &id, access)?;
+        let open = Arc::new(OpenFile { file: Mutex::new(Some(Arc::new(file))), pages, access });
+        Ok(Self { cache: cache.clone(), id, open })
+    }
+
+    pub(super) fn share(cache: &PartCache, id: PartId, open: Arc<OpenFile>) -> Self {
+        Self { cache: cache.clone(), id, open }
+    }
+
+    pub(super) fn opened(&self) -> &Arc<OpenFile> {
+        &self.open
     }
 
     /// Appends the bytes of `ranges`, counted from the start of the part, to `out`; see [`DirectFile::read_many`].
     pub fn read_many(&self, ranges: &[Range<u64>], out: &mut Vec<u8>) -> io::Result<Backend> {
-        if ranges.iter().any(|range| range.end > self.length) {
+        if ranges.iter().any(|range| range.end > self.id.end - self.id.start) {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "past the end of the part"));
         }
-        self.file.read_many(ranges, out)
-    }
-
-    /// Lets go of the memory that reading through the map took. Whoever reads there again gets the same bytes, at the
-    /// price of a page fault.
-    pub fn forget_map(&self) {
-        #[cfg(unix)]
-        {
-            // SAFETY: the map is of a file, shared and never written to, so what is let go of is read again from the
-            // file, whose bytes do not change (see `file::open`).
-            let let_go = unsafe { self.map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
-            if let Err(error) = let_go {
-                tracing::debug!(%error, "the kernel keeps pages that are not needed");
-            }
+        let file = self.open.file.lock().clone();
+        let file = file.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "it had to go"))?;
+        let read = file.read_checked(ranges, &self.open.pages, out);
+        if let Err(error) = &read {
+            self.cache.forget_damaged(&self.id, error);
         }
+        read
     }
 }

@@ -1,12 +1,13 @@
 //! Ranges of immutable objects, kept near.
 //!
-//! A range that was fetched is kept as a file and served as a memory map of it, so that what is hot stays in the
-//! page cache and what is not costs no memory. A file is written aside and renamed, carries what it holds and a
-//! checksum, and is checked when this process opens it first: what was cut, flipped or removed is fetched again.
-//! Nothing here is needed for anything but speed: where files cannot be written, ranges are kept in memory.
+//! A range that was fetched is kept as a file. Whoever asks for it has it in memory, shared with all who ask meanwhile, and
+//! whoever needs little of it reads that from the file ([`KeptPart`]). A file is written aside and renamed, carries what it
+//! holds and checksums, and is checked whenever it is read: what was cut, flipped or removed is fetched again. Nothing here
+//! is needed for anything but speed: where files cannot be written, ranges are kept in memory.
 
 mod book;
 mod file;
+mod held;
 mod kept;
 mod slot;
 
@@ -22,8 +23,9 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
 use parking_lot::Mutex;
 
-use self::book::{Book, Found, Kept, Part};
-pub use self::kept::KeptPart;
+use self::book::{Book, Found, Kept, Part, Removed};
+use self::held::{Held, Meter};
+pub use self::kept::{Access, KeptPart};
 use self::slot::PartId;
 use crate::account;
 use crate::error::{Op, Result, StoreError, StoreErrorKind};
@@ -45,6 +47,8 @@ pub struct PartCache {
 pub struct CacheStats {
     /// Bytes kept.
     pub bytes: u64,
+    /// Bytes of ranges that are in memory because somebody uses them.
+    pub in_memory: u64,
     /// Ranges kept.
     pub parts: u64,
     /// Requests served from what was kept, or by joining another's fetch.
@@ -63,6 +67,7 @@ struct State {
     max_bytes: u64,
     max_memory: u64,
     book: Mutex<Book>,
+    meter: Arc<Meter>,
     flights: Mutex<HashMap<PartId, Flight>>,
     next: AtomicU64,
     warned: AtomicBool,
@@ -107,6 +112,7 @@ impl PartCache {
             max_bytes,
             max_memory,
             book: Mutex::default(),
+            meter: Arc::default(),
             flights: Mutex::default(),
             next: AtomicU64::new(0),
             warned: AtomicBool::new(false),
@@ -141,12 +147,12 @@ impl PartCache {
             return Ok(Bytes::new());
         }
         let id = PartId { key: key.into(), start: range.start, end: range.end };
-        if let Found::Open(part) = self.state.book.lock().find(&id)
+        if let Found::InMemory(part) = self.state.book.lock().find(&id)
             && crc32c.is_none_or(|expected| part.crc == expected)
         {
             self.state.hits.fetch_add(1, Relaxed);
             account::hit();
-            return Ok(part.bytes);
+            return Ok(part.bytes());
         }
         self.join(store, id, crc32c).await
     }
@@ -161,29 +167,59 @@ impl PartCache {
     pub async fn get_again(&self, store: &Arc<dyn Store>, key: &str, range: Range<u64>) -> Result<Bytes> {
         let id = PartId { key: key.into(), start: range.start, end: range.end };
         self.state.flights.lock().remove(&id);
-        if self.state.book.lock().remove(id.slot())
-            && let Some(dir) = &self.state.dir
-        {
-            // A file that stays is replaced.
-            let _ = std::fs::remove_file(dir.join(id.slot().file_name()));
-        }
+        self.state.forget(&id);
         self.state.damaged.fetch_add(1, Relaxed);
         self.get(store, key, range, None).await
     }
 
-    /// The file that a range is kept as, to be read here and there instead of mapped; `None` if it is not kept as one
-    /// (any more). Its bytes were checked when the range was fetched or first got. Opens a file, so it may block.
-    pub fn open_kept(&self, key: &str, range: Range<u64>) -> Option<KeptPart> {
+    /// Whether a range is kept, though its file may turn out to be damaged.
+    pub fn has(&self, key: &str, range: Range<u64>) -> bool {
+        self.state.book.lock().has(&PartId { key: key.into(), start: range.start, end: range.end })
+    }
+
+    /// As [`PartCache::get`], if the range is kept, from there alone. Reads a file, so it may block.
+    pub fn get_kept(&self, key: &str, range: Range<u64>) -> Option<Bytes> {
+        let id = PartId { key: key.into(), start: range.start, end: range.end };
+        let found = self.state.book.lock().find(&id);
+        match found {
+            Found::InMemory(part) => Some(part.bytes()),
+            Found::Nothing => None,
+            Found::File => {
+                let read = file::read(self.state.dir.as_deref()?, &id, &self.state.meter);
+                self.state.note_read(&id, read).map(|part| part.bytes())
+            }
+        }
+    }
+
+    /// The file that a range is kept as, to be read here and there; `None` if it is not kept as one (any more). Opens a file,
+    /// so it may block.
+    pub fn open_kept(&self, key: &str, range: Range<u64>, access: Access) -> Option<KeptPart> {
         let dir = self.state.dir.as_deref()?;
         let id = PartId { key: key.into(), start: range.start, end: range.end };
-        let Found::Open(Part { map: Some(map), .. }) = self.state.book.lock().find(&id) else { return None };
-        match file::open_direct(dir, &id) {
-            Ok(file) => Some(KeptPart::new(file, map, range.end - range.start)),
+        if let Some(open) = self.state.book.lock().opened(&id, access) {
+            return Some(KeptPart::share(self, id, open));
+        }
+        if !matches!(self.state.book.lock().find(&id), Found::File | Found::InMemory(_)) {
+            return None;
+        }
+        match KeptPart::open(self, dir, id.clone(), access) {
+            Ok(kept) => self.state.book.lock().note_open(&id, kept.opened()).then_some(kept),
             Err(error) => {
-                tracing::debug!(key, %error, "a cached range cannot be read directly");
+                self.forget_damaged(&id, &error);
                 None
             }
         }
+    }
+
+    /// Bytes of ranges that are in memory because somebody uses them.
+    pub fn in_memory(&self) -> u64 {
+        self.state.meter.bytes()
+    }
+
+    fn forget_damaged(&self, id: &PartId, error: &io::Error) {
+        tracing::debug!(key = %id.key, %error, "a cached range cannot be read and is forgotten");
+        self.state.forget(id);
+        self.state.damaged.fetch_add(1, Relaxed);
     }
 
     /// What the cache holds and what it did.
@@ -192,6 +228,7 @@ impl PartCache {
         let (parts, bytes) = state.book.lock().size();
         CacheStats {
             bytes,
+            in_memory: state.meter.bytes(),
             parts,
             hits: state.hits.load(Relaxed),
             misses: state.misses.load(Relaxed),
@@ -227,36 +264,43 @@ impl State {
     async fn load(self: Arc<Self>, store: &dyn Store, id: PartId, crc32c: Option<u32>) -> Result<Bytes> {
         let found = self.book.lock().find(&id);
         let kept = match found {
-            Found::Open(part) => Some(part),
-            Found::File { checked } => self.reopen(&id, checked).await,
+            Found::InMemory(part) => Some(part),
+            Found::File => self.read(&id).await,
             Found::Nothing => None,
         };
         if let Some(part) = kept {
             if crc32c.is_none_or(|expected| part.crc == expected) {
                 self.hits.fetch_add(1, Relaxed);
                 account::hit();
-                return Ok(part.bytes);
+                return Ok(part.bytes());
             }
             self.damaged.fetch_add(1, Relaxed);
         }
         self.misses.fetch_add(1, Relaxed);
-        let part = fetch(store, &id, crc32c).await?;
-        Ok(self.keep(id, part).await)
+        let (bytes, crc) = fetch(store, &id, crc32c).await?;
+        // Without room for a copy, what came is used as it is.
+        let Ok(held) = Held::new(bytes.clone(), &self.meter) else { return Ok(bytes) };
+        drop(bytes);
+        Ok(self.keep(id, Part { held, crc }).await)
     }
 
-    /// Opens the file of `id`; one that is not what it should be is forgotten.
-    async fn reopen(self: &Arc<Self>, id: &PartId, checked: bool) -> Option<Part> {
+    /// Brings the file of `id` into memory; one that is not what it should be is forgotten.
+    async fn read(self: &Arc<Self>, id: &PartId) -> Option<Part> {
         let dir = self.dir.clone()?;
-        let wanted = id.clone();
-        let opened = blocking(move || file::open(&dir, &wanted, !checked)).await;
-        let mut book = self.book.lock();
-        match opened {
-            Ok(part) => {
-                book.insert(id, &part, Kept::Mapped);
+        let (wanted, meter) = (id.clone(), self.meter.clone());
+        let read = blocking(move || file::read(&dir, &wanted, &meter)).await;
+        self.note_read(id, read)
+    }
+
+    fn note_read(&self, id: &PartId, read: io::Result<(Arc<Held>, u32)>) -> Option<Part> {
+        match read {
+            Ok((held, crc)) => {
+                let part = Part { held, crc };
+                self.book.lock().insert(id, &part, Kept::File);
                 Some(part)
             }
             Err(error) => {
-                book.remove(id.slot());
+                self.forget(id);
                 self.damaged.fetch_add(1, Relaxed);
                 tracing::debug!(key = %id.key, %error, "a cached range is fetched again");
                 None
@@ -264,23 +308,23 @@ impl State {
         }
     }
 
-    /// Keeps what was fetched, as a file if possible, and returns it as it is kept.
+    /// Keeps what was fetched, as a file if possible, and returns it.
     async fn keep(self: &Arc<Self>, id: PartId, part: Part) -> Bytes {
-        let size = part.bytes.len() as u64;
+        let (size, bytes) = (part.held.bytes().len() as u64, part.bytes());
         if size > self.max_bytes {
-            return part.bytes;
+            return bytes;
         }
         if let Some(dir) = self.dir.clone() {
             let (state, id, part) = (self.clone(), id.clone(), part.clone());
             let number = self.next.fetch_add(1, Relaxed);
-            let mapped = blocking(move || {
-                file::write(&dir, &id, &part, number).inspect_err(|e| state.warn(&dir, e))?;
-                let mapped = file::open(&dir, &id, false)?;
-                state.book.lock().insert(&id, &mapped, Kept::Mapped);
+            let written = blocking(move || {
+                let written = file::write(&dir, &id, part.held.bytes(), part.crc, number);
+                written.inspect_err(|e| state.warn(&dir, e))?;
+                state.book.lock().insert(&id, &part, Kept::File);
                 state.make_room();
-                Ok(mapped.bytes)
+                Ok(())
             });
-            if let Ok(bytes) = mapped.await {
+            if written.await.is_ok() {
                 return bytes;
             }
         }
@@ -288,17 +332,28 @@ impl State {
             self.book.lock().insert(&id, &part, Kept::Memory);
             self.make_room();
         }
-        part.bytes
+        bytes
     }
 
     fn make_room(&self) {
         let room = self.book.lock().make_room(self.max_bytes, self.max_memory);
         self.evictions.fetch_add(room.evicted, Relaxed);
+        room.files.iter().for_each(|removed| self.remove_file(removed));
+    }
+
+    /// Forgets a range and removes its file.
+    fn forget(&self, id: &PartId) {
+        let removed = self.book.lock().remove(id.slot());
+        removed.iter().for_each(|removed| self.remove_file(removed));
+    }
+
+    fn remove_file(&self, removed: &Removed) {
+        if let Some(open) = &removed.open {
+            open.close();
+        }
         if let Some(dir) = &self.dir {
-            for slot in room.files {
-                // A file that stays is found again by the next scan.
-                let _ = std::fs::remove_file(dir.join(slot.file_name()));
-            }
+            // A file that stays is replaced, or found again by the next scan.
+            let _ = std::fs::remove_file(dir.join(removed.slot.file_name()));
         }
     }
 
@@ -309,12 +364,13 @@ impl State {
     }
 }
 
-async fn fetch(store: &dyn Store, id: &PartId, crc32c: Option<u32>) -> Result<Part> {
+/// The bytes and their checksum.
+async fn fetch(store: &dyn Store, id: &PartId, crc32c: Option<u32>) -> Result<(Bytes, u32)> {
     for _ in 0..FETCHES {
         let bytes = store.get_range(&id.key, id.start..id.end).await?;
         let crc = crc32c::crc32c(&bytes);
         if crc32c.is_none_or(|expected| crc == expected) {
-            return Ok(Part { bytes, crc, map: None });
+            return Ok((bytes, crc));
         }
     }
     let why = format!("range {}..{} does not have its checksum", id.start, id.end);

@@ -1,4 +1,5 @@
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 
 use super::*;
 use crate::memory::MemoryStore;
@@ -67,9 +68,8 @@ async fn a_flipped_cut_emptied_removed_or_foreign_file_is_fetched_again() {
         |path| fs::remove_file(path).unwrap(),
         |path| {
             let id = PartId { key: "parts/2".into(), start: 0, end: 50_000 };
-            let bytes = Bytes::from(vec![7; 50_000]);
-            let foreign = Part { crc: crc32c::crc32c(&bytes), bytes, map: None };
-            file::write(path.parent().unwrap(), &id, &foreign, 0).unwrap();
+            let bytes = vec![7; 50_000];
+            file::write(path.parent().unwrap(), &id, &bytes, crc32c::crc32c(&bytes), 0).unwrap();
             fs::rename(path.parent().unwrap().join(id.slot().file_name()), path).unwrap();
         },
     ];
@@ -201,49 +201,89 @@ async fn a_directory_that_cannot_be_used_costs_memory_only() {
 }
 
 #[tokio::test]
-async fn a_kept_range_can_be_read_here_and_there_even_after_it_had_to_go() {
-    let dir = tempfile::tempdir().unwrap();
-    let (store, _) = store().await;
-    let cache = PartCache::open(Some(dir.path().into()), 100_000);
-    assert!(cache.open_kept(KEY, 1_000..90_000).is_none(), "nothing is kept yet");
-    check(&cache, &store, 1_000..90_000).await;
-    let kept = cache.open_kept(KEY, 1_000..90_000).unwrap();
-    assert!(cache.open_kept(KEY, 1_000..80_000).is_none(), "another range");
-    let read_as_expected = || {
+async fn a_kept_range_can_be_read_here_and_there_until_it_has_to_go() {
+    for access in [Access::Direct, Access::Cached] {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = store().await;
+        let cache = PartCache::open(Some(dir.path().into()), 100_000);
+        assert!(cache.open_kept(KEY, 1_000..90_000, access).is_none(), "nothing is kept yet");
+        check(&cache, &store, 1_000..90_000).await;
+        let cache = PartCache::open(Some(dir.path().into()), 100_000);
+        assert!(cache.has(KEY, 1_000..90_000) && !cache.has(KEY, 1_000..80_000));
+        let kept = cache.open_kept(KEY, 1_000..90_000, access).unwrap();
+        assert!(cache.open_kept(KEY, 1_000..80_000, access).is_none(), "another range");
         let mut out = Vec::new();
         kept.read_many(&[0..10, 50_000..51_536, 88_999..89_000], &mut out).unwrap();
         let whole = content();
         assert_eq!(out, [&whole[1_000..1_010], &whole[51_000..52_536], &whole[89_999..90_000]].concat());
-    };
-    read_as_expected();
-    kept.forget_map();
-    check(&cache, &store, 1_000..90_000).await;
-    assert!(
-        kept.read_many(&[0..1, 88_999..89_001], &mut Vec::new()).is_err(),
-        "the label is none of its bytes"
-    );
-    check(&cache, &store, 90_000..190_000).await;
-    assert!(cache.open_kept(KEY, 1_000..90_000).is_none(), "it had to go");
-    read_as_expected();
+        let past = kept.read_many(&[0..1, 88_999..89_001], &mut Vec::new());
+        assert_eq!(past.unwrap_err().kind(), io::ErrorKind::UnexpectedEof, "the label is none of its bytes");
+        assert_eq!(cache.in_memory(), 0);
+        let all = cache.get_kept(KEY, 1_000..90_000).unwrap();
+        assert_eq!((&all[..], cache.in_memory()), (&whole[1_000..90_000], 89_000));
+        drop(all);
+        assert_eq!(cache.in_memory(), 0);
+        check(&cache, &store, 90_000..190_000).await;
+        assert!(cache.open_kept(KEY, 1_000..90_000, access).is_none(), "it had to go");
+        assert_eq!(kept.read_many(&[0..1], &mut out).unwrap_err().kind(), io::ErrorKind::NotFound);
+        check(&cache, &store, 1_000..90_000).await;
+        assert!(cache.open_kept(KEY, 1_000..90_000, access).is_some());
+    }
+}
+
+#[tokio::test]
+async fn harm_to_an_open_file_is_found_where_it_is_read_and_mended() {
+    type Harm = fn(&File);
+    let harms: [Harm; 3] = [
+        |file| file.write_at(&[77], 40_000).map(drop).unwrap(),
+        |file| file.set_len(43_000).unwrap(),
+        |file| file.set_len(0).unwrap(),
+    ];
+    for access in [Access::Direct, Access::Cached] {
+        for (number, harm) in harms.iter().enumerate() {
+            let dir = tempfile::tempdir().unwrap();
+            let (store, metrics) = store().await;
+            let cache = PartCache::open(Some(dir.path().into()), 1 << 20);
+            check(&cache, &store, 0..50_000).await;
+            let kept = cache.open_kept(KEY, 0..50_000, access).unwrap();
+            let path = files(dir.path()).pop().unwrap();
+            harm(&File::options().write(true).open(path).unwrap());
+            let mut out = vec![1];
+            kept.read_many(&[39_000..39_100, 40_900..44_000], &mut out).unwrap_err();
+            assert_eq!(out, [1], "harm {number}");
+            assert!(!cache.has(KEY, 0..50_000) && cache.get_kept(KEY, 0..50_000).is_none());
+            check(&cache, &store, 0..50_000).await;
+            let kept = cache.open_kept(KEY, 0..50_000, access).unwrap();
+            kept.read_many(&[39_999..40_002], &mut out).unwrap();
+            assert_eq!(out[1..], content()[39_999..40_002]);
+            assert_eq!((metrics.snapshot().gets, cache.stats().damaged), (2, 1));
+        }
+    }
 }
 
 #[tokio::test]
 async fn a_foreign_file_is_not_read_here_and_there_and_nothing_is_without_files() {
-    let dir = tempfile::tempdir().unwrap();
-    let (store, _) = store().await;
-    let cache = PartCache::open(Some(dir.path().into()), 1 << 20);
-    check(&cache, &store, 0..50_000).await;
-    let path = files(dir.path()).pop().unwrap();
-    let harms: [fn(&mut Vec<u8>); 2] =
-        [|bytes| *bytes.last_mut().unwrap() ^= 1, |bytes| bytes.truncate(50_010)];
+    let harms: [fn(&mut Vec<u8>); 3] = [
+        |bytes| *bytes.last_mut().unwrap() ^= 1,
+        |bytes| bytes.truncate(50_010),
+        |bytes| bytes[50_000_usize.next_multiple_of(4096)] ^= 1,
+    ];
     for change in harms {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = store().await;
+        let cache = PartCache::open(Some(dir.path().into()), 1 << 20);
+        check(&cache, &store, 0..50_000).await;
+        let path = files(dir.path()).pop().unwrap();
         let mut bytes = fs::read(&path).unwrap();
         change(&mut bytes);
         fs::remove_file(&path).unwrap();
         fs::write(&path, bytes).unwrap();
-        assert!(cache.open_kept(KEY, 0..50_000).is_none());
+        assert!(cache.open_kept(KEY, 0..50_000, Access::Direct).is_none());
+        assert!(!cache.has(KEY, 0..50_000));
     }
+    let (store, _) = store().await;
     let in_memory = PartCache::open(None, 1 << 20);
     check(&in_memory, &store, 0..50_000).await;
-    assert!(in_memory.open_kept(KEY, 0..50_000).is_none());
+    assert!(in_memory.open_kept(KEY, 0..50_000, Access::Direct).is_none());
+    assert_eq!(in_memory.get_kept(KEY, 0..50_000).unwrap(), content()[..50_000]);
 }

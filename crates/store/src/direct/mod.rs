@@ -22,6 +22,8 @@ use self::piece::{Piece, Plan};
 
 /// Offsets, lengths and addresses of direct reads are multiples of this: no block device in use asks for more.
 const BLOCK: u64 = 4096;
+/// Bytes that have a checksum of their own where reads are checked.
+pub const PAGE: usize = BLOCK as usize;
 /// Bytes that one batch reads into.
 const BUFFER: usize = 1 << 20;
 /// Reads of one batch.
@@ -97,18 +99,40 @@ impl DirectFile {
         self.length
     }
 
+    /// Opens a file to be read through the page cache: for what is read again and again and may be forgotten at any time.
+    pub fn open_cached(path: &Path) -> io::Result<Self> {
+        Self::open_for(path, Backend::Pread)
+    }
+
     /// Appends the bytes of `ranges` to `out`, one range after another, and says how they were read. A range past the
     /// end of the file is an error of kind `UnexpectedEof`, and then `out` is as it was.
     pub fn read_many(&self, ranges: &[Range<u64>], out: &mut Vec<u8>) -> io::Result<Backend> {
+        self.read(ranges, None, out)
+    }
+
+    /// As [`DirectFile::read_many`], of whole pages of [`PAGE`] bytes, each with the checksum that `pages` has for it. Anything
+    /// else is an error of kind `InvalidData`. Pages beyond those of `pages` are past the end.
+    pub fn read_checked(
+        &self,
+        ranges: &[Range<u64>],
+        pages: &[u32],
+        out: &mut Vec<u8>,
+    ) -> io::Result<Backend> {
+        self.read(ranges, Some(pages), out)
+    }
+
+    fn read(&self, ranges: &[Range<u64>], pages: Option<&[u32]>, out: &mut Vec<u8>) -> io::Result<Backend> {
         if let Some(range) = ranges.iter().find(|r| r.start > r.end || r.end > self.length) {
             let why = format!("bytes {}..{} of a file of {}", range.start, range.end, self.length);
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why));
         }
         let before = out.len();
         let mut desk = Desk::take(self.backend)?;
-        let mut plan = Plan::new(ranges, if self.direct { BLOCK } else { 1 });
+        let mut plan = Plan::new(ranges, if self.direct || pages.is_some() { BLOCK } else { 1 });
         while let Some(mut pieces) = plan.next_batch(BATCH, BUFFER) {
-            if let Err(error) = desk.read(self, &mut pieces) {
+            let read = desk.read(self, &mut pieces);
+            let checked = read.and_then(|()| pages.map_or(Ok(()), |pages| desk.check(&pieces, pages)));
+            if let Err(error) = checked {
                 out.truncate(before);
                 desk.put_back();
                 return Err(error);
@@ -225,6 +249,21 @@ impl Desk {
         }
         // What a ring left undone too: reads that were short or failed say here why.
         pieces.iter_mut().try_for_each(|piece| piece.finish(&file.file, &mut self.buffer))
+    }
+
+    /// Holds what was read to the checksums of its pages.
+    fn check(&self, pieces: &[Piece], pages: &[u32]) -> io::Result<()> {
+        let is_right = |piece: &Piece| {
+            let first = (piece.offset() / BLOCK) as usize;
+            let read = self.buffer[piece.place()].chunks(PAGE).map(crc32c::crc32c);
+            piece.is_whole() && pages.get(first..).is_some_and(|expected| {
+                expected.len() >= read.len() && read.zip(expected).all(|(is, expected)| is == *expected)
+            })
+        };
+        if pieces.iter().all(is_right) {
+            return Ok(());
+        }
+        Err(io::Error::new(io::ErrorKind::InvalidData, "a page does not have its checksum"))
     }
 }
 

@@ -61,6 +61,11 @@ impl Piece {
         self.done >= self.wanted.end
     }
 
+    /// Whether what surrounds the wanted bytes was read too.
+    pub(super) fn is_whole(&self) -> bool {
+        self.done >= self.length
+    }
+
     /// Reads what is missing.
     pub(super) fn finish(&mut self, file: &File, buffer: &mut [u8]) -> io::Result<()> {
         while !self.is_finished() {
