@@ -87,7 +87,7 @@ def test_answers_are_right_and_read_from_disk(
         assert rows(server) > read
         read = rows(server)
         assert recall(client, data, exact, queries=20, params=models.SearchParams(exact=True)) == 1.0
-        assert rows(server) == read, "all of them are read in a row"
+        assert 0 < rows(server) - read < 20 * len(data.payload) / 50, "they are read in runs"
     finally:
         server.close()
 

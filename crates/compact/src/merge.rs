@@ -44,7 +44,7 @@ pub fn merge(
             let Some(plan) = merged_index::plan(&sources, name, *wanted)? else { continue };
             let key = keys::part(job.epoch, job.id, "vec", number);
             let mut object = ObjectWriter::new(&key);
-            let index = plan.merge(shape);
+            let index = plan.merge(shape)?;
             let becomes = sources.iter().map(|(reader, rows)| (*reader, Some(rows.as_slice())));
             let tags = RowTags::of(&becomes.collect::<Vec<_>>(), name)?;
             let part = object.add_vector_index(name, &index, plan.model_part(), &tags)?;

@@ -4,6 +4,7 @@
 //! most of the work of an index: where one should be, the index is planned again later, and the segment is searched by
 //! this one until then. Even one of a model that suits few of the rows is far better than none.
 
+use bytes::Bytes;
 use lodestone_index::dense::{self, BuildOptions, GONE, Model, VectorIndex};
 use lodestone_segment::{PartKind, PartMeta, SegmentReader, VectorColumn};
 use lodestone_shard::VectorShape;
@@ -76,9 +77,11 @@ impl Plan<'_> {
     }
 
     /// The index. Takes all processors for a while.
-    pub fn merge(&self, shape: &VectorShape) -> VectorIndex {
+    pub fn merge(&self, shape: &VectorShape) -> Result<VectorIndex> {
         let mut old = Vec::new();
-        let mut new: Vec<(&VectorColumn, u32, u32)> = Vec::new();
+        let mut vectors: Vec<Bytes> = Vec::new();
+        // Of each row that is coded anew: whose vectors, slot, row.
+        let mut new: Vec<(usize, u32, u32)> = Vec::new();
         for input in &self.inputs {
             match input.index {
                 Some((_, _, index)) if input.is_of(self.model_part) => {
@@ -86,18 +89,18 @@ impl Plan<'_> {
                 }
                 _ => {
                     let slots = slots(input.column).map(|(slot, row)| (slot, input.rows[row as usize]));
-                    new.extend(
-                        slots.filter(|(_, row)| *row != GONE).map(|(slot, row)| (input.column, slot, row)),
-                    );
+                    let staying = slots.filter(|(_, row)| *row != GONE);
+                    new.extend(staying.map(|(slot, row)| (vectors.len(), slot, row)));
+                    vectors.push(input.column.all()?);
                 }
             }
         }
         let write = |number: usize, out: &mut [f32]| {
-            let (column, slot, _) = new[number];
-            write_vector(column, shape, slot, out);
+            let (input, slot, _) = new[number];
+            write_vector(&vectors[input], shape, slot, out);
         };
         let name = |number: u32| new[number as usize].2;
-        dense::merge(self.model, &old, new.len(), &write, &name, BuildOptions { spill: self.spilled })
+        Ok(dense::merge(self.model, &old, new.len(), &write, &name, BuildOptions { spill: self.spilled }))
     }
 }
 

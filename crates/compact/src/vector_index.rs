@@ -6,7 +6,7 @@ use lodestone_index::dense::{self, BuildOptions, Model, TrainOptions, build};
 use lodestone_kernels::{Metric, decode, normalize};
 use lodestone_manifest::{Rewrite, SegmentEntry, ShardId};
 use lodestone_meta::Job;
-use lodestone_segment::{ObjectWriter, PartMeta, RowTags, SegmentMeta, SegmentReader, VectorColumn};
+use lodestone_segment::{ObjectWriter, PartMeta, RowTags, SegmentMeta, SegmentReader};
 use lodestone_shard::{VectorShape, element_of, metric_of};
 use lodestone_types::{Error, Result};
 use lodestone_wal::keys;
@@ -50,7 +50,8 @@ pub fn build_index(
         element: element_of(column.datatype()),
         on_disk: task.on_disk,
     };
-    let write = |slot: usize, out: &mut [f32]| write_vector(column, &shape, slot as u32, out);
+    let vectors = column.all()?;
+    let write = |slot: usize, out: &mut [f32]| write_vector(&vectors, &shape, slot as u32, out);
     let row = |slot: u32| column.slot_to_row(slot).unwrap_or_default();
     let build =
         |model: &Model| build(model, column.len(), &write, &row, BuildOptions { spill: !task.codes.small });
@@ -83,12 +84,6 @@ pub fn build_index(
     let tags = RowTags::of(&[(reader, None)], name)?;
     let index = object.add_vector_index(name, &index, &model, &tags)?;
     objects.put(key, object.finish())?;
-    if task.on_disk
-        && let Some(disk) = column.on_disk(true)
-    {
-        // Building took all vectors into memory.
-        disk.forget_map();
-    }
     Ok(Built { parts: [model, index], is_model_shared })
 }
 
@@ -105,11 +100,11 @@ fn train_options(shape: &VectorShape, codes: Codes) -> TrainOptions {
     }
 }
 
-/// Writes the vector of a slot as an index sees it.
-pub(crate) fn write_vector(column: &VectorColumn, shape: &VectorShape, slot: u32, out: &mut [f32]) {
+/// Writes the vector of a slot of all `vectors` of a column as an index sees it.
+pub(crate) fn write_vector(vectors: &[u8], shape: &VectorShape, slot: u32, out: &mut [f32]) {
     let size = shape.row_bytes();
     let mut vector = Vec::with_capacity(shape.dim);
-    decode(shape.element, &column.raw()[slot as usize * size..(slot as usize + 1) * size], &mut vector);
+    decode(shape.element, &vectors[slot as usize * size..(slot as usize + 1) * size], &mut vector);
     // Bytes are stored as they came.
     if shape.metric == Metric::Cosine {
         normalize(&mut vector);

@@ -117,16 +117,17 @@ fn write_stages(out: &mut String, stages: &Stages) {
 
 fn write_vectors(out: &mut String, usage: VectorUsage) {
     const BYTES: &str = "lodestone_vectors_bytes";
-    const ROWS: &str = "lodestone_vectors_read_total";
+    const READS: &str = "lodestone_vectors_read_total";
     let limit = "lodestone_vectors_memory_limit_bytes";
-    single(out, limit, "gauge", "Bytes of vectors that may be mapped into memory.", usage.limit);
+    single(out, limit, "gauge", "Bytes of segments that may be in memory.", usage.limit);
     header(out, BYTES, "gauge", "Bytes of vectors in use, by where single ones are read.");
-    line(out, &format!("{BYTES}{{place=\"memory\"}}"), usage.mapped);
+    line(out, &format!("{BYTES}{{place=\"memory\"}}"), usage.in_memory);
     line(out, &format!("{BYTES}{{place=\"disk\"}}"), usage.on_disk);
-    header(out, ROWS, "counter", "Vectors read from disk.");
-    for (backend, rows) in [(Backend::IoUring, usage.rows_by_io_uring), (Backend::Pread, usage.rows_by_pread)]
+    header(out, READS, "counter", "Reads of vectors from disk, each of one or of some in a row.");
+    for (backend, reads) in
+        [(Backend::IoUring, usage.reads_by_io_uring), (Backend::Pread, usage.reads_by_pread)]
     {
-        line(out, &format!("{ROWS}{{by=\"{}\"}}", backend.name()), rows);
+        line(out, &format!("{READS}{{by=\"{}\"}}", backend.name()), reads);
     }
 }
 

@@ -11,7 +11,7 @@ use lodestone_meta::{
     Ahead, BootClock, BucketReader, Leader, LeaderOptions, Meta, RaftReplica, ReaderOptions, Rules,
 };
 use lodestone_query::Query;
-use lodestone_shard::{KeepOptions, VectorMemory, Views};
+use lodestone_shard::{VectorMemory, Views};
 use lodestone_store::{
     Accounted, Backend, Metered, Metrics, OpenOptions, PartCache, RetryPolicy, Retrying, Store, probe,
     system_clock,
@@ -188,7 +188,7 @@ impl Node {
         );
         let background = vec![
             tokio::spawn(compactor.clone().run()),
-            tokio::spawn(keep_house(meta.watch(), near.views.clone(), near.slots, keep(&options))),
+            tokio::spawn(keep_house(meta.watch(), near.views.clone(), near.slots)),
         ];
         let writing = Some(Writing { ingest, updater, compactor });
         let Near { parts, views, .. } = near;
@@ -214,8 +214,7 @@ impl Node {
         tracing::info!(slot = %state.slot, collections = state.collections.len(), "reading the bucket, without a leader");
         let query = near.query(&meta, &mut random, &options);
         let instance = InstanceId(random.random());
-        let background =
-            vec![tokio::spawn(keep_house(meta.watch(), near.views.clone(), near.slots, keep(&options)))];
+        let background = vec![tokio::spawn(keep_house(meta.watch(), near.views.clone(), near.slots))];
         let Near { parts, views, .. } = near;
         let compact = options.compaction();
         let (writing, prices) = (None, options.price);
@@ -267,21 +266,12 @@ impl Drop for Node {
     }
 }
 
-fn keep(options: &NodeOptions) -> KeepOptions {
-    KeepOptions { idle_rounds: IDLE_ROUNDS, loaded_bytes: options.cache.disk }
-}
-
 /// Lets go of what was kept between reads and is not asked for any more.
-async fn keep_house(
-    states: watch::Receiver<Arc<State>>,
-    views: Arc<Views>,
-    slots: Arc<SlotCache>,
-    keep: KeepOptions,
-) {
+async fn keep_house(states: watch::Receiver<Arc<State>>, views: Arc<Views>, slots: Arc<SlotCache>) {
     loop {
         tokio::time::sleep(KEEP_ROUND).await;
         let state = states.borrow().clone();
-        views.sweep(&state, keep);
+        views.sweep(&state, IDLE_ROUNDS);
         slots.forget_before(state.tail.get_min().map_or(state.slot, |(first, _)| *first));
     }
 }

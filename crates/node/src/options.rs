@@ -86,7 +86,6 @@ impl NodeOptions {
                 StoreLocation::S3 { .. } => FarBudget::default(),
             },
             hydrate: self.cache.hydrate,
-            hydrate_bytes: self.cache.disk,
         }
     }
 
@@ -218,7 +217,8 @@ impl Default for CheckpointOptions {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CacheOptions {
-    /// Bytes of vectors that are mapped into memory to be compared; those beyond are read from disk as needed. Half of
+    /// Bytes of segments that are in memory: codes, ids and indexes in use, and vectors as far as there is room; those beyond are
+    /// read from disk as needed. Half of
     /// the memory of the machine, or of what its container may use, unless given.
     #[serde(deserialize_with = "units::some_bytes")]
     pub memory: Option<u64>,

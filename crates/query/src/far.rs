@@ -80,10 +80,10 @@ pub(crate) async fn search(
     let reads = reads.try_collect::<Vec<_>>();
     let (near, far) = if in_turn { (near.await?, reads.await?) } else { try_join(near, reads).await? };
     if query.options.hydrate {
-        for view in scope.views.iter() {
+        for (shard, view) in scope.shards.iter().zip(scope.views.iter()) {
             let using = request.using.clone();
             let bring = |view: ShardView| async move { view.hydrate(&using, with_payload).await };
-            query.hydration.begin(view, bring);
+            query.hydration.begin(*shard, view, &request.using, bring);
         }
     }
     let show = |hit: FarHit| shown(hit, &picker, request, &shape);

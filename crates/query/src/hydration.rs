@@ -3,31 +3,31 @@
 
 use std::sync::Arc;
 
-use lodestone_shard::ShardView;
+use lodestone_manifest::ShardId;
+use lodestone_shard::{ShardView, Views};
 use lodestone_types::Result;
 use tokio::sync::Semaphore;
 
 /// Brings segments here.
-#[derive(Debug)]
 pub(crate) struct Hydration {
     one_at_a_time: Arc<Semaphore>,
-    /// Bytes above which a shard stays where it is.
-    most: u64,
+    views: Arc<Views>,
 }
 
 impl Hydration {
-    /// Of shards of at most `most` bytes: there is no room for more.
-    pub fn new(most: u64) -> Self {
-        Self { one_at_a_time: Arc::new(Semaphore::new(1)), most }
+    /// Of shards that `views` has room for.
+    pub fn new(views: Arc<Views>) -> Self {
+        Self { one_at_a_time: Arc::new(Semaphore::new(1)), views }
     }
 
-    /// Begins to bring something of a shard, unless another one is on its way. Whoever finds it far again asks again.
-    pub fn begin<F>(&self, view: &ShardView, bring: impl FnOnce(ShardView) -> F)
+    /// Begins to bring something of a shard, which is searched by the vectors called `using`, unless another one is on its way or
+    /// others are of more use. Whoever finds it far again asks again.
+    pub fn begin<F>(&self, shard: ShardId, view: &ShardView, using: &str, bring: impl FnOnce(ShardView) -> F)
     where
         F: Future<Output = Result<()>> + Send + 'static,
     {
         let Ok(permit) = self.one_at_a_time.clone().try_acquire_owned() else { return };
-        if view.segment_bytes() > self.most {
+        if !self.views.admit(shard, view.needs(using)) {
             return;
         }
         let brought = bring(view.clone());

@@ -39,7 +39,7 @@ use crate::scope::Scope;
 /// How long a read may take unless it asks for less.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How often a read begins anew because an object that it needed was collected.
+/// How often a read begins anew because something that it needed was collected, or lost here.
 const FRESH_STARTS: u32 = 3;
 
 /// How reads of data go about it that is not here yet.
@@ -49,13 +49,11 @@ pub struct QueryOptions {
     pub far: FarBudget,
     /// Whether such segments are brought here in the background.
     pub hydrate: bool,
-    /// Bytes of a shard above which they are not.
-    pub hydrate_bytes: u64,
 }
 
 impl Default for QueryOptions {
     fn default() -> Self {
-        Self { far: FarBudget::default(), hydrate: true, hydrate_bytes: u64::MAX }
+        Self { far: FarBudget::default(), hydrate: true }
     }
 }
 
@@ -82,7 +80,7 @@ impl Query {
         random: Box<dyn RngCore + Send>,
         options: QueryOptions,
     ) -> Self {
-        let hydration = Arc::new(Hydration::new(options.hydrate_bytes));
+        let hydration = Arc::new(Hydration::new(views.clone()));
         Self { meta, views, random: Mutex::new(random), options, hydration }
     }
 
@@ -212,7 +210,7 @@ impl Query {
                     }
                 };
                 match fresh::answer(self.meta.as_ref(), collection, options.consistency, at).await {
-                    Err(e) if begun < FRESH_STARTS && self.may_be_collected(&e, slot).await => begun += 1,
+                    Err(e) if begun < FRESH_STARTS && self.may_pass(&e, slot).await => begun += 1,
                     done => return done,
                 }
             }
@@ -229,16 +227,20 @@ impl Query {
         loop {
             let slot = state.slot;
             match work(state).await {
-                Err(e) if begun < FRESH_STARTS && self.may_be_collected(&e, slot).await => begun += 1,
+                Err(e) if begun < FRESH_STARTS && self.may_pass(&e, slot).await => begun += 1,
                 done => return done,
             }
             state = self.meta.read(Consistency::Eventual).await?;
         }
     }
 
-    /// Whether an error may mean that the state of `slot` names an object that a later one does not. Asks for the newest
-    /// state, which a process that only reads has not heard of by itself.
-    async fn may_be_collected(&self, error: &Error, slot: Slot) -> bool {
+    /// Whether a read that met this error may do better: a lost file is fetched when it is loaded again, and the state of `slot`
+    /// may name an object that a later one does not. Asks for the newest state, which a process that only reads has not heard
+    /// of by itself.
+    async fn may_pass(&self, error: &Error, slot: Slot) -> bool {
+        if error.kind == ErrorKind::LostCopy {
+            return true;
+        }
         error.kind == ErrorKind::Damaged
             && self.meta.read(Consistency::Strong).await.is_ok_and(|state| state.slot > slot)
     }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use futures::future::try_join_all;
-use lodestone_manifest::State;
+use lodestone_manifest::{ShardId, State};
 use lodestone_shard::{FarRows, Found, PayloadPicker, Selection, ShardSchema, ShardView, Views};
 use lodestone_types::{Error, Filter, Result, VectorSelector};
 
@@ -10,6 +10,7 @@ use crate::hydration::Hydration;
 /// The views of a collection's shards, all at least as fresh as one state.
 #[derive(Clone)]
 pub(crate) struct Scope {
+    pub shards: Arc<[ShardId]>,
     pub views: Arc<[ShardView]>,
     /// Bytes of vectors up to which a segment is searched without an index by those who want indexes only.
     pub unindexed_bytes: u64,
@@ -26,16 +27,21 @@ impl Scope {
         hydration: Option<Arc<Hydration>>,
     ) -> Result<Self> {
         let collection = state.collection(name).ok_or_else(|| Error::no_collection(name))?;
-        let shards = collection.shards().map(|shard| views.snapshot(state, shard));
-        let views = try_join_all(shards).await?.into_iter().map(|snapshot| snapshot.view).collect();
+        let shards: Arc<[ShardId]> = collection.shards().collect();
+        let views = try_join_all(shards.iter().map(|shard| views.snapshot(state, *shard)))
+            .await?
+            .into_iter()
+            .map(|snapshot| snapshot.view)
+            .collect();
         let unindexed_bytes = collection.config.optimizers.indexing_bytes().unwrap_or(u64::MAX);
-        Ok(Self { views, unindexed_bytes, hydration })
+        Ok(Self { shards, views, unindexed_bytes, hydration })
     }
 
     /// The same without these segments of each shard.
     pub fn without(&self, segments: &[Vec<usize>]) -> Self {
         let views = self.views.iter().zip(segments).map(|(view, segments)| view.without(segments));
         Self {
+            shards: self.shards.clone(),
             views: views.collect(),
             unindexed_bytes: self.unindexed_bytes,
             hydration: self.hydration.clone(),
@@ -55,9 +61,11 @@ impl Scope {
         let loading = loading.map(|(view, rows)| view.load_records(rows, payload, vectors));
         let far = try_join_all(loading).await?;
         if let Some(hydration) = &self.hydration {
-            for (view, _) in self.views.iter().zip(&far).filter(|(_, far)| !far.is_empty()) {
+            let views = self.shards.iter().zip(self.views.iter()).zip(&far);
+            for ((shard, view), _) in views.filter(|(_, far)| !far.is_empty()) {
                 let (payload, vectors) = (payload.clone(), vectors.clone());
-                hydration.begin(view, |view| async move { view.hydrate_rows(&payload, &vectors).await });
+                let bring = |view: ShardView| async move { view.hydrate_rows(&payload, &vectors).await };
+                hydration.begin(*shard, view, "", bring);
             }
         }
         Ok(far)

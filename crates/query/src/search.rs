@@ -195,7 +195,7 @@ pub(crate) async fn vector_of(
         let far = view.load_records(&[found], &nothing, &vectors).await?;
         let reader = RowReader::with_far(view, &far);
         let vector = reader.vector(found, &name)?;
-        return vector.map(|bytes| shape.decode(bytes)).ok_or_else(|| {
+        return vector.map(|bytes| shape.decode(&bytes)).ok_or_else(|| {
             Error::bad_request(format!("Wrong input: point {id} has no vector `{name}` to search with"))
         });
     }

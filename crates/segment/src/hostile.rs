@@ -53,8 +53,9 @@ fn read_all(draft: PartDraft) -> lodestone_types::Result<()> {
             }
         }
         _ => {
-            let vectors = VectorColumn::open(&part, None, ROWS)?;
-            let there = (0..ROWS).filter_map(|row| vectors.row(row)).count();
+            let vectors = VectorColumn::open(&part, ROWS)?;
+            let mut reader = vectors.reader();
+            let there = (0..ROWS).filter_map(|row| reader.row(row).unwrap()).count();
             assert_eq!(there, vectors.len());
         }
     }

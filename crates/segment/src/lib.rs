@@ -48,5 +48,5 @@ pub use payload::{PayloadBlock, PayloadColumn};
 pub use reader::{Fetch, SegmentReader};
 pub use row_tag::{RowTag, RowTags};
 pub use schema::{SegmentSchema, VectorSpec};
-pub use vectors::{ColumnOnDisk, DiskPart, VectorColumn};
+pub use vectors::{ColumnOnDisk, DiskPart, VectorColumn, VectorReader, Vectors};
 pub use writer::{Row, SegmentWriter, delete_bitmap_part};

@@ -11,7 +11,7 @@ use crate::ids::IdColumn;
 use crate::payload::{PayloadBlock, PayloadColumn};
 use crate::reader::SegmentReader;
 use crate::schema::{SegmentSchema, VectorSpec};
-use crate::vectors::VectorColumn;
+use crate::vectors::VectorReader;
 use crate::writer::{Row, SegmentWriter};
 
 /// One segment to merge.
@@ -75,7 +75,7 @@ impl Head {
 struct Cursor<'a> {
     ids: &'a IdColumn,
     payloads: &'a PayloadColumn,
-    vectors: Vec<(&'a str, &'a VectorColumn)>,
+    vectors: Vec<(&'a str, VectorReader<'a>)>,
     drop: &'a RoaringBitmap,
     deletes: &'a RoaringBitmap,
     next_row: u32,
@@ -93,7 +93,7 @@ impl<'a> Cursor<'a> {
             if column.spec() != *spec {
                 return Err(mismatch(reader, name, column.spec(), *spec));
             }
-            vectors.push((name.as_str(), column));
+            vectors.push((name.as_str(), column.reader()));
         }
         Ok(Self {
             ids: reader.ids()?,
@@ -128,8 +128,11 @@ impl<'a> Cursor<'a> {
             self.block = Some(self.payloads.block(block)?);
         }
         let payload_json = self.block.as_ref().and_then(|block| block.get(row)).unwrap_or_default();
-        let present = |(name, column): &(&'a str, &'a VectorColumn)| Some((*name, column.row(row)?));
-        let vectors: Vec<_> = self.vectors.iter().filter_map(present).collect();
+        let mut present = Vec::with_capacity(self.vectors.len());
+        for (name, vectors) in &mut self.vectors {
+            present.extend(vectors.row(row)?.map(|vector| (*name, vector)));
+        }
+        let vectors: Vec<(&str, &[u8])> = present.iter().map(|(name, vector)| (*name, &**vector)).collect();
         self.new_rows[row as usize] = writer.rows();
         writer.push(Row { id, lsn, vectors: &vectors, payload_json })
     }

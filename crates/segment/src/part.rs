@@ -18,6 +18,7 @@ use bytes::Bytes;
 use lodestone_types::{Error, Result};
 
 use crate::meta::{PartKind, PartMeta, SectionKind, SectionMeta};
+use crate::vectors::DiskPart;
 
 /// Sections and parts begin at multiples of this many bytes.
 pub const SECTION_ALIGN: u64 = 4 << 10;
@@ -192,7 +193,12 @@ impl PartBytes {
         let section = self.meta.sections.iter().find(|s| s.kind == kind)?;
         let start = section.offset as usize;
         let bytes = self.bytes.slice(start..start + section.length as usize);
-        Some(Section::new(bytes, &format!("{}, section {kind}", place(&self.meta))))
+        Some(Section::new(bytes, &self.section_place(kind)))
+    }
+
+    /// What an error about the section of `kind` says.
+    pub fn section_place(&self, kind: SectionKind) -> String {
+        section_place(&self.meta, kind)
     }
 
     /// The section of `kind`, which every part of this kind has.
@@ -202,6 +208,68 @@ impl PartBytes {
 
     pub fn damaged(&self, what: impl Display) -> Error {
         damaged(&self.meta, what)
+    }
+}
+
+/// A part that stays on disk. Its checksums are those that the manifest knows; sections are held to them when they are read whole.
+pub(crate) struct PartOnDisk {
+    meta: PartMeta,
+    disk: Box<dyn DiskPart>,
+    /// Of each block of all sections.
+    checksums: Vec<u8>,
+    sections: Vec<(SectionMeta, Range<usize>)>,
+}
+
+impl PartOnDisk {
+    /// Reads what sections are checked by.
+    pub fn open(meta: &PartMeta, disk: Box<dyn DiskPart>) -> Result<Self> {
+        let Layout { sections, checksums: place } = layout(meta)?;
+        let end = place.offset.checked_add(place.length).filter(|end| *end <= meta.length);
+        let end = end.ok_or_else(|| damaged(meta, "section checksums: it does not lie within the part"))?;
+        let mut checksums = Vec::new();
+        disk.read_many(std::slice::from_ref(&(place.offset..end)), &mut checksums)?;
+        let blocks: usize = sections.iter().map(|(_, r)| r.len().div_ceil(BLOCK_BYTES)).sum();
+        if crc32c::crc32c(&checksums) != meta.checksum || checksums.len() != blocks * 4 {
+            return Err(damaged(meta, "section checksums: they are not those the manifest knows"));
+        }
+        Ok(Self { meta: meta.clone(), disk, checksums, sections })
+    }
+
+    /// Where the section of `kind` is in the part.
+    pub fn place(&self, kind: SectionKind) -> Result<Range<u64>> {
+        let section = self.meta.sections.iter().find(|section| section.kind == kind);
+        let section = section.ok_or_else(|| damaged(&self.meta, format!("section {kind} is missing")))?;
+        Ok(section.offset..section.offset + section.length)
+    }
+
+    /// The section of `kind`, if the part has one.
+    pub fn find(&self, kind: SectionKind) -> Result<Option<Section>> {
+        let mut first = 0;
+        for (section, range) in &self.sections {
+            let count = range.len().div_ceil(BLOCK_BYTES);
+            if section.kind == kind {
+                let mut bytes = Vec::new();
+                self.disk.read_many(&[range.start as u64..range.end as u64], &mut bytes)?;
+                let expected = self.checksums[first * 4..(first + count) * 4].chunks_exact(4).map(le_u32);
+                if !bytes.chunks(BLOCK_BYTES).map(crc32c::crc32c).eq(expected) {
+                    return Err(damaged(&self.meta, format!("section {kind}: a checksum is wrong")));
+                }
+                bytes.truncate(section.length as usize);
+                return Ok(Some(Section::new(bytes.into(), &self.section_place(kind))));
+            }
+            first += count;
+        }
+        Ok(None)
+    }
+
+    /// What an error about the section of `kind` says.
+    pub fn section_place(&self, kind: SectionKind) -> String {
+        section_place(&self.meta, kind)
+    }
+
+    /// The file itself.
+    pub fn into_disk(self) -> (PartMeta, Box<dyn DiskPart>) {
+        (self.meta, self.disk)
     }
 }
 
@@ -311,11 +379,15 @@ fn encode(meta: &PartMeta) -> Result<Vec<u8>> {
     postcard::to_stdvec(meta).map_err(|e| Error::internal(format!("a part's table has no stored form: {e}")))
 }
 
+fn section_place(meta: &PartMeta, kind: SectionKind) -> String {
+    format!("{}, section {kind}", place(meta))
+}
+
 fn place(meta: &PartMeta) -> String {
     format!("object '{}', part {} at {}", meta.object, meta.kind, meta.offset)
 }
 
-fn damaged(meta: &PartMeta, what: impl Display) -> Error {
+pub(crate) fn damaged(meta: &PartMeta, what: impl Display) -> Error {
     Error::damaged(Cow::from(format!("damaged data in {}: {what}", place(meta))))
 }
 

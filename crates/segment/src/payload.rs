@@ -13,7 +13,8 @@ use lodestone_types::{Error, Payload, Result};
 use zstd::bulk::{Compressor, Decompressor};
 
 use crate::meta::{PartKind, SectionKind};
-use crate::part::{PartBytes, PartDraft, Section, le_u32, le_u64};
+use crate::part::{PartBytes, PartDraft, PartOnDisk, Section, damaged, le_u32, le_u64};
+use crate::vectors::DiskPart;
 
 const BLOCK_BYTES: usize = 32 << 10;
 const LEVEL: i32 = 3;
@@ -101,8 +102,17 @@ pub(crate) struct PayloadTable {
 /// The loaded payload part of a segment. Blocks are unpacked on demand; whoever reads many rows keeps them.
 #[derive(Debug)]
 pub struct PayloadColumn {
-    blocks: Section,
+    blocks: Blocks,
+    /// Where they are, for errors.
+    place: String,
     table: PayloadTable,
+}
+
+#[derive(Debug)]
+enum Blocks {
+    Memory(Bytes),
+    /// The part, and where the blocks begin in it.
+    Disk(Box<dyn DiskPart>, u64),
 }
 
 impl PayloadTable {
@@ -179,7 +189,30 @@ impl PayloadColumn {
         let blocks = part.section(SectionKind::PAYLOAD_BLOCKS)?;
         let table = part.section(SectionKind::PAYLOAD_TABLE)?;
         let table = PayloadTable::open(table, rows, blocks.bytes.len() as u64)?;
-        Ok(Self { blocks, table })
+        let place = part.section_place(SectionKind::PAYLOAD_BLOCKS);
+        Ok(Self { blocks: Blocks::Memory(blocks.bytes), place, table })
+    }
+
+    /// Of a part that stays on disk: blocks are read when they are wanted.
+    pub(crate) fn open_on_disk(part: PartOnDisk, rows: u32) -> Result<Self> {
+        let blocks = part.place(SectionKind::PAYLOAD_BLOCKS)?;
+        let place = part.section_place(SectionKind::PAYLOAD_BLOCKS);
+        let table = part.find(SectionKind::PAYLOAD_TABLE)?;
+        let (meta, disk) = part.into_disk();
+        let table = table.filter(|_| meta.entries == u64::from(rows));
+        let table = table.ok_or_else(|| {
+            damaged(&meta, format!("it is not of a segment of {rows} rows, or has no table"))
+        })?;
+        let table = PayloadTable::open(table, rows, blocks.end - blocks.start)?;
+        Ok(Self { blocks: Blocks::Disk(disk, blocks.start), place, table })
+    }
+
+    /// The file that it is read from, if it is.
+    pub(crate) fn disk(&self) -> Option<&dyn DiskPart> {
+        match &self.blocks {
+            Blocks::Memory(_) => None,
+            Blocks::Disk(disk, _) => Some(&**disk),
+        }
     }
 
     /// How many blocks there are.
@@ -203,8 +236,21 @@ impl PayloadColumn {
             return Err(Error::internal(format!("there is no payload block {block}")));
         }
         let place = self.table.place(block);
-        let packed = &self.blocks.bytes[place.start as usize..place.end as usize];
-        self.table.unpack(block, packed).map_err(|e| self.blocks.damaged(e))
+        let unpacked = match &self.blocks {
+            Blocks::Memory(bytes) => {
+                self.table.unpack(block, &bytes[place.start as usize..place.end as usize])
+            }
+            Blocks::Disk(disk, start) => {
+                let mut packed = Vec::with_capacity((place.end - place.start) as usize);
+                disk.read_many(&[start + place.start..start + place.end], &mut packed)?;
+                self.table.unpack(block, &packed)
+            }
+        };
+        unpacked.map_err(|what| self.damaged(what))
+    }
+
+    fn damaged(&self, what: impl std::fmt::Display) -> Error {
+        Error::damaged(format!("damaged data in {}: {what}", self.place))
     }
 
     /// Unpacks all blocks in the order of rows.
@@ -226,7 +272,7 @@ impl PayloadColumn {
     /// The payload whose text is `text`, as it was in `row`.
     pub fn parse(&self, row: u32, text: &[u8]) -> Result<Payload> {
         serde_json::from_slice(text)
-            .map_err(|e| self.blocks.damaged(format!("the payload of row {row} is no JSON object: {e}")))
+            .map_err(|e| self.damaged(format!("the payload of row {row} is no JSON object: {e}")))
     }
 }
 

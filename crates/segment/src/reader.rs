@@ -13,7 +13,7 @@ use crate::bitmap;
 use crate::fields;
 use crate::ids::IdColumn;
 use crate::meta::{PartKind, PartMeta, SectionKind, SegmentMeta};
-use crate::part::PartBytes;
+use crate::part::{PartBytes, PartOnDisk};
 use crate::payload::PayloadColumn;
 use crate::vector_index::{OpenIndex, open_index, open_model};
 use crate::vectors::{DiskPart, VectorColumn};
@@ -49,9 +49,14 @@ pub trait Fetch: Send + Sync {
         self.fetch(object, range).await
     }
 
-    /// A way to read a part of vectors here and there, beside the bytes that [`Fetch::fetch`] gave of it; `None` where
-    /// there is only memory. Does no I/O yet.
-    fn disk(&self, _object: &str, _range: Range<u64>) -> Option<Box<dyn DiskPart>> {
+    /// Whether a range is near, so that fetching it asks nobody far away.
+    fn has(&self, _object: &str, _range: Range<u64>) -> bool {
+        false
+    }
+
+    /// A part of this kind where it is kept as a file; `None` where it is not (yet), or there is only memory. Opens a file, so
+    /// it may block.
+    fn disk(&self, _object: &str, _range: Range<u64>, _kind: &PartKind) -> Option<Box<dyn DiskPart>> {
         None
     }
 }
@@ -74,15 +79,20 @@ impl<F: Fetch + ?Sized> Fetch for Arc<F> {
         (**self).fetch_once(object, range).await
     }
 
-    fn disk(&self, object: &str, range: Range<u64>) -> Option<Box<dyn DiskPart>> {
-        (**self).disk(object, range)
+    fn has(&self, object: &str, range: Range<u64>) -> bool {
+        (**self).has(object, range)
+    }
+
+    fn disk(&self, object: &str, range: Range<u64>, kind: &PartKind) -> Option<Box<dyn DiskPart>> {
+        (**self).disk(object, range, kind)
     }
 }
 
 /// Reads one segment. Cheap to clone; clones share what is loaded.
 ///
 /// Nothing is fetched until a part is asked for with [`SegmentReader::load`]; then the whole part is, once,
-/// and checked. From there on reading it is a matter of memory and needs no `await`.
+/// and checked. From there on reading it needs no `await`: vectors and payloads are read from files, where there
+/// are any, and all else from memory.
 #[derive(Clone)]
 pub struct SegmentReader {
     meta: Arc<SegmentMeta>,
@@ -90,6 +100,21 @@ pub struct SegmentReader {
     cells: Vec<Arc<OnceCell<LoadedPart>>>,
     fetch: Arc<dyn Fetch>,
     none_deleted: Arc<RoaringBitmap>,
+}
+
+impl LoadedPart {
+    /// The file that it is read from, if it is.
+    fn disk(&self) -> Option<&dyn DiskPart> {
+        match self {
+            LoadedPart::Payload(column) => column.disk(),
+            LoadedPart::Vector(column) => column.disk(),
+            _ => None,
+        }
+    }
+
+    fn is_lost(&self) -> bool {
+        self.disk().is_some_and(DiskPart::is_lost)
+    }
 }
 
 enum LoadedPart {
@@ -118,6 +143,11 @@ impl SegmentReader {
         };
         let cells = meta.parts.iter().map(shared).collect();
         Self { cells, meta, fetch: self.fetch.clone(), none_deleted: self.none_deleted.clone() }
+    }
+
+    /// A reader of the same segment with nothing loaded.
+    pub fn unloaded(&self) -> Self {
+        Self::open(self.meta.clone(), self.fetch.clone())
     }
 
     /// What the manifest holds about the segment.
@@ -151,7 +181,17 @@ impl SegmentReader {
 
     /// Whether the part of this kind can be read now, or there is none.
     pub fn is_loaded(&self, kind: &PartKind) -> bool {
-        self.cell(kind).is_none_or(|cell| cell.initialized())
+        self.cell(kind).is_none_or(|cell| cell.get().is_some_and(|part| !part.is_lost()))
+    }
+
+    /// Whether the part of this kind can be read without asking the bucket for it, or there is none.
+    pub fn is_near(&self, kind: &PartKind) -> bool {
+        self.is_loaded(kind)
+            || self
+                .meta
+                .part(kind)
+                .and_then(|part| Some((part, range_of(part).ok()?)))
+                .is_some_and(|(part, range)| self.fetch.has(&part.object, range))
     }
 
     /// The kinds of all loaded parts.
@@ -160,10 +200,12 @@ impl SegmentReader {
         loaded.map(|(part, _)| &part.kind)
     }
 
-    /// Bytes of all loaded parts.
+    /// Bytes of loaded parts that are in memory.
     pub fn loaded_bytes(&self) -> u64 {
-        let loaded = self.meta.parts.iter().zip(&self.cells).filter(|(_, cell)| cell.initialized());
-        loaded.map(|(part, _)| part.length).sum()
+        let loaded =
+            self.meta.parts.iter().zip(&self.cells).filter_map(|(part, cell)| Some((part, cell.get()?)));
+        let in_memory = loaded.filter(|(_, loaded)| loaded.disk().is_none_or(|disk| disk.peek().is_some()));
+        in_memory.map(|(part, _)| part.length).sum()
     }
 
     /// Point ids and LSNs.
@@ -263,43 +305,69 @@ impl SegmentReader {
     async fn load_where(&self, wanted: impl Fn(&PartMeta) -> bool) -> Result<()> {
         let mut loading = Vec::new();
         for (part, cell) in self.meta.parts.iter().zip(&self.cells) {
-            if cell.initialized() || !wanted(part) {
+            if !wanted(part) || cell.get().is_some_and(|part| !part.is_lost()) {
                 continue;
             }
             PartBytes::check_readable(part)?;
-            loading.push(cell.get_or_try_init(|| self.fetch_part(part)));
+            loading.push(async move {
+                match cell.get().and_then(LoadedPart::disk) {
+                    Some(lost) => lost.renew(self.fetch_checked_part(part).await?.0),
+                    None => drop(cell.get_or_try_init(|| self.fetch_part(part)).await?),
+                }
+                Ok::<_, Error>(())
+            });
         }
         futures::future::try_join_all(loading).await?;
         Ok(())
     }
 
     async fn fetch_part(&self, part: &PartMeta) -> Result<LoadedPart> {
-        let end = part.offset.checked_add(part.length);
-        let end =
-            end.ok_or_else(|| Error::damaged(format!("part {} of '{}' has no end", part.kind, part.object)))?;
-        let range = part.offset..end;
+        if let Some(opened) = self.open_on_disk(part).await? {
+            return Ok(opened);
+        }
+        let (_, opened) = self.fetch_checked_part(part).await?;
+        Ok(self.open_on_disk(part).await?.unwrap_or(opened))
+    }
+
+    /// All of a part, checked, and opened in memory.
+    async fn fetch_checked_part(&self, part: &PartMeta) -> Result<(Bytes, LoadedPart)> {
+        let range = range_of(part)?;
         let bytes = self.fetch.fetch(&part.object, range.clone()).await?;
-        match self.open_fetched(part, bytes).await {
+        match self.open_fetched(part, bytes.clone()).await {
             Err(error) if error.kind == ErrorKind::Damaged => {
                 let bytes = self.fetch.fetch_again(&part.object, range).await?;
-                self.open_fetched(part, bytes).await
+                let opened = self.open_fetched(part, bytes.clone()).await?;
+                Ok((bytes, opened))
             }
-            opened => opened,
+            opened => Ok((bytes, opened?)),
         }
     }
 
     async fn open_fetched(&self, part: &PartMeta, bytes: Bytes) -> Result<LoadedPart> {
-        let disk = match part.kind {
-            PartKind::Vector(_) => self.fetch.disk(&part.object, part.offset..part.offset + part.length),
-            _ => None,
-        };
         let (part, rows) = (part.clone(), self.meta.rows);
         if part.length <= LARGE {
-            return open_part(&part, bytes, disk, rows);
+            return open_part(&part, bytes, rows);
         }
-        tokio::task::spawn_blocking(move || open_part(&part, bytes, disk, rows))
-            .await
-            .map_err(|e| Error::internal(format!("checking a part was broken off: {e}")))?
+        blocking(move || open_part(&part, bytes, rows)).await?
+    }
+
+    /// A part that is read where it lies, if it is one of those and its file is here and in order.
+    async fn open_on_disk(&self, part: &PartMeta) -> Result<Option<LoadedPart>> {
+        let range = range_of(part)?;
+        if !matches!(part.kind, PartKind::Vector(_) | PartKind::Payload) {
+            return Ok(None);
+        }
+        let (part, rows, fetch) = (part.clone(), self.meta.rows, self.fetch.clone());
+        let open = move || {
+            let disk = fetch.disk(&part.object, range, &part.kind)?;
+            let opened = PartOnDisk::open(&part, disk).and_then(|part_on_disk| match part.kind {
+                PartKind::Payload => PayloadColumn::open_on_disk(part_on_disk, rows).map(LoadedPart::Payload),
+                _ => VectorColumn::open_on_disk(part_on_disk, rows).map(LoadedPart::Vector),
+            });
+            // What is wrong with it is found out where all of it is read.
+            opened.ok()
+        };
+        blocking(open).await
     }
 
     fn position(&self, wanted: impl Fn(&PartKind) -> bool) -> Option<usize> {
@@ -331,17 +399,24 @@ impl SegmentReader {
     }
 }
 
-fn open_part(
-    meta: &PartMeta,
-    bytes: Bytes,
-    disk: Option<Box<dyn DiskPart>>,
-    rows: u32,
-) -> Result<LoadedPart> {
+fn range_of(part: &PartMeta) -> Result<Range<u64>> {
+    let end = part.offset.checked_add(part.length);
+    let end =
+        end.ok_or_else(|| Error::damaged(format!("part {} of '{}' has no end", part.kind, part.object)))?;
+    Ok(part.offset..end)
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|e| Error::internal(format!("opening a part was broken off: {e}")))
+}
+
+fn open_part(meta: &PartMeta, bytes: Bytes, rows: u32) -> Result<LoadedPart> {
     let part = PartBytes::verify(meta, bytes)?;
     Ok(match &meta.kind {
         PartKind::Ids => LoadedPart::Ids(IdColumn::open(&part, rows)?),
         PartKind::Payload => LoadedPart::Payload(PayloadColumn::open(&part, rows)?),
-        PartKind::Vector(_) => LoadedPart::Vector(VectorColumn::open(&part, disk, rows)?),
+        PartKind::Vector(_) => LoadedPart::Vector(VectorColumn::open(&part, rows)?),
         PartKind::FieldIndex { index, .. } => {
             LoadedPart::FieldIndex(Box::new(fields::open(&part, index, rows)?))
         }

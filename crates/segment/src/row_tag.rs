@@ -81,10 +81,14 @@ impl RowTags {
         let mut tags = Vec::new();
         for (reader, becomes) in sources {
             let Some(column) = reader.vector(name)? else { continue };
+            let mut vectors = column.reader();
             for old in 0..reader.rows() {
                 let row = becomes.map_or(old, |rows| rows.get(old as usize).copied().unwrap_or(GONE));
-                let Some(vector) = column.row(old).filter(|_| row != GONE) else { continue };
-                let (checksum, lsn, id) = (crc32c::crc32c(vector), reader.lsn(old)?, reader.id(old)?);
+                if row == GONE {
+                    continue;
+                }
+                let Some(vector) = vectors.row(old)? else { continue };
+                let (checksum, lsn, id) = (crc32c::crc32c(&vector), reader.lsn(old)?, reader.id(old)?);
                 tags.push(RowTag { row, slot: 0, checksum, lsn, id });
             }
         }

@@ -9,9 +9,14 @@ use lodestone_types::{Datatype, Error, Result};
 use roaring::RoaringBitmap;
 
 use crate::bitmap;
-use crate::meta::{PartKind, SectionKind};
-use crate::part::{PartBytes, PartDraft};
+use crate::meta::{PartKind, PartMeta, SectionKind};
+use crate::part::{PartBytes, PartDraft, PartOnDisk, Section, damaged};
 use crate::schema::VectorSpec;
+
+/// Bytes that are read at once where vectors are read in a row.
+const RUN_BYTES: usize = 1 << 20;
+/// Slots that may be passed over in a row.
+const NEAR_SLOTS: u32 = 8;
 
 pub(crate) struct VectorWriter {
     spec: VectorSpec,
@@ -48,18 +53,29 @@ impl VectorWriter {
     }
 }
 
-/// A part of vectors where it is kept, to be read here and there without bringing all of it into memory.
+/// A part where it is kept as a file, to be read here and there without bringing all of it into memory. What is read is checked.
+/// An error of kind [`LostCopy`](lodestone_types::ErrorKind::LostCopy) says that the file is gone or damaged: loading it once more
+/// brings another one.
 pub trait DiskPart: Debug + Send + Sync {
-    /// Whether single vectors are to be read from here now rather than from memory; `wanted` if the collection says that
-    /// they live on disk. May change from one call to the next.
-    fn is_in_use(&self, wanted: bool) -> bool;
+    /// Whether it could not be read, and has to be brought here again.
+    fn is_lost(&self) -> bool;
+
+    /// Goes on with a part that was brought here again: from its file, or from `bytes` where there is none.
+    fn renew(&self, bytes: Bytes);
+
+    /// All of it, if it is in memory or may be now; `on_disk` if the collection says that it lives on disk. May change from one
+    /// call to the next. Blocks where it has to be read.
+    fn memory(&self, on_disk: bool) -> Result<Option<Bytes>>;
+
+    /// All of it, if it is in memory already.
+    fn peek(&self) -> Option<Bytes>;
+
+    /// All of it, in memory for as long as the caller keeps it. Blocks until it is there.
+    fn read_all(&self) -> Result<Bytes>;
 
     /// Appends the bytes of `ranges`, counted from the start of the part, to `out`, one range after another. Blocks until
     /// all are there.
     fn read_many(&self, ranges: &[Range<u64>], out: &mut Vec<u8>) -> Result<()>;
-
-    /// Lets go of memory that was taken by reading all of the part.
-    fn forget_map(&self);
 }
 
 /// The loaded vectors of one name. A **slot** is a vector's place among those that are there.
@@ -67,30 +83,60 @@ pub trait DiskPart: Debug + Send + Sync {
 pub struct VectorColumn {
     spec: VectorSpec,
     rows: u32,
-    raw: Bytes,
-    /// Where the raw vectors begin in the part.
-    offset: u64,
+    /// How many there are.
+    len: usize,
+    raw: Raw,
     present: Option<RoaringBitmap>,
-    disk: Option<Box<dyn DiskPart>>,
+}
+
+#[derive(Debug)]
+enum Raw {
+    Memory(Bytes),
+    /// The part, and where the raw vectors are in it.
+    Disk(Box<dyn DiskPart>, Range<u64>),
+}
+
+/// Where the vectors of a column are to be read now.
+#[derive(Debug, Clone)]
+pub enum Vectors<'a> {
+    /// All, one after another, by slot.
+    Memory(Bytes),
+    /// Single ones and runs, from disk.
+    Disk(ColumnOnDisk<'a>),
 }
 
 impl VectorColumn {
-    pub(crate) fn open(part: &PartBytes, disk: Option<Box<dyn DiskPart>>, rows: u32) -> Result<Self> {
-        let spec: VectorSpec = postcard::from_bytes(&part.meta().detail)
-            .map_err(|_| part.damaged("what the manifest says about it cannot be read"))?;
-        let entries = part.meta().entries;
-        let present = match part.find(SectionKind::PRESENCE) {
+    /// Of a part that is in memory.
+    pub(crate) fn open(part: &PartBytes, rows: u32) -> Result<Self> {
+        let present = part.find(SectionKind::PRESENCE);
+        let raw = part.section(SectionKind::RAW)?;
+        let length = raw.bytes.len() as u64;
+        Self::new(part.meta(), present, rows, length, Raw::Memory(raw.bytes))
+    }
+
+    /// Of a part that stays on disk.
+    pub(crate) fn open_on_disk(part: PartOnDisk, rows: u32) -> Result<Self> {
+        let present = part.find(SectionKind::PRESENCE)?;
+        let place = part.place(SectionKind::RAW)?;
+        let (meta, disk) = part.into_disk();
+        let length = place.end - place.start;
+        Self::new(&meta, present, rows, length, Raw::Disk(disk, place))
+    }
+
+    fn new(meta: &PartMeta, present: Option<Section>, rows: u32, length: u64, raw: Raw) -> Result<Self> {
+        let spec: VectorSpec = postcard::from_bytes(&meta.detail)
+            .map_err(|_| damaged(meta, "what the manifest says about it cannot be read"))?;
+        let entries = meta.entries;
+        let present = match present {
             Some(section) => Some(bitmap::decode(&section, entries, rows)?),
             None if entries == u64::from(rows) => None,
-            None => return Err(part.damaged("section presence is missing")),
+            None => return Err(damaged(meta, "section presence is missing")),
         };
-        let raw = part.section(SectionKind::RAW)?;
-        let expected = (spec.row_bytes() as u64).checked_mul(entries);
-        if spec.dim == 0 || expected != Some(raw.bytes.len() as u64) {
-            return Err(raw.damaged(format!("it does not hold {entries} vectors of {} dimensions", spec.dim)));
+        if spec.dim == 0 || (spec.row_bytes() as u64).checked_mul(entries) != Some(length) {
+            let why = format!("it does not hold {entries} vectors of {} dimensions", spec.dim);
+            return Err(damaged(meta, why));
         }
-        let offset = part.meta().sections.iter().find(|s| s.kind == SectionKind::RAW).map_or(0, |s| s.offset);
-        Ok(Self { spec, rows, raw: raw.bytes, offset, present, disk })
+        Ok(Self { spec, rows, len: (length / spec.row_bytes() as u64) as usize, raw, present })
     }
 
     /// The shape of a vector.
@@ -111,19 +157,50 @@ impl VectorColumn {
     /// Vectors that are there.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
-        self.raw.len() / self.spec.row_bytes()
+        self.len
     }
 
-    /// All vectors, one after another, by slot.
-    pub fn raw(&self) -> &[u8] {
-        &self.raw
+    /// Where the vectors are to be read; `on_disk` if the collection says that they live on disk. Blocks where they are to be
+    /// in memory and have to be read first.
+    pub fn vectors(&self, on_disk: bool) -> Result<Vectors<'_>> {
+        Ok(match &self.raw {
+            Raw::Memory(bytes) => Vectors::Memory(bytes.clone()),
+            Raw::Disk(disk, place) => match disk.memory(on_disk)? {
+                Some(part) => Vectors::Memory(slice(&part, place)),
+                None => Vectors::Disk(ColumnOnDisk { column: self, disk: disk.as_ref(), start: place.start }),
+            },
+        })
     }
 
-    /// Where the vectors are on disk, if single ones are to be read from there now; `wanted` if the collection says that
-    /// they live there. Otherwise they are read in memory, as whole runs of them always are.
-    pub fn on_disk(&self, wanted: bool) -> Option<ColumnOnDisk<'_>> {
-        let disk = self.disk.as_deref().filter(|disk| disk.is_in_use(wanted))?;
-        Some(ColumnOnDisk { column: self, disk })
+    /// All vectors, one after another, by slot; in memory for as long as the caller keeps them. May block.
+    pub fn all(&self) -> Result<Bytes> {
+        match &self.raw {
+            Raw::Memory(bytes) => Ok(bytes.clone()),
+            Raw::Disk(disk, place) => Ok(slice(&disk.read_all()?, place)),
+        }
+    }
+
+    /// Reads single vectors, and many in a row without asking the disk for each.
+    pub fn reader(&self) -> VectorReader<'_> {
+        let (bytes, disk) = match &self.raw {
+            Raw::Memory(bytes) => (Some(bytes.clone()), None),
+            Raw::Disk(disk, place) => match disk.peek() {
+                Some(part) => (Some(slice(&part, place)), None),
+                None => {
+                    let disk = ColumnOnDisk { column: self, disk: disk.as_ref(), start: place.start };
+                    (None, Some(disk))
+                }
+            },
+        };
+        VectorReader { column: self, bytes: bytes.unwrap_or_default(), disk, first: 0, last: None }
+    }
+
+    /// The file that it is read from, if it is.
+    pub(crate) fn disk(&self) -> Option<&dyn DiskPart> {
+        match &self.raw {
+            Raw::Memory(_) => None,
+            Raw::Disk(disk, _) => Some(&**disk),
+        }
     }
 
     /// The rows that have a vector, in ascending order of slots; `None` if all have, and then a slot is a row.
@@ -146,12 +223,51 @@ impl VectorColumn {
             Some(present) => present.select(slot),
         }
     }
+}
 
+fn slice(part: &Bytes, place: &Range<u64>) -> Bytes {
+    part.slice(place.start as usize..place.end as usize)
+}
+
+/// Reads vectors of one column, best in the order of slots.
+#[derive(Debug)]
+pub struct VectorReader<'a> {
+    column: &'a VectorColumn,
+    /// Vectors in memory, from the slot `first` on.
+    bytes: Bytes,
+    /// Where others come from.
+    disk: Option<ColumnOnDisk<'a>>,
+    first: u32,
+    /// The slot that was read last.
+    last: Option<u32>,
+}
+
+impl VectorReader<'_> {
     /// The stored form of the vector of `row`, if it has one.
-    pub fn row(&self, row: u32) -> Option<&[u8]> {
-        let size = self.spec.row_bytes();
-        let start = self.row_to_slot(row)? as usize * size;
-        self.raw.get(start..start + size)
+    pub fn row(&mut self, row: u32) -> Result<Option<Bytes>> {
+        self.column.row_to_slot(row).map(|slot| self.slot(slot)).transpose()
+    }
+
+    /// The stored form of the vector of `slot`.
+    ///
+    /// # Panics
+    /// If `slot` is past the end.
+    pub fn slot(&mut self, slot: u32) -> Result<Bytes> {
+        let size = self.column.spec.row_bytes();
+        if let Some(disk) = &self.disk {
+            let held = self.first..self.first + (self.bytes.len() / size) as u32;
+            if !held.contains(&slot) {
+                let follows = self.last.is_some_and(|last| last < slot && slot - last <= NEAR_SLOTS);
+                let count = if follows { (RUN_BYTES / size).max(1) } else { 1 };
+                let end = (slot as usize + count).min(self.column.len).max(slot as usize + 1);
+                let mut bytes = Vec::new();
+                disk.read_run(slot..end as u32, &mut bytes)?;
+                (self.bytes, self.first) = (bytes.into(), slot);
+            }
+            self.last = Some(slot);
+        }
+        let at = (slot - self.first) as usize * size;
+        Ok(self.bytes.slice(at..at + size))
     }
 }
 
@@ -160,6 +276,8 @@ impl VectorColumn {
 pub struct ColumnOnDisk<'a> {
     column: &'a VectorColumn,
     disk: &'a dyn DiskPart,
+    /// Where the vectors begin in the part.
+    start: u64,
 }
 
 impl ColumnOnDisk<'_> {
@@ -168,19 +286,22 @@ impl ColumnOnDisk<'_> {
     /// # Panics
     /// If a slot is past the end.
     pub fn read(&self, slots: &[u32], out: &mut Vec<u8>) -> Result<()> {
-        let size = self.column.spec.row_bytes() as u64;
-        let range = |slot: &u32| {
-            assert!((*slot as usize) < self.column.len(), "slot {slot} of {}", self.column.len());
-            let start = self.column.offset + u64::from(*slot) * size;
-            start..start + size
-        };
-        let ranges: Vec<Range<u64>> = slots.iter().map(range).collect();
-        out.reserve(slots.len() * size as usize);
+        let ranges: Vec<Range<u64>> = slots.iter().map(|slot| self.place(*slot..*slot + 1)).collect();
+        out.reserve(slots.len() * self.column.spec.row_bytes());
         self.disk.read_many(&ranges, out)
     }
 
-    /// Lets go of memory that was taken by reading all vectors through it.
-    pub fn forget_map(&self) {
-        self.disk.forget_map();
+    /// Appends the vectors of all these slots to `out`. Blocks until all are there.
+    ///
+    /// # Panics
+    /// If a slot is past the end.
+    pub fn read_run(&self, slots: Range<u32>, out: &mut Vec<u8>) -> Result<()> {
+        self.disk.read_many(std::slice::from_ref(&self.place(slots)), out)
+    }
+
+    fn place(&self, slots: Range<u32>) -> Range<u64> {
+        assert!(slots.end as usize <= self.column.len, "slots {slots:?} of {}", self.column.len);
+        let size = self.column.spec.row_bytes() as u64;
+        self.start + u64::from(slots.start) * size..self.start + u64::from(slots.end) * size
     }
 }

@@ -7,7 +7,8 @@ use std::sync::atomic::Ordering;
 
 use common::*;
 use lodestone_segment::{
-    PartKind, Row, SECTION_ALIGN, SegmentReader, SegmentSchema, SegmentWriter, delete_bitmap_part, list_parts,
+    PartKind, Row, SECTION_ALIGN, SegmentReader, SegmentSchema, SegmentWriter, Vectors, delete_bitmap_part,
+    list_parts,
 };
 use lodestone_types::{ErrorKind, PointId};
 use proptest::prelude::*;
@@ -47,19 +48,32 @@ proptest! {
     }
 
     #[test]
-    fn vectors_on_disk_are_those_in_memory(model in any_model(300)) {
-        let reader = write_and_open(&model, 1);
+    fn rows_on_disk_are_those_in_memory(model in any_model(300), jumps in prop::collection::vec(0u32..40, 100)) {
+        let bucket = Arc::new(Bucket::default());
+        bucket.on_disk.store(true, Ordering::Relaxed);
+        let reader = write_and_open_in(bucket, &model, 1);
+        prop_assert_eq!(read(&reader), model.clone());
+        let whole = write_and_open(&model, 1);
         for name in schema().vectors.keys() {
             let Some(column) = reader.vector(name).unwrap() else { continue };
-            prop_assert!(column.on_disk(false).is_none());
+            let expected = whole.vector(name).unwrap().unwrap().all().unwrap();
+            prop_assert_eq!(column.all().unwrap(), expected.clone());
+            prop_assert!(matches!(column.vectors(false).unwrap(), Vectors::Memory(all) if all == expected));
+            let Vectors::Disk(disk) = column.vectors(true).unwrap() else { panic!("in memory") };
             let (size, last) = (column.spec().row_bytes(), column.len() as u32);
             let slots: Vec<u32> = (0..last).rev().chain(0..last / 3).collect();
-            let mut read = vec![1, 2];
-            column.on_disk(true).unwrap().read(&slots, &mut read).unwrap();
-            prop_assert_eq!(&read[..2], &[1, 2]);
-            prop_assert_eq!(read.len(), 2 + slots.len() * size);
-            for (slot, vector) in slots.iter().zip(read[2..].chunks_exact(size)) {
-                prop_assert_eq!(vector, &column.raw()[*slot as usize * size..][..size]);
+            let mut found = vec![1, 2];
+            disk.read(&slots, &mut found).unwrap();
+            disk.read_run(last / 2..last, &mut found).unwrap();
+            let slot = |slot: u32| &expected[slot as usize * size..][..size];
+            let all = slots.iter().copied().chain(last / 2..last).flat_map(|s| slot(s).to_vec());
+            prop_assert_eq!(found, [1, 2].into_iter().chain(all).collect::<Vec<u8>>());
+            let (mut rows, mut at) = (column.reader(), 0);
+            for jump in &jumps {
+                at = (at + jump) % last.max(1);
+                if at < last {
+                    prop_assert_eq!(rows.slot(at).unwrap(), slot(at));
+                }
             }
         }
     }
@@ -96,14 +110,15 @@ proptest! {
                 .collect();
             prop_assert_eq!(column.len(), having.len());
             prop_assert_eq!(column.present().is_none(), having.len() == model.len());
+            let (all, mut rows) = (column.all().unwrap(), column.reader());
             for (slot, row) in having.iter().enumerate() {
                 prop_assert_eq!(column.slot_to_row(slot as u32), Some(*row));
                 prop_assert_eq!(column.row_to_slot(*row), Some(slot as u32));
                 let bytes = spec.row_bytes();
-                prop_assert_eq!(&column.raw()[slot * bytes..][..bytes], column.row(*row).unwrap());
+                prop_assert_eq!(&all[slot * bytes..][..bytes], rows.row(*row).unwrap().unwrap());
             }
             prop_assert_eq!(column.slot_to_row(having.len() as u32), None);
-            prop_assert_eq!(column.row(model.len() as u32), None);
+            prop_assert_eq!(rows.row(model.len() as u32).unwrap(), None);
         }
     }
 }
@@ -143,7 +158,7 @@ fn a_segment_may_be_empty() {
     let reader = write_and_open(&Model::new(), 1);
     assert_eq!(reader.rows(), 0);
     assert_eq!(reader.ids().unwrap().find(PointId::Num(1)), None);
-    assert_eq!(reader.vector("").unwrap().unwrap().raw(), &[] as &[u8]);
+    assert!(reader.vector("").unwrap().unwrap().all().unwrap().is_empty());
 }
 
 #[test]

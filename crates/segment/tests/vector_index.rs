@@ -41,7 +41,8 @@ fn comes_back_and_finds_what_it_holds() {
     let (keep, candidates) = (ROWS as usize * 2, ROWS as usize);
     let all = Effort { lists: model.lists(), wanted: candidates, keep, candidates, doubt: 0.0 };
     for row in [1, 77, 321, 899] {
-        let vector = reader.vector("").unwrap().unwrap().row(row).unwrap().as_chunks().0;
+        let vector = reader.vector("").unwrap().unwrap().reader().row(row).unwrap().unwrap();
+        let vector = vector.as_chunks().0;
         let query: Vec<f32> = vector.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
         Searcher::new(model).search(model, &[Target { index, filter: None }], &query, all, &mut found);
         found.sort_by(|a, b| a.estimate.total_cmp(&b.estimate));

@@ -26,6 +26,7 @@ use crate::change::parse_payload;
 use crate::far_plan::{CodeRead, FarBudget, Plan, affordable};
 use crate::merge::ScoredId;
 use crate::nearest::Nearest;
+use crate::room::Needs;
 use crate::select::PayloadPicker;
 use crate::selection::{Selection, Source};
 use crate::tail::TailEntry;
@@ -101,7 +102,7 @@ impl ShardView {
         let needed = needed(using, with_payload);
         let is_far = |segment: &usize| {
             let reader = self.reader(*segment);
-            reader.has_far_index(using) && !needed.iter().all(|kind| reader.is_loaded(kind))
+            reader.has_far_index(using) && !needed.iter().all(|kind| reader.is_near(kind))
         };
         let far: Vec<usize> = (0..self.segment_count()).filter(is_far).collect();
         let changes_vectors = |entry: &TailEntry| match entry {
@@ -148,6 +149,18 @@ impl ShardView {
     /// Bytes of all parts of all segments.
     pub fn segment_bytes(&self) -> u64 {
         self.segments().map(|reader| reader.meta().bytes()).sum()
+    }
+
+    /// What the shard takes here once it is brought, and searched by the vectors called `using`.
+    pub fn needs(&self, using: &str) -> Needs {
+        let in_memory = |kind: &PartKind| match kind {
+            PartKind::Ids | PartKind::Deletes => true,
+            PartKind::Model(name) | PartKind::VectorIndex(name) => name == using,
+            _ => false,
+        };
+        let parts = self.segments().flat_map(|reader| &reader.meta().parts);
+        let memory = parts.filter(|part| in_memory(&part.kind)).map(|part| part.length).sum();
+        Needs { memory, disk: self.segment_bytes() }
     }
 
     /// Whether the tail has changes of rows that are in segments.

@@ -87,7 +87,7 @@ impl ShardView {
         let mut vectors = RowVectors::new();
         for name in self.schema().vectors().keys() {
             if let Some(bytes) = reader.vector(found, name)? {
-                vectors.push((name.as_str().into(), Bytes::copy_from_slice(bytes)));
+                vectors.push((name.as_str().into(), bytes));
             }
         }
         Ok(FoldedRow { id: found.id, lsn: reader.version(found)?, vectors, payload })

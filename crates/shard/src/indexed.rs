@@ -139,7 +139,7 @@ impl Scan<'_> {
             rows.filter_map(|row| Some((row, part.column.row_to_slot(row)?))).collect();
         let numbers: Vec<u32> = slots.iter().map(|(_, slot)| *slot).collect();
         let mut scores = vec![0.0; numbers.len()];
-        self.score(part.column, part.disk, &numbers, &mut scores)?;
+        self.score(&part.vectors, &numbers, &mut scores)?;
         let scored = slots.iter().zip(scores).filter(|(_, score)| self.is_near_enough(*score));
         let hit = |row: u32, score| (part.segment, Scored::new(score, self.greater(), row));
         Ok(scored.map(|((row, _), score)| hit(*row, score)).collect())

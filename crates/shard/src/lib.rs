@@ -13,6 +13,7 @@
 //! | which view is current? | [`Views`] |
 //! | what may a read ask of the bucket? | [`Allowance`] |
 //! | which vectors are in memory? | [`VectorMemory`] |
+//! | who has to go where there is not room for all? | `room` |
 //! | what does a fold write? | [`ShardView::fold`] |
 //!
 //! Reads are exact and deterministic: equal scores are ordered by id. They are pure: what they read is loaded before,
@@ -36,6 +37,7 @@ mod order;
 mod overlay;
 mod pages;
 mod residence;
+mod room;
 mod rows;
 mod schema;
 mod select;
@@ -60,10 +62,11 @@ pub use nearest::{Hit, Method, Nearest};
 pub use order::{Ordered, ValueOrder};
 pub use pages::{FoundAt, Sampled};
 pub use residence::{VectorMemory, VectorUsage};
+pub use room::Needs;
 pub use rows::RowReader;
 pub use schema::{ShardSchema, VectorShape, element_of, metric_of};
 pub use select::PayloadPicker;
 pub use selection::Selection;
 pub use tail::{Patches, TailEntry, TailRow};
 pub use view::{Found, ShardView};
-pub use views::{KeepOptions, Snapshot, Views};
+pub use views::{Snapshot, Views};

@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 
 use lodestone_index::dense::{Effort, Model, VectorIndex};
 use lodestone_kernels::{Metric, Scorer};
-use lodestone_segment::{ColumnOnDisk, PartKind, PartMeta, SegmentReader, VectorColumn};
+use lodestone_segment::{PartKind, PartMeta, SegmentReader, VectorColumn, Vectors};
 use lodestone_types::{Error, PointId, Result};
 use rayon::prelude::*;
 use roaring::RoaringBitmap;
@@ -81,8 +81,8 @@ pub struct Method {
 pub(crate) struct Part<'a> {
     pub segment: usize,
     pub column: &'a VectorColumn,
-    /// Where single vectors are read from, if not from memory.
-    pub disk: Option<ColumnOnDisk<'a>>,
+    /// Where vectors are read.
+    pub vectors: Vectors<'a>,
     /// The rows that match.
     pub rows: &'a RoaringBitmap,
     /// Whether these are all that the segment has.
@@ -201,13 +201,14 @@ impl Selection {
             Some(id) => reader.ids()?.find(id).filter(|row| rows.contains(*row)),
             None => None,
         };
-        let disk = column.on_disk(scan.on_disk);
-        let index = match self.index(segment, rows.len(), scan, disk.is_some())? {
+        let vectors = column.vectors(scan.on_disk)?;
+        let is_on_disk = matches!(vectors, Vectors::Disk(_));
+        let index = match self.index(segment, rows.len(), scan, is_on_disk)? {
             None if scan.leaves_out(reader, column)? => return Ok(None),
             index => index,
         };
         let all = rows.len() == u64::from(reader.rows());
-        Ok((!rows.is_empty()).then_some(Part { segment, column, disk, rows, all, except, index }))
+        Ok((!rows.is_empty()).then_some(Part { segment, column, vectors, rows, all, except, index }))
     }
 
     /// The index of a segment, where that costs less than comparing all rows that match.
@@ -237,7 +238,7 @@ impl Selection {
             let (mut best, mut reader) = (scan.best(), RowReader::new(self.view()));
             for found in rows {
                 if let Some(bytes) = reader.vector(*found, using)? {
-                    self.consider(*found, scan.scorer.score(bytes), scan, &mut reader, &mut best)?;
+                    self.consider(*found, scan.scorer.score(&bytes), scan, &mut reader, &mut best)?;
                 }
             }
             Ok(best)
@@ -299,21 +300,28 @@ impl Scan<'_> {
         Best::new(self.query.limit)
     }
 
-    /// Scores the vectors in these slots, in memory or read from `disk`.
-    pub(crate) fn score(
-        &self,
-        column: &VectorColumn,
-        disk: Option<ColumnOnDisk>,
-        slots: &[u32],
-        scores: &mut [f32],
-    ) -> Result<()> {
-        let Some(disk) = disk else {
-            self.scorer.score_numbered(column.raw(), slots, scores);
-            return Ok(());
+    /// Scores the vectors in these slots, each read by itself where they are on disk.
+    pub(crate) fn score(&self, vectors: &Vectors, slots: &[u32], scores: &mut [f32]) -> Result<()> {
+        match vectors {
+            Vectors::Memory(bytes) => self.scorer.score_numbered(bytes, slots, scores),
+            Vectors::Disk(disk) => {
+                let mut vectors = Vec::new();
+                disk.read(slots, &mut vectors)?;
+                self.scorer.score_block(&vectors, scores);
+            }
+        }
+        Ok(())
+    }
+
+    /// Scores the vectors in these slots, which ascend; on disk, what lies between them is read too.
+    fn score_run(&self, vectors: &Vectors, slots: &mut [u32], scores: &mut [f32]) -> Result<()> {
+        let (Vectors::Disk(disk), [first, .., last]) = (vectors, &*slots) else {
+            return self.score(vectors, slots, scores);
         };
-        let mut vectors = Vec::new();
-        disk.read(slots, &mut vectors)?;
-        self.scorer.score_block(&vectors, scores);
+        let (first, last, mut run) = (*first, *last, Vec::new());
+        disk.read_run(first..last + 1, &mut run)?;
+        slots.iter_mut().for_each(|slot| *slot -= first);
+        self.scorer.score_numbered(&run, slots, scores);
         Ok(())
     }
 
@@ -362,7 +370,7 @@ impl Scan<'_> {
 
     /// The best of the rows of a segment, by comparing each; read from disk if they are few of those there.
     fn rows(&self, part: &Part) -> Result<Best<Scored<u32>>> {
-        let Part { column, disk, .. } = *part;
+        let column = part.column;
         let mut rows = Cow::Borrowed(part.rows);
         if let Some(row) = part.except {
             rows.to_mut().remove(row);
@@ -370,7 +378,7 @@ impl Scan<'_> {
         if let Some(present) = column.present() {
             *rows.to_mut() &= present;
         }
-        let few = disk.filter(|_| rows.len() < column.len() as u64 / FEW);
+        let few = rows.len() < column.len() as u64 / FEW;
         let per_task = (TASK_BYTES / self.scorer.row_bytes()).max(BLOCK_ROWS) as u64;
         let tasks = rows.len().div_ceil(per_task);
         (0..tasks)
@@ -379,21 +387,16 @@ impl Scan<'_> {
                 self.cancel.check()?;
                 let first = (task * per_task) as u32;
                 let count = per_task.min(rows.len() - u64::from(first)) as usize;
-                self.some_rows(column, few, &rows, first, count)
+                self.some_rows(part, few, &rows, first, count)
             })
             .try_reduce(|| self.best(), |a, b| Ok(a.merge(b)))
-            .inspect(|_| {
-                if let (Some(disk), None) = (disk, few) {
-                    disk.forget_map();
-                }
-            })
     }
 
-    /// The best of `count` of `rows`, beginning with the `first`-th.
+    /// The best of `count` of `rows`, beginning with the `first`-th. `few`: they are far from each other.
     fn some_rows(
         &self,
-        column: &VectorColumn,
-        disk: Option<ColumnOnDisk>,
+        part: &Part,
+        few: bool,
         rows: &RoaringBitmap,
         first: u32,
         count: usize,
@@ -401,7 +404,7 @@ impl Scan<'_> {
         let mut best = self.best();
         let Some(start) = rows.select(first) else { return Ok(best) };
         let mut numbers = rows.range(start..).take(count).peekable();
-        let mut slots = Slots::new(column, start);
+        let mut slots = Slots::new(part.column, start);
         let mut block = Vec::with_capacity(BLOCK_ROWS);
         let mut block_slots = Vec::with_capacity(BLOCK_ROWS);
         let mut scores = [0.0; BLOCK_ROWS];
@@ -411,7 +414,10 @@ impl Scan<'_> {
             block_slots.clear();
             block_slots.extend(block.iter().map(|row| slots.slot(*row)));
             let scores = &mut scores[..block.len()];
-            self.score(column, disk, &block_slots, scores)?;
+            match few {
+                true => self.score(&part.vectors, &block_slots, scores)?,
+                false => self.score_run(&part.vectors, &mut block_slots, scores)?,
+            }
             for (row, score) in block.iter().zip(scores.iter()) {
                 if self.is_near_enough(*score) {
                     best.push(Scored::new(*score, self.greater, *row));

@@ -1,247 +1,392 @@
-//! Which vectors are in memory? Those that fit a budget, first come first served, and none that users want on disk.
-//!
-//! Vectors in memory are memory maps, which the kernel may take back; the budget bounds what it is asked for. The others
-//! are read from disk as they are needed, and move into memory when room is made. Nothing here affects answers.
+//! Where are parts that can be read from their files? Vectors are in memory where the budget has room, first come first served,
+//! but for those that users want on disk. The others, and all payloads, are read from disk as they are needed; vectors move into
+//! memory when room is made. Nothing here affects answers.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
 
-use lodestone_segment::DiskPart;
-use lodestone_store::{Backend, KeptPart, PartCache};
+use bytes::Bytes;
+use lodestone_segment::{DiskPart, PartKind};
+use lodestone_store::{Access, Backend, KeptPart, PartCache};
 use lodestone_types::{Error, Result};
 use parking_lot::Mutex;
 
-/// How many bytes of vectors may be mapped, and what became of it.
+/// How many bytes of vectors are where.
 #[derive(Debug)]
 pub struct VectorMemory {
     limit: u64,
-    mapped: AtomicU64,
+    /// Taken, and not in memory yet.
+    coming: AtomicU64,
+    in_memory: AtomicU64,
     on_disk: AtomicU64,
-    rows_by_io_uring: AtomicU64,
-    rows_by_pread: AtomicU64,
+    reads_by_io_uring: AtomicU64,
+    reads_by_pread: AtomicU64,
 }
 
 /// What is where, as far as it was searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct VectorUsage {
-    /// Bytes that may be mapped.
+    /// Bytes that may be in memory, of vectors and all else.
     pub limit: u64,
-    /// Bytes that are.
-    pub mapped: u64,
+    /// Bytes of vectors that are.
+    pub in_memory: u64,
     /// Bytes that are read from disk when needed.
     pub on_disk: u64,
-    /// Vectors read from disk by io_uring.
-    pub rows_by_io_uring: u64,
-    /// Vectors read from disk by `pread`.
-    pub rows_by_pread: u64,
+    /// Reads of vectors from disk by io_uring, each of one or of some in a row.
+    pub reads_by_io_uring: u64,
+    /// The same by `pread`.
+    pub reads_by_pread: u64,
 }
 
 impl VectorMemory {
-    /// Room for `limit` bytes.
+    /// Room for `limit` bytes of vectors and of all else that is in memory because it is used.
     pub fn new(limit: u64) -> Self {
         let zero = AtomicU64::default;
-        Self { limit, mapped: zero(), on_disk: zero(), rows_by_io_uring: zero(), rows_by_pread: zero() }
+        Self {
+            limit,
+            coming: zero(),
+            in_memory: zero(),
+            on_disk: zero(),
+            reads_by_io_uring: zero(),
+            reads_by_pread: zero(),
+        }
     }
 
     /// What is where.
     pub fn usage(&self) -> VectorUsage {
         VectorUsage {
             limit: self.limit,
-            mapped: self.mapped.load(Relaxed),
+            in_memory: self.in_memory.load(Relaxed),
             on_disk: self.on_disk.load(Relaxed),
-            rows_by_io_uring: self.rows_by_io_uring.load(Relaxed),
-            rows_by_pread: self.rows_by_pread.load(Relaxed),
+            reads_by_io_uring: self.reads_by_io_uring.load(Relaxed),
+            reads_by_pread: self.reads_by_pread.load(Relaxed),
         }
     }
 
-    /// Takes room for `bytes` if there is some.
-    fn try_take(&self, bytes: u64) -> bool {
-        let grown = |mapped: u64| mapped.checked_add(bytes).filter(|sum| *sum <= self.limit);
-        self.mapped.fetch_update(Relaxed, Relaxed, grown).is_ok()
-    }
-
-    fn count(&self, rows: usize, backend: Backend) {
-        let counter = match backend {
-            Backend::IoUring => &self.rows_by_io_uring,
-            Backend::Pread => &self.rows_by_pread,
+    /// Takes room for `bytes` beside what is in memory, if there is some.
+    fn try_take(&self, bytes: u64, in_memory: u64) -> bool {
+        let grown = |coming: u64| {
+            let sum = coming.checked_add(bytes)?;
+            (in_memory.checked_add(sum)? <= self.limit).then_some(sum)
         };
-        counter.fetch_add(rows as u64, Relaxed);
+        self.coming.fetch_update(Relaxed, Relaxed, grown).is_ok()
+    }
+
+    fn count(&self, reads: usize, backend: Backend) {
+        let counter = match backend {
+            Backend::IoUring => &self.reads_by_io_uring,
+            Backend::Pread => &self.reads_by_pread,
+        };
+        counter.fetch_add(reads as u64, Relaxed);
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// Nobody asked for single vectors yet.
-    Undecided,
-    Memory,
-    Disk,
-}
-
-/// The vectors of one part.
+/// A part that has a file.
 #[derive(Debug)]
 pub(crate) struct Residence {
     memory: Arc<VectorMemory>,
     parts: Arc<PartCache>,
     object: String,
     range: Range<u64>,
+    is_vectors: bool,
     place: Mutex<Place>,
-    /// Opened when first needed; `None` if it is not kept as a file.
-    file: OnceLock<Option<KeptPart>>,
+}
+
+#[derive(Debug)]
+enum Place {
+    /// Read from its file; whether vectors are to be in memory was not asked yet.
+    Undecided(Arc<KeptPart>),
+    Disk(Arc<KeptPart>),
+    Memory(Bytes),
+    /// The file could not be read.
+    Lost,
 }
 
 impl Residence {
-    pub(crate) fn new(
-        memory: Arc<VectorMemory>,
-        parts: Arc<PartCache>,
+    /// Of a part that is kept as a file now.
+    pub(crate) fn open(
+        memory: &Arc<VectorMemory>,
+        parts: &Arc<PartCache>,
         object: &str,
         range: Range<u64>,
-    ) -> Self {
-        let (object, place) = (object.to_owned(), Mutex::new(Place::Undecided));
-        Self { memory, parts, object, range, place, file: OnceLock::new() }
+        kind: &PartKind,
+    ) -> Option<Self> {
+        let is_vectors = matches!(kind, PartKind::Vector(_));
+        let file = parts.open_kept(object, range.clone(), access(is_vectors))?;
+        let place = Mutex::new(Place::Undecided(Arc::new(file)));
+        let (memory, parts, object) = (memory.clone(), parts.clone(), object.to_owned());
+        Some(Self { memory, parts, object, range, is_vectors, place })
     }
 
     fn bytes(&self) -> u64 {
         self.range.end - self.range.start
     }
 
-    fn file(&self) -> Option<&KeptPart> {
-        self.file.get_or_init(|| self.parts.open_kept(&self.object, self.range.clone())).as_ref()
+    /// Puts the part where it is now, and counts vectors there.
+    fn set(&self, place: &mut Place, next: Place) {
+        if self.is_vectors {
+            if let Some(counter) = self.counter(place) {
+                counter.fetch_sub(self.bytes(), Relaxed);
+            }
+            if let Some(counter) = self.counter(&next) {
+                counter.fetch_add(self.bytes(), Relaxed);
+            }
+        }
+        *place = next;
     }
 
-    /// Moves the part from `place`, giving back what it held there.
-    fn leave(&self, place: Place) {
+    fn counter(&self, place: &Place) -> Option<&AtomicU64> {
         match place {
-            Place::Undecided => {}
-            Place::Memory => drop(self.memory.mapped.fetch_sub(self.bytes(), Relaxed)),
-            Place::Disk => drop(self.memory.on_disk.fetch_sub(self.bytes(), Relaxed)),
+            Place::Memory(_) => Some(&self.memory.in_memory),
+            Place::Disk(_) => Some(&self.memory.on_disk),
+            Place::Undecided(_) | Place::Lost => None,
+        }
+    }
+
+    fn lost(&self, why: &str) -> Error {
+        Error::lost_copy(format!("what is kept here of '{}' cannot be read: {why}; ask again", self.object))
+    }
+
+    /// Reads all of it; notes if that cannot be.
+    fn bring(&self, place: &mut Place) -> Result<Bytes> {
+        let bytes = self.parts.get_kept(&self.object, self.range.clone());
+        bytes.ok_or_else(|| {
+            self.set(place, Place::Lost);
+            self.lost("the file is gone or damaged")
+        })
+    }
+
+    /// The file, if the part is there now or to be there.
+    fn file(&self) -> Result<Arc<KeptPart>, Bytes> {
+        match &*self.place.lock() {
+            Place::Undecided(file) | Place::Disk(file) => Ok(file.clone()),
+            Place::Memory(bytes) => Err(bytes.clone()),
+            Place::Lost => Err(Bytes::new()),
         }
     }
 }
 
+/// Vectors are many and each is seldom wanted again; payloads are few, compressed, and the same ones are shown often.
+fn access(is_vectors: bool) -> Access {
+    if is_vectors { Access::Direct } else { Access::Cached }
+}
+
 impl DiskPart for Residence {
-    fn is_in_use(&self, wanted: bool) -> bool {
-        let mut place = self.place.lock();
-        let next = match *place {
-            Place::Memory if !wanted => Place::Memory,
-            Place::Disk if wanted => Place::Disk,
-            before => {
-                let taken = !wanted && self.memory.try_take(self.bytes());
-                let next = if taken || self.file().is_none() { Place::Memory } else { Place::Disk };
-                if next == before {
-                    return next == Place::Disk;
-                }
-                self.leave(before);
-                match next {
-                    // What is no file is in memory whatever the budget says.
-                    Place::Memory if !taken => drop(self.memory.mapped.fetch_add(self.bytes(), Relaxed)),
-                    Place::Disk => drop(self.memory.on_disk.fetch_add(self.bytes(), Relaxed)),
-                    _ => {}
-                }
-                next
-            }
-        };
-        if next == Place::Disk && *place != next {
-            // Checking the part took all of it into memory.
-            self.forget_map();
+    fn is_lost(&self) -> bool {
+        match &*self.place.lock() {
+            Place::Undecided(file) | Place::Disk(file) => file.is_closed(),
+            Place::Memory(_) => false,
+            Place::Lost => true,
         }
-        *place = next;
-        next == Place::Disk
+    }
+
+    fn renew(&self, bytes: Bytes) {
+        let file = self.parts.open_kept(&self.object, self.range.clone(), access(self.is_vectors));
+        let next = file.map_or(Place::Memory(bytes), |file| Place::Undecided(Arc::new(file)));
+        self.set(&mut self.place.lock(), next);
+    }
+
+    fn memory(&self, on_disk: bool) -> Result<Option<Bytes>> {
+        let mut place = self.place.lock();
+        let file = match &*place {
+            Place::Memory(bytes) if !on_disk => return Ok(Some(bytes.clone())),
+            Place::Disk(_) if on_disk => return Ok(None),
+            Place::Lost => return Err(self.lost("it was damaged before")),
+            // What has no file any more stays.
+            Place::Memory(bytes) => {
+                match self.parts.open_kept(&self.object, self.range.clone(), access(self.is_vectors)) {
+                    Some(file) => Arc::new(file),
+                    None => return Ok(Some(bytes.clone())),
+                }
+            }
+            Place::Undecided(file) | Place::Disk(file) => file.clone(),
+        };
+        if !on_disk && self.is_vectors && self.memory.try_take(self.bytes(), self.parts.in_memory()) {
+            let brought = self.bring(&mut place);
+            self.memory.coming.fetch_sub(self.bytes(), Relaxed);
+            let bytes = brought?;
+            self.set(&mut place, Place::Memory(bytes.clone()));
+            return Ok(Some(bytes));
+        }
+        self.set(&mut place, Place::Disk(file));
+        Ok(None)
+    }
+
+    fn peek(&self) -> Option<Bytes> {
+        self.file().err().filter(|bytes| !bytes.is_empty())
+    }
+
+    fn read_all(&self) -> Result<Bytes> {
+        match self.peek() {
+            Some(bytes) => Ok(bytes),
+            None => self.bring(&mut self.place.lock()),
+        }
     }
 
     fn read_many(&self, ranges: &[Range<u64>], out: &mut Vec<u8>) -> Result<()> {
-        let file =
-            self.file().ok_or_else(|| Error::internal("vectors that are no file were read from disk"))?;
-        let backend = file.read_many(ranges, out).map_err(|e| {
-            Error::unavailable(format!("vectors of '{}' cannot be read from disk: {e}", self.object))
+        let file = match self.file() {
+            Ok(file) => file,
+            Err(bytes) if bytes.is_empty() => return Err(self.lost("it was damaged before")),
+            Err(bytes) => {
+                ranges.iter().for_each(|r| out.extend_from_slice(&bytes[r.start as usize..r.end as usize]));
+                return Ok(());
+            }
+        };
+        let backend = file.read_many(ranges, out).map_err(|error| {
+            self.set(&mut self.place.lock(), Place::Lost);
+            self.lost(&error.to_string())
         })?;
-        self.memory.count(ranges.len(), backend);
-        Ok(())
-    }
-
-    fn forget_map(&self) {
-        if let Some(file) = self.file() {
-            file.forget_map();
+        if self.is_vectors {
+            self.memory.count(ranges.len(), backend);
         }
+        Ok(())
     }
 }
 
 impl Drop for Residence {
     fn drop(&mut self) {
-        self.leave(*self.place.lock());
+        self.set(&mut self.place.lock(), Place::Lost);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use lodestone_store::{MemoryStore, Store};
+    use lodestone_types::ErrorKind;
 
     use super::*;
 
     const PART: u64 = 50_000;
 
-    /// Three parts of an object, kept in `dir` or in memory.
-    async fn parts(dir: Option<&std::path::Path>, limit: u64) -> (Arc<VectorMemory>, Vec<Residence>) {
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        let object: Vec<u8> = (0..3 * PART).map(|i| (i % 251) as u8).collect();
-        store.put("o", object.into()).await.unwrap();
-        let cache = Arc::new(PartCache::open(dir.map(Into::into), 1 << 20));
-        let memory = Arc::new(VectorMemory::new(limit));
-        let mut all = Vec::new();
-        for number in 0..3 {
-            let range = number * PART..(number + 1) * PART;
-            cache.get(&store, "o", range.clone(), None).await.unwrap();
-            all.push(Residence::new(memory.clone(), cache.clone(), "o", range));
-        }
-        (memory, all)
+    struct Parts {
+        memory: Arc<VectorMemory>,
+        cache: Arc<PartCache>,
+        store: Arc<dyn Store>,
     }
 
-    fn places(memory: &VectorMemory) -> (u64, u64) {
-        let usage = memory.usage();
-        (usage.mapped / PART, usage.on_disk / PART)
+    impl Parts {
+        /// An object of three parts, to be kept in `dir`.
+        async fn new(dir: &std::path::Path, limit: u64) -> Self {
+            let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+            let object: Vec<u8> = (0..3 * PART).map(|i| (i % 251) as u8).collect();
+            store.put("o", object.into()).await.unwrap();
+            let cache = Arc::new(PartCache::open(Some(dir.into()), 3 * PART + 100));
+            Self { memory: Arc::new(VectorMemory::new(limit)), cache, store }
+        }
+
+        async fn fetch(&self, number: u64) -> Bytes {
+            self.cache.get(&self.store, "o", range(number), None).await.unwrap()
+        }
+
+        async fn open(&self, number: u64, kind: &PartKind) -> Residence {
+            self.fetch(number).await;
+            Residence::open(&self.memory, &self.cache, "o", range(number), kind).unwrap()
+        }
+
+        fn places(&self) -> (u64, u64) {
+            let usage = self.memory.usage();
+            (usage.in_memory / PART, usage.on_disk / PART)
+        }
+    }
+
+    fn range(number: u64) -> Range<u64> {
+        number * PART..(number + 1) * PART
+    }
+
+    fn vectors() -> PartKind {
+        PartKind::Vector("v".to_owned())
+    }
+
+    fn is_in_memory(part: &Residence, on_disk: bool) -> bool {
+        part.memory(on_disk).unwrap().is_some()
     }
 
     #[tokio::test]
     async fn who_comes_first_is_in_memory_until_the_room_is_wanted_back() {
         let dir = tempfile::tempdir().unwrap();
-        let (memory, mut parts) = parts(Some(dir.path()), 2 * PART).await;
-        assert_eq!(places(&memory), (0, 0));
-        for _ in 0..2 {
-            let on_disk: Vec<bool> = parts.iter().map(|part| part.is_in_use(false)).collect();
-            assert_eq!((on_disk, places(&memory)), (vec![false, false, true], (2, 1)));
+        let all = Parts::new(dir.path(), 2 * PART).await;
+        let mut parts = Vec::new();
+        for number in 0..3 {
+            parts.push(all.open(number, &vectors()).await);
         }
-        assert!(parts[0].is_in_use(true), "the user's word counts");
-        assert_eq!(places(&memory), (1, 2));
-        assert!(!parts[2].is_in_use(false), "there is room again");
-        assert!(parts[0].is_in_use(false), "and now there is none");
-        assert_eq!(places(&memory), (2, 1));
+        assert_eq!(all.places(), (0, 0));
+        for _ in 0..2 {
+            let in_memory: Vec<bool> = parts.iter().map(|part| is_in_memory(part, false)).collect();
+            assert_eq!((in_memory, all.places()), (vec![true, true, false], (2, 1)));
+            assert_eq!(all.cache.in_memory(), 2 * PART);
+        }
+        assert!(!is_in_memory(&parts[0], true), "the user's word counts");
+        assert_eq!((all.places(), all.cache.in_memory()), ((1, 2), PART));
+        assert!(is_in_memory(&parts[2], false), "there is room again");
+        assert!(!is_in_memory(&parts[0], false), "and now there is none");
+        assert_eq!(all.places(), (2, 1));
         parts.remove(1);
-        assert!(!parts[0].is_in_use(false));
-        assert_eq!(places(&memory), (2, 0));
+        assert!(is_in_memory(&parts[0], false));
+        assert_eq!(all.places(), (2, 0));
         drop(parts);
-        assert_eq!(places(&memory), (0, 0));
+        assert_eq!((all.places(), all.cache.in_memory()), ((0, 0), 0));
     }
 
     #[tokio::test]
-    async fn rows_are_read_from_the_file_and_counted() {
+    async fn what_else_is_in_memory_takes_room_too() {
         let dir = tempfile::tempdir().unwrap();
-        let (memory, parts) = parts(Some(dir.path()), 0).await;
-        assert!(parts[1].is_in_use(false));
-        let mut out = Vec::new();
-        parts[1].read_many(&[0..3, PART - 1..PART], &mut out).unwrap();
-        let expected = [PART, PART + 1, PART + 2, 2 * PART - 1].map(|i| (i % 251) as u8);
-        assert_eq!(out, expected);
-        let usage = memory.usage();
-        assert_eq!(usage.rows_by_io_uring + usage.rows_by_pread, 2);
-        assert!(parts[1].read_many(&[0..1, PART - 1..PART + 1], &mut out).is_err());
+        let all = Parts::new(dir.path(), 2 * PART - 1).await;
+        let part = all.open(0, &vectors()).await;
+        let other = all.fetch(1).await;
+        assert!(!is_in_memory(&part, false));
+        drop(other);
+        assert!(is_in_memory(&part, false));
     }
 
     #[tokio::test]
-    async fn what_is_no_file_is_in_memory_and_counted() {
-        let (memory, parts) = parts(None, PART).await;
-        assert_eq!(parts.iter().filter(|part| part.is_in_use(false) || part.is_in_use(true)).count(), 0);
-        assert_eq!(places(&memory), (3, 0));
-        drop(parts);
-        assert_eq!(places(&memory), (0, 0));
+    async fn rows_are_read_from_the_file_and_counted_and_payloads_stay_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let all = Parts::new(dir.path(), 0).await;
+        for (kind, counted) in [(vectors(), 2), (PartKind::Payload, 2)] {
+            let part = all.open(1, &kind).await;
+            assert!(!is_in_memory(&part, false));
+            let mut out = Vec::new();
+            part.read_many(&[0..3, PART - 1..PART], &mut out).unwrap();
+            let expected = [PART, PART + 1, PART + 2, 2 * PART - 1].map(|i| (i % 251) as u8);
+            assert_eq!(out, expected);
+            let usage = all.memory.usage();
+            assert_eq!(usage.reads_by_io_uring + usage.reads_by_pread, counted);
+            assert!(part.read_many(&[0..1, PART - 1..PART + 1], &mut out).is_err());
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_lost_says_so_until_it_is_brought_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let all = Parts::new(dir.path(), 0).await;
+        for kind in [vectors(), PartKind::Payload] {
+            let part = all.open(0, &kind).await;
+            let mut out = Vec::new();
+            for file in std::fs::read_dir(dir.path()).unwrap() {
+                std::fs::File::options().write(true).open(file.unwrap().path()).unwrap().set_len(9).unwrap();
+            }
+            for _ in 0..2 {
+                assert_eq!(part.read_many(&[0..3], &mut out).unwrap_err().kind, ErrorKind::LostCopy);
+                assert!(part.is_lost());
+                assert_eq!(part.memory(false).unwrap_err().kind, ErrorKind::LostCopy);
+            }
+            part.renew(all.fetch(0).await);
+            part.read_many(&[0..3], &mut out).unwrap();
+            assert_eq!((out, part.is_lost()), (vec![0, 1, 2], false));
+        }
+        let part = all.open(0, &vectors()).await;
+        all.cache.get(&all.store, "o", 1..2 * PART + 90_000 - 1, None).await.ok();
+        for number in 1..3 {
+            all.fetch(number).await;
+        }
+        all.cache.get(&all.store, "o", 0..200, None).await.unwrap();
+        assert!(part.is_lost(), "it had to go");
+        std::fs::remove_dir_all(dir.path()).unwrap();
+        part.renew(all.fetch(0).await);
+        assert!(!part.is_lost() && is_in_memory(&part, true), "there is no file to read");
+        let mut out = Vec::new();
+        part.read_many(&[5..7], &mut out).unwrap();
+        assert_eq!(out, [5, 6]);
     }
 }

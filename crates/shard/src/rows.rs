@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use lodestone_segment::PayloadBlock;
 use lodestone_types::{Error, NamedVectors, OrderValue, Payload, PointId, Record, Result, VectorSelector};
 use rayon::prelude::*;
@@ -49,12 +50,12 @@ impl<'v> RowReader<'v> {
     }
 
     /// The vector called `name` in its stored form, if the row has one. Needs that vector.
-    pub fn vector(&self, found: Found, name: &str) -> Result<Option<&'v [u8]>> {
+    pub fn vector(&self, found: Found, name: &str) -> Result<Option<Bytes>> {
         let vector = match found.place {
-            Place::Tail => self.tail_row(found.id)?.vector(name).map(|bytes| &**bytes),
+            Place::Tail => self.tail_row(found.id)?.vector(name).cloned(),
             Place::Segment { segment, row } => self.segment_vector(segment, row, name)?,
             Place::Patched { segment, row } => match self.patches(found.id)?.vector(name) {
-                Some(changed) => changed.map(|bytes| &**bytes),
+                Some(changed) => changed.cloned(),
                 None => self.segment_vector(segment, row, name)?,
             },
         };
@@ -79,7 +80,7 @@ impl<'v> RowReader<'v> {
         let mut vectors = Vec::new();
         for (name, shape) in self.view.schema().vectors().iter().filter(|(name, _)| wanted(name)) {
             if let Some(bytes) = self.vector(found, name)? {
-                vectors.push((name.clone(), shape.decode(bytes)));
+                vectors.push((name.clone(), shape.decode(&bytes)));
             }
         }
         Ok(Some(NamedVectors(vectors)))
@@ -116,7 +117,18 @@ impl<'v> RowReader<'v> {
 
     /// Whether the row has a vector called `name`. Needs that vector's presence.
     pub(crate) fn has_vector(&self, found: Found, name: &str) -> Result<bool> {
-        Ok(self.vector(found, name)?.is_some())
+        let in_segment = |segment: usize, row: u32| -> Result<bool> {
+            let column = self.view.reader(segment).vector(name)?;
+            Ok(column.is_some_and(|column| column.row_to_slot(row).is_some()))
+        };
+        match found.place {
+            Place::Tail => Ok(self.tail_row(found.id)?.vector(name).is_some()),
+            Place::Segment { segment, row } => in_segment(segment, row),
+            Place::Patched { segment, row } => match self.patches(found.id)?.vector(name) {
+                Some(changed) => Ok(changed.is_some()),
+                None => in_segment(segment, row),
+            },
+        }
     }
 
     /// Whether the collection has vectors of that name.
@@ -155,11 +167,12 @@ impl<'v> RowReader<'v> {
         parse_payload(text)
     }
 
-    fn segment_vector(&self, segment: usize, row: u32, name: &str) -> Result<Option<&'v [u8]>> {
+    fn segment_vector(&self, segment: usize, row: u32, name: &str) -> Result<Option<Bytes>> {
         if let Some(vector) = self.far.and_then(|far| far.vector(segment, row, name)) {
-            return Ok(Some(vector));
+            return Ok(Some(vector.clone()));
         }
-        Ok(self.view.reader(segment).vector(name)?.and_then(|column| column.row(row)))
+        let column = self.view.reader(segment).vector(name)?;
+        Ok(column.map(|column| column.reader().row(row)).transpose()?.flatten())
     }
 }
 

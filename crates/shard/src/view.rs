@@ -59,6 +59,12 @@ pub struct Found {
 }
 
 impl ShardView {
+    /// The same rows, with nothing loaded.
+    pub fn unloaded(&self) -> Self {
+        let segments = self.segments().map(SegmentReader::unloaded).collect();
+        Self::new(self.schema().clone(), segments, self.memtable().clone())
+    }
+
     /// The view of `memtable` over the segments that hold everything up to [`Memtable::folded`].
     pub fn new(schema: Arc<ShardSchema>, segments: Vec<SegmentReader>, memtable: Memtable) -> Self {
         let view = |reader| SegmentView { reader, overlay: OnceLock::new(), earlier: None };

@@ -1,13 +1,12 @@
 //! The current view of every shard in use: follows the manifest, reads the tail from the log, reuses what it has.
 //!
-//! A view that nobody asks for is forgotten, and parts that it has loaded are let go before that where many others
-//! are in use: see [`Views::sweep`].
+//! A view that nobody asks for is forgotten ([`Views::sweep`]), and what it has loaded is let go before that where memory is wanted
+//! for others.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -24,6 +23,7 @@ use parking_lot::Mutex;
 use crate::allowance::{paid, paid_once};
 use crate::memtable::Memtable;
 use crate::residence::{Residence, VectorMemory, VectorUsage};
+use crate::room::{self, Needs, Resident};
 use crate::schema::ShardSchema;
 use crate::view::ShardView;
 
@@ -57,15 +57,6 @@ impl Snapshot {
     }
 }
 
-/// How much is kept between reads; rounds are calls of [`Views::sweep`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KeepOptions {
-    /// Rounds after which a view that was not asked for is forgotten.
-    pub idle_rounds: u64,
-    /// Bytes of loaded parts above which those of views that were not asked for in the last round are let go.
-    pub loaded_bytes: u64,
-}
-
 /// Where views get their bytes from.
 #[derive(Debug)]
 struct Source {
@@ -73,19 +64,31 @@ struct Source {
     parts: Arc<PartCache>,
     slots: Arc<SlotCache>,
     vectors: Arc<VectorMemory>,
+    /// Who else has something in memory.
+    shards: Weak<Shards>,
 }
+
+type Shards = Mutex<HashMap<ShardId, Arc<Entry>>>;
 
 /// Views of shards, made when first asked for and kept current from then on.
 pub struct Views {
     source: Arc<Source>,
-    shards: Mutex<HashMap<ShardId, Arc<Entry>>>,
+    shards: Arc<Shards>,
     round: AtomicU64,
+    reads: AtomicU64,
 }
+
+/// What one use counts; a round later it counts a little less.
+const USE: u32 = 1 << 8;
 
 #[derive(Default)]
 struct Entry {
     /// The round in which it was last asked for.
     used: AtomicU64,
+    /// The number of the read that asked for it last.
+    last: AtomicU64,
+    /// How often it was asked for lately, in parts of [`USE`].
+    uses: AtomicU32,
     current: Mutex<Option<Snapshot>>,
     updating: tokio::sync::Mutex<()>,
     /// Segments that are about to be named by the manifest, with what reads will ask of them.
@@ -101,10 +104,13 @@ impl Views {
         slots: Arc<SlotCache>,
         vectors: Arc<VectorMemory>,
     ) -> Self {
+        let shards = Arc::new(Shards::default());
+        let known = Arc::downgrade(&shards);
         Self {
-            source: Arc::new(Source { store, parts, slots, vectors }),
-            shards: Mutex::default(),
+            source: Arc::new(Source { store, parts, slots, vectors, shards: known }),
+            shards,
             round: AtomicU64::new(0),
+            reads: AtomicU64::new(0),
         }
     }
 
@@ -119,7 +125,7 @@ impl Views {
             }
             shards.entry(shard).or_default().clone()
         };
-        entry.used.store(self.round.load(Relaxed), Relaxed);
+        entry.note_use(self.round.load(Relaxed), self.reads.fetch_add(1, Relaxed));
         if let Some(current) = entry.current_at(state, shard) {
             return Ok(current);
         }
@@ -173,43 +179,52 @@ impl Views {
         Ok(Some(ShardView::new(schema(collection)?, segments, memtable)))
     }
 
-    /// Ends a round: forgets shards that no longer exist and views that were not asked for lately, and lets go of
-    /// loaded parts as far as `keep` asks, those of the views least lately used first. Nothing here is lost: the next
-    /// read brings it back.
-    pub fn sweep(&self, state: &State, keep: KeepOptions) {
+    /// Ends a round: forgets shards that no longer exist and views that were not asked for in so many rounds. Nothing here is
+    /// lost: the next read brings it back.
+    pub fn sweep(&self, state: &State, idle_rounds: u64) {
         let round = self.round.fetch_add(1, Relaxed) + 1;
         let age = |entry: &Entry| round.saturating_sub(entry.used.load(Relaxed));
-        let mut kept: Vec<Arc<Entry>> = {
+        let kept: Vec<Arc<Entry>> = {
             let mut shards = self.shards.lock();
-            shards.retain(|shard, entry| state.shards.contains_key(shard) && age(entry) <= keep.idle_rounds);
+            shards.retain(|shard, entry| state.shards.contains_key(shard) && age(entry) <= idle_rounds);
             if shards.len() < shards.capacity() / 4 {
                 shards.shrink_to_fit();
             }
             shards.values().cloned().collect()
         };
-        kept.sort_by_cached_key(|entry| Reverse(entry.used.load(Relaxed)));
-        let mut room = keep.loaded_bytes;
         for entry in kept {
             // Of a job that came to nothing.
             entry.prepared.lock().clear();
-            let mut current = entry.current.lock();
-            let Some(snapshot) = current.as_mut() else { continue };
-            let loaded: u64 = snapshot.view.segments().map(SegmentReader::loaded_bytes).sum();
-            // What is in use stays: reading it again and again would cost more than it saves.
-            if loaded > room && age(&entry) > 1 {
-                snapshot.view = self.source.unloaded(&snapshot.view);
-            } else {
-                room = room.saturating_sub(loaded);
+            entry.uses.fetch_update(Relaxed, Relaxed, |uses| Some(uses - uses / 8)).ok();
+            if age(&entry) <= 1 {
+                self.source.note_use(&entry);
             }
         }
     }
 
+    /// Makes room for a shard that is to be brought here, where others are read less for what they take, and says whether
+    /// there is some now.
+    pub fn admit(&self, shard: ShardId, takes: Needs) -> bool {
+        let Source { parts, vectors, .. } = &*self.source;
+        let (uses, mut residents) = {
+            let shards = self.shards.lock();
+            let uses = shards.get(&shard).map_or(0, |entry| entry.uses.load(Relaxed));
+            (uses, shards.iter().filter(|(id, _)| **id != shard).filter_map(resident).collect::<Vec<_>>())
+        };
+        let disk: u64 = residents.iter().map(|resident| resident.takes.disk).sum();
+        let over = Needs {
+            memory: (parts.in_memory() + takes.memory).saturating_sub(vectors.usage().limit),
+            disk: (disk + takes.disk).saturating_sub(parts.max_bytes()),
+        };
+        residents.retain(|resident| resident.takes.memory > 0 || over.disk > 0);
+        let Some(goes) = room::for_one_more(residents, uses, takes, over) else { return false };
+        self.source.unload(&goes, over.disk > 0);
+        true
+    }
+
     /// Lets go of all that the view of `shard` has loaded; the next read brings back what it needs.
     pub fn unload(&self, shard: ShardId) {
-        let Some(entry) = self.shards.lock().get(&shard).cloned() else { return };
-        if let Some(snapshot) = entry.current.lock().as_mut() {
-            snapshot.view = self.source.unloaded(&snapshot.view);
-        }
+        self.source.unload(&[shard], false);
     }
 
     /// Which vectors are in memory.
@@ -228,7 +243,22 @@ impl Views {
     }
 }
 
+fn resident((shard, entry): (&ShardId, &Arc<Entry>)) -> Option<Resident> {
+    let current = entry.current.lock();
+    let view = &current.as_ref()?.view;
+    let memory = view.segments().map(SegmentReader::loaded_bytes).sum();
+    let disk = if memory > 0 { view.segment_bytes() } else { 0 };
+    let (uses, last) = (entry.uses.load(Relaxed), entry.last.load(Relaxed));
+    (memory > 0).then_some(Resident { shard: *shard, uses, last, takes: Needs { memory, disk } })
+}
+
 impl Entry {
+    fn note_use(&self, round: u64, read: u64) {
+        self.used.store(round, Relaxed);
+        self.last.store(read, Relaxed);
+        self.uses.fetch_update(Relaxed, Relaxed, |uses| Some(uses.saturating_add(USE))).ok();
+    }
+
     /// The current snapshot, if nothing of the shard has changed up to `state`, or it is of a later state.
     fn current_at(&self, state: &State, shard: ShardId) -> Option<Snapshot> {
         let mut current = self.current.lock();
@@ -285,10 +315,38 @@ impl Source {
         Ok(view)
     }
 
-    /// The same rows, with nothing loaded.
-    fn unloaded(self: &Arc<Self>, view: &ShardView) -> ShardView {
-        let open = |reader: &SegmentReader| SegmentReader::open(reader.meta().clone(), self.clone());
-        ShardView::new(view.schema().clone(), view.segments().map(open).collect(), view.memtable().clone())
+    /// Lets go of what shards have loaded, and of their files too if asked.
+    fn unload(&self, shards: &[ShardId], files: bool) {
+        let Some(known) = self.shards.upgrade() else { return };
+        for shard in shards {
+            let Some(entry) = known.lock().get(shard).cloned() else { continue };
+            let mut current = entry.current.lock();
+            let Some(snapshot) = current.as_mut() else { continue };
+            snapshot.view = snapshot.view.unloaded();
+            if files {
+                each_part(&snapshot.view, |object, range| self.parts.remove(object, range));
+            }
+        }
+    }
+
+    /// Has those who were not read lately let go of memory, if it takes that to have room for `bytes` more. The shard that was
+    /// read last stays, however large it is.
+    fn make_room(&self, bytes: u64) {
+        let over = (self.parts.in_memory() + bytes).saturating_sub(self.vectors.usage().limit);
+        let Some(known) = self.shards.upgrade().filter(|_| over > 0) else { return };
+        let mut residents: Vec<Resident> = known.lock().iter().filter_map(resident).collect();
+        if let Some(last) = residents.iter().map(|resident| resident.last).max() {
+            residents.retain(|resident| resident.last < last);
+        }
+        self.unload(&room::least_recent(residents, Needs { memory: over, disk: 0 }), false);
+    }
+
+    /// Tells the cache that the parts of a view are in use though nobody asks it for them.
+    fn note_use(&self, entry: &Entry) {
+        let Some(view) = entry.current.lock().as_ref().map(|snapshot| snapshot.view.clone()) else { return };
+        if view.segments().any(|reader| reader.loaded_bytes() > 0) {
+            each_part(&view, |object, range| self.parts.note_use(object, range));
+        }
     }
 
     async fn batch(self: &Arc<Self>, slot: Slot, ranges: Vec<TailRange>) -> Result<(Slot, Vec<Op>)> {
@@ -352,6 +410,13 @@ impl Source {
     }
 }
 
+/// Calls `act` with the place of each part of each segment.
+fn each_part(view: &ShardView, act: impl Fn(&str, Range<u64>)) {
+    for part in view.segments().flat_map(|reader| &reader.meta().parts) {
+        act(&part.object, part.offset..part.offset.saturating_add(part.length));
+    }
+}
+
 /// The kinds of parts that reads of `view` loaded, and the indexes of vectors among them: a new segment may be the first to
 /// have one. All kinds where there is no segment yet to learn from.
 fn parts_in_use(view: &ShardView) -> Vec<PartKind> {
@@ -407,6 +472,7 @@ fn schema(collection: &Collection) -> Result<Arc<ShardSchema>> {
 #[async_trait]
 impl Fetch for Source {
     async fn fetch(&self, object: &str, range: Range<u64>) -> Result<Bytes> {
+        self.make_room(range.end.saturating_sub(range.start));
         self.kept(object, range, None).await
     }
 
@@ -422,7 +488,12 @@ impl Fetch for Source {
         paid(object, range.clone(), self.store.get_range(object, range)).await
     }
 
-    fn disk(&self, object: &str, range: Range<u64>) -> Option<Box<dyn DiskPart>> {
-        Some(Box::new(Residence::new(self.vectors.clone(), self.parts.clone(), object, range)))
+    fn has(&self, object: &str, range: Range<u64>) -> bool {
+        self.parts.has(object, range)
+    }
+
+    fn disk(&self, object: &str, range: Range<u64>, kind: &PartKind) -> Option<Box<dyn DiskPart>> {
+        let part = Residence::open(&self.vectors, &self.parts, object, range, kind)?;
+        Some(Box::new(part))
     }
 }

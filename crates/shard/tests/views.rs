@@ -8,7 +8,7 @@ use lodestone_manifest::{
     Batch, Claim, Epoch, InstanceId, JobId, Nonce, Record, Rewrite, SegmentId, ShardId, Slot, State, SystemOp,
 };
 use lodestone_segment::{Row as SegmentRow, SegmentWriter};
-use lodestone_shard::{KeepOptions, VectorMemory, Views};
+use lodestone_shard::{Needs, ShardView, VectorMemory, Views};
 use lodestone_store::{MemoryStore, Metered, Metrics, PartCache, Store};
 use lodestone_types::{CollectionConfig, CollectionParams, PointId};
 use lodestone_wal::{ObjectBuilder, Op, Row, SlotCache, encode_slice, keys};
@@ -98,8 +98,21 @@ impl Log {
         self.write(|builder| builder.push_system(SystemOp::Rewrite(rewrite))).await;
     }
 
+    /// Views anew, with room for so much in memory, and with files.
+    fn limit_memory(&mut self, bytes: u64) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        let parts = Arc::new(PartCache::open(Some(dir.path().into()), 1 << 20));
+        let memory = Arc::new(VectorMemory::new(bytes));
+        self.views = Views::new(self.store.clone(), parts, self.slots.clone(), memory);
+        dir
+    }
+
+    async fn view(&self, shard: ShardId) -> ShardView {
+        self.views.snapshot(&self.state, shard).await.unwrap().view
+    }
+
     async fn has(&self, shard: ShardId, ids: &[u64]) {
-        let view = self.views.snapshot(&self.state, shard).await.unwrap().view;
+        let view = self.view(shard).await;
         view.load_masks().await.unwrap();
         for id in 0..50 {
             let found = view.find(PointId::Num(id)).unwrap().is_some();
@@ -156,7 +169,6 @@ async fn a_view_can_be_had_as_it_was() {
 
 #[tokio::test]
 async fn idle_views_go_and_come_back() {
-    let keep = KeepOptions { idle_rounds: 3, loaded_bytes: 0 };
     let mut log = Log::new().await;
     let (used, idle) = (log.create("used").await, log.create("idle").await);
     for shard in [used, idle] {
@@ -167,16 +179,9 @@ async fn idle_views_go_and_come_back() {
     }
     let (views, both) = log.views.size();
     assert!(views == 2 && both > 0);
-    log.views.sweep(&log.state, keep);
-    assert_eq!(log.views.size(), (2, both), "what was used in the last round stays as it is");
-    log.has(used, &[1, 2]).await;
-    log.views.sweep(&log.state, keep);
-    assert_eq!(log.views.size(), (2, both / 2), "parts of the other are let go");
-    log.has(idle, &[1, 2]).await;
-    assert_eq!(log.views.size(), (2, both));
     for _ in 0..4 {
         log.has(used, &[1, 2]).await;
-        log.views.sweep(&log.state, keep);
+        log.views.sweep(&log.state, 3);
     }
     assert_eq!(log.views.size(), (1, both / 2), "the other is forgotten");
     log.has(idle, &[1, 2]).await;
@@ -184,8 +189,42 @@ async fn idle_views_go_and_come_back() {
 }
 
 #[tokio::test]
+async fn who_was_not_read_for_longest_lets_go_of_memory_and_one_more_must_be_worth_it() {
+    let mut log = Log::new().await;
+    let mut shards = Vec::new();
+    for name in ["a", "b", "c"] {
+        let shard = log.create(name).await;
+        log.put(shard, 1).await;
+        log.fold(shard, 1..2, shard.0).await;
+        shards.push(shard);
+    }
+    let [a, b, c] = shards[..] else { unreachable!() };
+    log.has(a, &[1]).await;
+    let one = log.views.size().1;
+    // Room for two.
+    let _dir = log.limit_memory(2 * one + one / 2);
+    log.has(a, &[1]).await;
+    assert_eq!(log.views.size().1, one);
+    log.has(b, &[1]).await;
+    log.has(a, &[1]).await;
+    assert_eq!(log.views.size().1, 2 * one);
+    log.has(c, &[1]).await;
+    assert_eq!(log.views.size().1, 2 * one, "b had to go");
+    log.has(c, &[1]).await;
+    let takes = log.view(b).await.needs("");
+    assert!(!log.views.admit(b, takes), "a and c were read no less");
+    log.has(a, &[1]).await;
+    assert_eq!(log.views.size().1, 2 * one, "a is here");
+    for _ in 0..3 {
+        log.view(b).await;
+    }
+    assert!(log.views.admit(b, takes));
+    assert_eq!(log.views.size().1, one, "c made room");
+    assert!(!log.views.admit(b, Needs { memory: 4 * one, disk: 1 }), "there will never be so much");
+}
+
+#[tokio::test]
 async fn views_of_deleted_collections_go() {
-    let keep = KeepOptions { idle_rounds: 1000, loaded_bytes: u64::MAX };
     let mut log = Log::new().await;
     let shard = log.create("c").await;
     log.put(shard, 1).await;
@@ -197,7 +236,7 @@ async fn views_of_deleted_collections_go() {
     // One that still reads an older state brings it back for as long as a round.
     assert!(log.views.snapshot(&before, shard).await.is_ok());
     assert_eq!(log.views.size().0, 1);
-    log.views.sweep(&log.state, keep);
+    log.views.sweep(&log.state, 1000);
     assert_eq!(log.views.size().0, 0);
 }
 

@@ -31,6 +31,8 @@ pub enum ErrorKind {
     OutcomeUnknown,
     /// Stored bytes are missing or damaged (500, `DATA_LOSS`).
     Damaged,
+    /// What this process keeps of the bucket is gone or damaged, and is fetched anew when asked again (503, `UNAVAILABLE`).
+    LostCopy,
     /// A fault of ours (500, `INTERNAL`).
     Internal,
 }
@@ -87,6 +89,8 @@ constructors! {
     outcome_unknown => OutcomeUnknown,
     /// See [`ErrorKind::Damaged`].
     damaged => Damaged,
+    /// See [`ErrorKind::LostCopy`].
+    lost_copy => LostCopy,
     /// See [`ErrorKind::Internal`].
     internal => Internal,
 }
@@ -109,6 +113,9 @@ impl Error {
 
     /// Whether sending the same request again may succeed without changing it.
     pub fn is_retryable(&self) -> bool {
-        matches!(self.kind, ErrorKind::Busy | ErrorKind::Unavailable | ErrorKind::Timeout)
+        matches!(
+            self.kind,
+            ErrorKind::Busy | ErrorKind::Unavailable | ErrorKind::LostCopy | ErrorKind::Timeout
+        )
     }
 }

@@ -34,7 +34,7 @@ fn code(kind: ErrorKind) -> Code {
         ErrorKind::TooLarge | ErrorKind::LimitReached | ErrorKind::Busy => Code::ResourceExhausted,
         ErrorKind::Unsupported => Code::Unimplemented,
         ErrorKind::Timeout => Code::DeadlineExceeded,
-        ErrorKind::Unavailable => Code::Unavailable,
+        ErrorKind::Unavailable | ErrorKind::LostCopy => Code::Unavailable,
         ErrorKind::OutcomeUnknown => Code::Unknown,
         ErrorKind::Damaged => Code::DataLoss,
         ErrorKind::Internal => Code::Internal,

@@ -92,7 +92,7 @@ fn status_of(kind: ErrorKind) -> StatusCode {
         ErrorKind::Busy => StatusCode::TOO_MANY_REQUESTS,
         ErrorKind::Unsupported => StatusCode::NOT_IMPLEMENTED,
         ErrorKind::Timeout => StatusCode::REQUEST_TIMEOUT,
-        ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorKind::Unavailable | ErrorKind::LostCopy => StatusCode::SERVICE_UNAVAILABLE,
         ErrorKind::OutcomeUnknown | ErrorKind::Damaged | ErrorKind::Internal => {
             StatusCode::INTERNAL_SERVER_ERROR
         }

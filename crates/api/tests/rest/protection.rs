@@ -169,6 +169,7 @@ async fn every_kind_of_error_has_its_status() {
         (ErrorKind::Unsupported, 501),
         (ErrorKind::Timeout, 408),
         (ErrorKind::Unavailable, 503),
+        (ErrorKind::LostCopy, 503),
         (ErrorKind::OutcomeUnknown, 500),
         (ErrorKind::Damaged, 500),
         (ErrorKind::Internal, 500),

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use lodestone_index::dense::{self, BuildOptions, Distance, TrainOptions, build};
 use lodestone_kernels::LevelBits;
 use lodestone_segment::{
-    DiskPart, Fetch, ObjectWriter, PartMeta, Row, RowTags, SegmentId, SegmentMeta, SegmentReader,
+    DiskPart, Fetch, ObjectWriter, PartKind, PartMeta, Row, RowTags, SegmentId, SegmentMeta, SegmentReader,
     SegmentSchema, SegmentWriter, VectorSpec,
 };
 use lodestone_types::{Datatype, Error, PointId, Result};
@@ -23,6 +23,8 @@ use uuid::Uuid;
 pub struct Bucket {
     objects: Mutex<HashMap<String, Bytes>>,
     pub fetches: AtomicUsize,
+    /// Whether parts are kept as files.
+    pub on_disk: AtomicBool,
 }
 
 impl Bucket {
@@ -41,31 +43,55 @@ impl Fetch for Bucket {
         Ok(bytes.slice((range.start as usize).min(end)..end))
     }
 
-    fn disk(&self, object: &str, range: Range<u64>) -> Option<Box<dyn DiskPart>> {
+    fn disk(&self, object: &str, range: Range<u64>, _: &PartKind) -> Option<Box<dyn DiskPart>> {
+        if !self.on_disk.load(Ordering::Relaxed) {
+            return None;
+        }
         let object = self.objects.lock().unwrap()[object].clone();
-        Some(Box::new(PartInBucket { object, start: range.start as usize }))
+        let part = object.slice(range.start as usize..range.end as usize);
+        Some(Box::new(PartInBucket { part, lost: Mutex::new(false) }))
     }
 }
 
-/// A part as it lies in the bucket.
+/// A part as it lies in the bucket. It is lost when it was read past its end.
 #[derive(Debug)]
 struct PartInBucket {
-    object: Bytes,
-    start: usize,
+    part: Bytes,
+    lost: Mutex<bool>,
 }
 
 impl DiskPart for PartInBucket {
-    fn is_in_use(&self, wanted: bool) -> bool {
-        wanted
+    fn is_lost(&self) -> bool {
+        *self.lost.lock().unwrap()
+    }
+
+    fn renew(&self, bytes: Bytes) {
+        assert_eq!(bytes, self.part);
+        *self.lost.lock().unwrap() = false;
+    }
+
+    fn memory(&self, on_disk: bool) -> Result<Option<Bytes>> {
+        Ok((!on_disk).then(|| self.part.clone()))
+    }
+
+    fn peek(&self) -> Option<Bytes> {
+        None
+    }
+
+    fn read_all(&self) -> Result<Bytes> {
+        Ok(self.part.clone())
     }
 
     fn read_many(&self, ranges: &[Range<u64>], out: &mut Vec<u8>) -> Result<()> {
-        let part = &self.object[self.start..];
-        ranges.iter().for_each(|r| out.extend_from_slice(&part[r.start as usize..r.end as usize]));
+        for range in ranges {
+            let Some(bytes) = self.part.get(range.start as usize..range.end as usize) else {
+                *self.lost.lock().unwrap() = true;
+                return Err(Error::lost_copy("past the end"));
+            };
+            out.extend_from_slice(bytes);
+        }
         Ok(())
     }
-
-    fn forget_map(&self) {}
 }
 
 /// What a row should be when read.
@@ -117,8 +143,9 @@ pub fn vector_index(reader: &SegmentReader, key: &str) -> (Bytes, Vec<PartMeta>)
     let column = reader.vector("").unwrap().unwrap();
     let dim = column.spec().dim as usize;
     let size = column.spec().row_bytes();
+    let vectors = column.all().unwrap();
     let row = |slot: usize, out: &mut [f32]| {
-        let bytes = column.raw()[slot * size..(slot + 1) * size].as_chunks().0;
+        let bytes = vectors[slot * size..(slot + 1) * size].as_chunks().0;
         out.iter_mut().zip(bytes).for_each(|(x, bytes)| *x = f32::from_le_bytes(*bytes));
     };
     let options = TrainOptions {
@@ -139,7 +166,10 @@ pub fn vector_index(reader: &SegmentReader, key: &str) -> (Bytes, Vec<PartMeta>)
 }
 
 pub fn write_and_open(model: &Model, id: u64) -> SegmentReader {
-    let bucket = Arc::new(Bucket::default());
+    write_and_open_in(Arc::default(), model, id)
+}
+
+pub fn write_and_open_in(bucket: Arc<Bucket>, model: &Model, id: u64) -> SegmentReader {
     let (object, meta) = write(model, &schema(), "segment", id);
     bucket.put("segment", object);
     open(&bucket, &meta)
@@ -153,7 +183,7 @@ pub fn read(reader: &SegmentReader) -> Model {
             .keys()
             .filter_map(|name| {
                 let column = reader.vector(name).unwrap()?;
-                Some((name.clone(), column.row(row)?.to_vec()))
+                Some((name.clone(), column.reader().row(row).unwrap()?.to_vec()))
             })
             .collect(),
         payload: serde_json::Value::Object(reader.payload(row).unwrap().0),

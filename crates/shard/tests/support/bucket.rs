@@ -26,7 +26,7 @@ impl Fetch for Objects {
         Ok(bytes.slice(range.start as usize..range.end as usize))
     }
 
-    fn disk(&self, object: &str, range: Range<u64>) -> Option<Box<dyn DiskPart>> {
+    fn disk(&self, object: &str, range: Range<u64>, _: &PartKind) -> Option<Box<dyn DiskPart>> {
         let bytes = self.0.lock().unwrap()[object].slice(range.start as usize..range.end as usize);
         Some(Box::new(Restless { bytes, times: AtomicUsize::new(0) }))
     }
@@ -40,16 +40,29 @@ struct Restless {
 }
 
 impl DiskPart for Restless {
-    fn is_in_use(&self, _: bool) -> bool {
-        self.times.fetch_add(1, Ordering::Relaxed).is_multiple_of(2)
+    fn is_lost(&self) -> bool {
+        false
+    }
+
+    fn renew(&self, _: Bytes) {}
+
+    fn memory(&self, _: bool) -> Result<Option<Bytes>> {
+        let is_there = self.times.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
+        Ok(is_there.then(|| self.bytes.clone()))
+    }
+
+    fn peek(&self) -> Option<Bytes> {
+        self.times.fetch_add(1, Ordering::Relaxed).is_multiple_of(3).then(|| self.bytes.clone())
+    }
+
+    fn read_all(&self) -> Result<Bytes> {
+        Ok(self.bytes.clone())
     }
 
     fn read_many(&self, ranges: &[Range<u64>], out: &mut Vec<u8>) -> Result<()> {
         ranges.iter().for_each(|r| out.extend_from_slice(&self.bytes[r.start as usize..r.end as usize]));
         Ok(())
     }
-
-    fn forget_map(&self) {}
 }
 
 #[derive(Default)]

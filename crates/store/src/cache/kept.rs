@@ -44,7 +44,12 @@ pub struct KeptPart {
 }
 
 impl KeptPart {
-    pub(super) fn open(cache: &PartCache, dir: &std::path::Path, id: PartId, access: Access) -> io::Result<Self> {
+    pub(super) fn open(
+        cache: &PartCache,
+        dir: &std::path::Path,
+        id: PartId,
+        access: Access,
+    ) -> io::Result<Self> {
         let (file, pages) = file::open(dir, &id, access)?;
         let open = Arc::new(OpenFile { file: Mutex::new(Some(Arc::new(file))), pages, access });
         Ok(Self { cache: cache.clone(), id, open })
@@ -56,6 +61,11 @@ impl KeptPart {
 
     pub(super) fn opened(&self) -> &Arc<OpenFile> {
         &self.open
+    }
+
+    /// Whether it had to go or turned out to be damaged.
+    pub fn is_closed(&self) -> bool {
+        self.open.file.lock().is_none()
     }
 
     /// Appends the bytes of `ranges`, counted from the start of the part, to `out`; see [`DirectFile::read_many`].

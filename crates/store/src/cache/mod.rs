@@ -157,12 +157,6 @@ impl PartCache {
         self.join(store, id, crc32c).await
     }
 
-    /// Whether the range is kept, so that getting it asks the bucket for nothing unless its file is damaged.
-    pub fn has(&self, key: &str, range: Range<u64>) -> bool {
-        let id = PartId { key: key.into(), start: range.start, end: range.end };
-        !matches!(self.state.book.lock().find(&id), Found::Nothing)
-    }
-
     /// As [`PartCache::get`], of a range whose bytes made no sense: what is kept of it is not believed.
     pub async fn get_again(&self, store: &Arc<dyn Store>, key: &str, range: Range<u64>) -> Result<Bytes> {
         let id = PartId { key: key.into(), start: range.start, end: range.end };
@@ -172,9 +166,24 @@ impl PartCache {
         self.get(store, key, range, None).await
     }
 
-    /// Whether a range is kept, though its file may turn out to be damaged.
+    /// Whether the range is kept, so that getting it asks the bucket for nothing unless its file is damaged.
     pub fn has(&self, key: &str, range: Range<u64>) -> bool {
         self.state.book.lock().has(&PartId { key: key.into(), start: range.start, end: range.end })
+    }
+
+    /// Counts a range as used that is read without asking for it.
+    pub fn note_use(&self, key: &str, range: Range<u64>) {
+        self.state.book.lock().find(&PartId { key: key.into(), start: range.start, end: range.end });
+    }
+
+    /// Forgets a range.
+    pub fn remove(&self, key: &str, range: Range<u64>) {
+        self.state.forget(&PartId { key: key.into(), start: range.start, end: range.end });
+    }
+
+    /// Bytes that are kept at most.
+    pub fn max_bytes(&self) -> u64 {
+        self.state.max_bytes
     }
 
     /// As [`PartCache::get`], if the range is kept, from there alone. Reads a file, so it may block.

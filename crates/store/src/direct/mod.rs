@@ -256,9 +256,10 @@ impl Desk {
         let is_right = |piece: &Piece| {
             let first = (piece.offset() / BLOCK) as usize;
             let read = self.buffer[piece.place()].chunks(PAGE).map(crc32c::crc32c);
-            piece.is_whole() && pages.get(first..).is_some_and(|expected| {
-                expected.len() >= read.len() && read.zip(expected).all(|(is, expected)| is == *expected)
-            })
+            piece.is_whole()
+                && pages.get(first..).is_some_and(|expected| {
+                    expected.len() >= read.len() && read.zip(expected).all(|(is, expected)| is == *expected)
+                })
         };
         if pieces.iter().all(is_right) {
             return Ok(());

@@ -1,0 +1,127 @@
+//! Who has to go where there is not room for all? Shards that are here take memory and disk. Pure: what is known comes in, who
+//! goes comes out.
+
+use std::cmp::Ordering;
+
+use lodestone_manifest::ShardId;
+
+/// Bytes of each kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Needs {
+    /// Of memory.
+    pub memory: u64,
+    /// Of the local disk.
+    pub disk: u64,
+}
+
+impl Needs {
+    fn is_none(self) -> bool {
+        self.memory == 0 && self.disk == 0
+    }
+
+    fn less(self, other: Self) -> Self {
+        Self { memory: self.memory.saturating_sub(other.memory), disk: self.disk.saturating_sub(other.disk) }
+    }
+
+    fn sum(self) -> u64 {
+        self.memory + self.disk
+    }
+}
+
+/// A shard that has something here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resident {
+    /// Which.
+    pub shard: ShardId,
+    /// How often it was read lately.
+    pub uses: u32,
+    /// When it was read last, by a counter of reads.
+    pub last: u64,
+    /// What it takes.
+    pub takes: Needs,
+}
+
+/// Who goes to give `over` back: those that were not read for longest.
+pub fn least_recent(mut residents: Vec<Resident>, over: Needs) -> Vec<ShardId> {
+    residents.sort_unstable_by_key(|resident| resident.last);
+    first_that_suffice(&residents, over).0
+}
+
+/// Who goes to give `over` back for a shard that was read `uses` times lately and takes `takes`; `None` if others are read more for
+/// what they take. So reading each of many once does not push out what is read again and again.
+pub fn for_one_more(
+    mut residents: Vec<Resident>,
+    uses: u32,
+    takes: Needs,
+    over: Needs,
+) -> Option<Vec<ShardId>> {
+    residents.sort_unstable_by(|a, b| {
+        by_use(a.uses, a.takes, b.uses, b.takes).then(a.last.cmp(&b.last)).then(a.shard.cmp(&b.shard))
+    });
+    let (goes, left) = first_that_suffice(&residents, over);
+    let is_used_less =
+        |resident: &Resident| by_use(resident.uses, resident.takes, uses, takes) == Ordering::Less;
+    (left.is_none() && residents[..goes.len()].iter().all(is_used_less)).then_some(goes)
+}
+
+/// Which of two is read more for what it takes.
+fn by_use(uses: u32, takes: Needs, other_uses: u32, other_takes: Needs) -> Ordering {
+    let a = u128::from(uses) * u128::from(other_takes.sum());
+    a.cmp(&(u128::from(other_uses) * u128::from(takes.sum())))
+}
+
+/// The first residents that together take `over`, and what is still missing after all of them.
+fn first_that_suffice(residents: &[Resident], mut over: Needs) -> (Vec<ShardId>, Needs) {
+    let mut goes = Vec::new();
+    for resident in residents {
+        if over.is_none() {
+            break;
+        }
+        over = over.less(resident.takes);
+        goes.push(resident.shard);
+    }
+    (goes, over)
+}
+
+#[cfg(test)]
+mod tests {
+    use lodestone_manifest::CollectionId;
+
+    use super::*;
+
+    fn shard(number: u64) -> ShardId {
+        ShardId::new(CollectionId(number), 0)
+    }
+
+    fn resident(number: u64, uses: u32, memory: u64, disk: u64) -> Resident {
+        Resident { shard: shard(number), uses, last: number, takes: Needs { memory, disk } }
+    }
+
+    #[test]
+    fn who_was_not_read_for_longest_goes_and_no_more_than_needed() {
+        let all = vec![resident(3, 9, 10, 50), resident(1, 9, 10, 50), resident(2, 9, 10, 50)];
+        let goes = |memory, disk| least_recent(all.clone(), Needs { memory, disk });
+        assert_eq!(goes(0, 0), []);
+        assert_eq!(goes(1, 0), [shard(1)]);
+        assert_eq!(goes(11, 0), [shard(1), shard(2)]);
+        assert_eq!(goes(1, 51), [shard(1), shard(2)]);
+        assert_eq!(goes(1000, 0).len(), 3);
+    }
+
+    #[test]
+    fn one_more_comes_only_for_those_that_are_read_less_for_what_they_take() {
+        let all = vec![resident(1, 8, 10, 50), resident(2, 2, 10, 50), resident(3, 4, 40, 200)];
+        let goes = |uses, memory| {
+            let takes = Needs { memory: 10, disk: 50 };
+            for_one_more(all.clone(), uses, takes, Needs { memory, disk: 0 })
+        };
+        assert_eq!(goes(1, 5), None);
+        assert_eq!(goes(2, 5), Some(vec![shard(3)]), "four reads of four times as much are worth one");
+        assert_eq!(goes(2, 45), None);
+        assert_eq!(goes(3, 45), Some(vec![shard(3), shard(2)]));
+        assert_eq!(goes(8, 55), None, "who is there stays among equals");
+        assert_eq!(goes(9, 55).map(|goes| goes.len()), Some(3));
+        assert_eq!(goes(9, 100), None, "not even all would do");
+        assert_eq!(for_one_more(Vec::new(), 0, Needs::default(), Needs::default()), Some(Vec::new()));
+    }
+}
