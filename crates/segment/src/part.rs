@@ -249,7 +249,8 @@ impl PartOnDisk {
             let count = range.len().div_ceil(BLOCK_BYTES);
             if section.kind == kind {
                 let mut bytes = Vec::new();
-                self.disk.read_many(&[range.start as u64..range.end as u64], &mut bytes)?;
+                let place = range.start as u64..range.end as u64;
+                self.disk.read_many(std::slice::from_ref(&place), &mut bytes)?;
                 let expected = self.checksums[first * 4..(first + count) * 4].chunks_exact(4).map(le_u32);
                 if !bytes.chunks(BLOCK_BYTES).map(crc32c::crc32c).eq(expected) {
                     return Err(damaged(&self.meta, format!("section {kind}: a checksum is wrong")));

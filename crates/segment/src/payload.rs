@@ -242,7 +242,8 @@ impl PayloadColumn {
             }
             Blocks::Disk(disk, start) => {
                 let mut packed = Vec::with_capacity((place.end - place.start) as usize);
-                disk.read_many(&[start + place.start..start + place.end], &mut packed)?;
+                let place = start + place.start..start + place.end;
+                disk.read_many(std::slice::from_ref(&place), &mut packed)?;
                 self.table.unpack(block, &packed)
             }
         };

@@ -66,13 +66,9 @@ impl Held {
             fill(&mut bytes)?;
             return Ok(Self::of(Content::Small(bytes.into()), meter));
         }
-        let mut map = MmapMut::map_anon(length)?;
-        #[cfg(target_os = "linux")]
-        if let Err(error) = map.advise(memmap2::Advice::HugePage) {
-            tracing::trace!(%error, "no huge pages");
-        }
-        fill(&mut map)?;
-        Ok(Self::of(Content::Large(map), meter))
+        let mut gathering = Gathering::new(length)?;
+        fill(&mut gathering.map)?;
+        Ok(gathering.finish(meter))
     }
 
     fn of(content: Content, meter: &Arc<Meter>) -> Arc<Self> {
@@ -91,6 +87,32 @@ impl Held {
     /// The bytes, to be passed on.
     pub(super) fn share(self: &Arc<Self>) -> Bytes {
         Bytes::from_owner(Shared(self.clone()))
+    }
+}
+
+/// A large part on its way into memory.
+pub(super) struct Gathering {
+    map: MmapMut,
+}
+
+impl Gathering {
+    pub(super) fn new(length: usize) -> io::Result<Self> {
+        let map = MmapMut::map_anon(length)?;
+        #[cfg(target_os = "linux")]
+        if let Err(error) = map.advise(memmap2::Advice::HugePage) {
+            tracing::trace!(%error, "no huge pages");
+        }
+        Ok(Self { map })
+    }
+
+    /// # Panics
+    /// If `bytes` go past the end.
+    pub(super) fn put(&mut self, at: usize, bytes: &[u8]) {
+        self.map[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+
+    pub(super) fn finish(self, meter: &Arc<Meter>) -> Arc<Held> {
+        Held::of(Content::Large(self.map), meter)
     }
 }
 

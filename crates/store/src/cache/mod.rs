@@ -21,10 +21,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
+use futures::stream::{self, StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 
 use self::book::{Book, Found, Kept, Part, Removed};
-use self::held::{Held, Meter};
+use self::held::{Gathering, Held, Meter};
 pub use self::kept::{Access, KeptPart};
 use self::slot::PartId;
 use crate::account;
@@ -35,6 +36,10 @@ use crate::port::{Store, range_is_empty};
 const MEMORY_INSTEAD_OF_FILES: u64 = 256 << 20;
 /// How often a range is fetched before its checksum is believed.
 const FETCHES: u32 = 2;
+/// Larger ranges are fetched in pieces of so many bytes: one connection to S3 brings less than a machine can take, and what is under way
+/// is in memory beside what has come.
+const PIECE: u64 = 16 << 20;
+const PIECES_AT_ONCE: usize = 4;
 
 /// A bounded cache of ranges of objects that never change. One process at a time uses a directory.
 #[derive(Debug, Clone)]
@@ -286,11 +291,8 @@ impl State {
             self.damaged.fetch_add(1, Relaxed);
         }
         self.misses.fetch_add(1, Relaxed);
-        let (bytes, crc) = fetch(store, &id, crc32c).await?;
-        // Without room for a copy, what came is used as it is.
-        let Ok(held) = Held::new(bytes.clone(), &self.meter) else { return Ok(bytes) };
-        drop(bytes);
-        Ok(self.keep(id, Part { held, crc }).await)
+        let part = fetch(store, &id, crc32c, &self.meter).await?;
+        Ok(self.keep(id, part).await)
     }
 
     /// Brings the file of `id` into memory; one that is not what it should be is forgotten.
@@ -373,17 +375,39 @@ impl State {
     }
 }
 
-/// The bytes and their checksum.
-async fn fetch(store: &dyn Store, id: &PartId, crc32c: Option<u32>) -> Result<(Bytes, u32)> {
+async fn fetch(store: &dyn Store, id: &PartId, crc32c: Option<u32>, meter: &Arc<Meter>) -> Result<Part> {
     for _ in 0..FETCHES {
-        let bytes = store.get_range(&id.key, id.start..id.end).await?;
-        let crc = crc32c::crc32c(&bytes);
+        let held = fetch_bytes(store, id, meter).await?;
+        let crc = crc32c::crc32c(held.bytes());
         if crc32c.is_none_or(|expected| crc == expected) {
-            return Ok((bytes, crc));
+            return Ok(Part { held, crc });
         }
     }
     let why = format!("range {}..{} does not have its checksum", id.start, id.end);
     Err(StoreError::new(Op::GetRange, StoreErrorKind::Damaged, &*id.key, why))
+}
+
+/// In one request, or in pieces side by side where that is faster.
+async fn fetch_bytes(store: &dyn Store, id: &PartId, meter: &Arc<Meter>) -> Result<Arc<Held>> {
+    let no_room = |error: io::Error| {
+        let why = format!("no memory for {} bytes: {error}", id.end - id.start);
+        StoreError::new(Op::GetRange, StoreErrorKind::Other, &*id.key, why)
+    };
+    if id.end - id.start <= PIECE {
+        let bytes = store.get_range(&id.key, id.start..id.end).await?;
+        return Held::new(bytes, meter).map_err(no_room);
+    }
+    let mut gathered = Gathering::new((id.end - id.start) as usize).map_err(no_room)?;
+    let starts = (id.start..id.end).step_by(PIECE as usize);
+    let pieces = starts.map(|start| async move {
+        let range = start..id.end.min(start + PIECE);
+        Ok::<_, StoreError>(((start - id.start) as usize, store.get_range(&id.key, range).await?))
+    });
+    let mut pieces = stream::iter(pieces).buffer_unordered(PIECES_AT_ONCE);
+    while let Some((at, bytes)) = pieces.try_next().await? {
+        gathered.put(at, &bytes);
+    }
+    Ok(gathered.finish(meter))
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {

@@ -225,7 +225,7 @@ async fn a_kept_range_can_be_read_here_and_there_until_it_has_to_go() {
         assert_eq!(cache.in_memory(), 0);
         check(&cache, &store, 90_000..190_000).await;
         assert!(cache.open_kept(KEY, 1_000..90_000, access).is_none(), "it had to go");
-        assert_eq!(kept.read_many(&[0..1], &mut out).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(kept.read_many(&[0..1, 5..6], &mut out).unwrap_err().kind(), io::ErrorKind::NotFound);
         check(&cache, &store, 1_000..90_000).await;
         assert!(cache.open_kept(KEY, 1_000..90_000, access).is_some());
     }
@@ -254,7 +254,7 @@ async fn harm_to_an_open_file_is_found_where_it_is_read_and_mended() {
             assert!(!cache.has(KEY, 0..50_000) && cache.get_kept(KEY, 0..50_000).is_none());
             check(&cache, &store, 0..50_000).await;
             let kept = cache.open_kept(KEY, 0..50_000, access).unwrap();
-            kept.read_many(&[39_999..40_002], &mut out).unwrap();
+            kept.read_many(&[39_999..40_002, 7..7], &mut out).unwrap();
             assert_eq!(out[1..], content()[39_999..40_002]);
             assert_eq!((metrics.snapshot().gets, cache.stats().damaged), (2, 1));
         }
@@ -286,4 +286,23 @@ async fn a_foreign_file_is_not_read_here_and_there_and_nothing_is_without_files(
     check(&in_memory, &store, 0..50_000).await;
     assert!(in_memory.open_kept(KEY, 0..50_000, Access::Direct).is_none());
     assert_eq!(in_memory.get_kept(KEY, 0..50_000).unwrap(), content()[..50_000]);
+}
+
+#[tokio::test]
+async fn a_large_range_comes_in_pieces() {
+    let whole: Vec<u8> = (0..2 * PIECE as usize + 5_000).map(|i| (i % 253) as u8).collect();
+    let memory = MemoryStore::new();
+    memory.put(KEY, whole.clone().into()).await.unwrap();
+    let metrics = Arc::new(Metrics::default());
+    let store: Arc<dyn Store> = Arc::new(Metered::new(Arc::new(memory), metrics.clone()));
+    let dir = tempfile::tempdir().unwrap();
+    let cache = PartCache::open(Some(dir.path().into()), 1 << 30);
+    let range = 100..whole.len() as u64;
+    let crc = crc32c::crc32c(&whole[100..]);
+    assert!(cache.get(&store, KEY, range.clone(), Some(crc)).await.unwrap() == whole[100..]);
+    assert_eq!(metrics.snapshot().gets, 3);
+    let cache = PartCache::open(Some(dir.path().into()), 1 << 30);
+    assert!(cache.get(&store, KEY, range, Some(crc)).await.unwrap() == whole[100..]);
+    assert_eq!(metrics.snapshot().gets, 3);
+    assert!(cache.get(&store, KEY, 0..whole.len() as u64 + 1, None).await.is_err(), "it has no such end");
 }
