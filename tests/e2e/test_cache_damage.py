@@ -16,7 +16,7 @@ SEED = int(os.environ.get("CACHE_SEED", "1"))
 def test_a_damaged_cache_costs_a_refetch_and_nothing_else(data: WordNet) -> None:
     store = LocalStore()
     try:
-        totals = cache_rounds(store, data, Plan(ROUNDS, SEED, per_life=2, special=2, disks=("",)))
+        totals = cache_rounds(store, data, Plan(ROUNDS, SEED, per_life=2, special=2))
     finally:
         store.close()
     assert totals["rounds"] == ROUNDS and totals["damages"] >= ROUNDS

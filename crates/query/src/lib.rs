@@ -206,7 +206,7 @@ impl Query {
                             allowance.begin_anew();
                         }
                         let scope = self.open(&state, collection).await?;
-                        as_far(scope, |scope| work(scope, cancel.clone())).await
+                        as_far(scope, |scope| found_again(scope, |scope| work(scope, cancel.clone()))).await
                     }
                 };
                 match fresh::answer(self.meta.as_ref(), collection, options.consistency, at).await {
@@ -234,9 +234,9 @@ impl Query {
         }
     }
 
-    /// Whether a read that met this error may do better: a lost file is fetched when it is loaded again, and the state of `slot`
-    /// may name an object that a later one does not. Asks for the newest state, which a process that only reads has not heard
-    /// of by itself.
+    /// Whether a read that met this error may do better: what was lost here is fetched when it is loaded again, and the state of
+    /// `slot` may name an object that a later one does not. Asks for the newest state, which a process that only reads has not
+    /// heard of by itself.
     async fn may_pass(&self, error: &Error, slot: Slot) -> bool {
         if error.kind == ErrorKind::LostCopy {
             return true;
@@ -255,6 +255,21 @@ impl Query {
         let hydration = self.options.hydrate.then(|| self.hydration.clone());
         stage(Stage::State, Scope::open(&self.views, state, collection, hydration)).await
     }
+}
+
+/// Does `work` on `scope`, and again where something that it read was lost here: its segments, which are the same, then fetch that
+/// and hold on to it.
+async fn found_again<T, F>(scope: Scope, work: impl Fn(Scope) -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    for _ in 0..FRESH_STARTS {
+        match work(scope.clone()).await {
+            Err(error) if error.kind == ErrorKind::LostCopy => {}
+            done => return done,
+        }
+    }
+    work(scope).await
 }
 
 /// Stops the work, on all threads, when the time is up or nobody waits any more. Where a part of the answer will do after

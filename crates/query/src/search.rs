@@ -193,7 +193,7 @@ pub(crate) async fn vector_of(
     for view in scope.views.iter() {
         let Some(found) = view.find(id)? else { continue };
         let far = view.load_records(&[found], &nothing, &vectors).await?;
-        let reader = RowReader::with_far(view, &far);
+        let mut reader = RowReader::with_far(view, &far);
         let vector = reader.vector(found, &name)?;
         return vector.map(|bytes| shape.decode(&bytes)).ok_or_else(|| {
             Error::bad_request(format!("Wrong input: point {id} has no vector `{name}` to search with"))

@@ -200,6 +200,16 @@ impl SegmentReader {
         loaded.map(|(part, _)| &part.kind)
     }
 
+    /// Lets go of the memory that vectors take which can be read from disk.
+    pub fn leave_memory(&self) {
+        self.cells.iter().filter_map(|cell| cell.get()?.disk()).for_each(DiskPart::leave_memory);
+    }
+
+    /// Whether a part that was loaded is not kept here any more, though who has it can read it.
+    pub fn has_lost(&self) -> bool {
+        self.cells.iter().filter_map(|cell| cell.get()).any(LoadedPart::is_lost)
+    }
+
     /// Bytes of loaded parts that are in memory.
     pub fn loaded_bytes(&self) -> u64 {
         let loaded =

@@ -67,6 +67,9 @@ pub trait DiskPart: Debug + Send + Sync {
     /// call to the next. Blocks where it has to be read.
     fn memory(&self, on_disk: bool) -> Result<Option<Bytes>>;
 
+    /// Lets go of the memory that it takes, if it can be read from disk.
+    fn leave_memory(&self);
+
     /// All of it, if it is in memory already.
     fn peek(&self) -> Option<Bytes>;
 
@@ -261,7 +264,7 @@ impl VectorReader<'_> {
                 let count = if follows { (RUN_BYTES / size).max(1) } else { 1 };
                 let end = (slot as usize + count).min(self.column.len).max(slot as usize + 1);
                 let mut bytes = Vec::new();
-                disk.read_run(slot..end as u32, &mut bytes)?;
+                disk.read_runs(std::slice::from_ref(&(slot..end as u32)), &mut bytes)?;
                 (self.bytes, self.first) = (bytes.into(), slot);
             }
             self.last = Some(slot);
@@ -291,12 +294,13 @@ impl ColumnOnDisk<'_> {
         self.disk.read_many(&ranges, out)
     }
 
-    /// Appends the vectors of all these slots to `out`. Blocks until all are there.
+    /// Appends the vectors of all slots of these runs to `out`, one run after another. Blocks until all are there.
     ///
     /// # Panics
     /// If a slot is past the end.
-    pub fn read_run(&self, slots: Range<u32>, out: &mut Vec<u8>) -> Result<()> {
-        self.disk.read_many(std::slice::from_ref(&self.place(slots)), out)
+    pub fn read_runs(&self, runs: &[Range<u32>], out: &mut Vec<u8>) -> Result<()> {
+        let places: Vec<Range<u64>> = runs.iter().map(|run| self.place(run.clone())).collect();
+        self.disk.read_many(&places, out)
     }
 
     fn place(&self, slots: Range<u32>) -> Range<u64> {

@@ -64,9 +64,9 @@ proptest! {
             let slots: Vec<u32> = (0..last).rev().chain(0..last / 3).collect();
             let mut found = vec![1, 2];
             disk.read(&slots, &mut found).unwrap();
-            disk.read_run(last / 2..last, &mut found).unwrap();
+            disk.read_runs(&[last / 2..last, 0..last / 4], &mut found).unwrap();
             let slot = |slot: u32| &expected[slot as usize * size..][..size];
-            let all = slots.iter().copied().chain(last / 2..last).flat_map(|s| slot(s).to_vec());
+            let all = slots.iter().copied().chain(last / 2..last).chain(0..last / 4).flat_map(|s| slot(s).to_vec());
             prop_assert_eq!(found, [1, 2].into_iter().chain(all).collect::<Vec<u8>>());
             let (mut rows, mut at) = (column.reader(), 0);
             for jump in &jumps {

@@ -7,6 +7,7 @@ mod demo;
 mod doctor;
 mod paint;
 mod ports;
+mod process;
 mod recover;
 mod report;
 mod secret;
@@ -26,6 +27,7 @@ use tokio::runtime::Runtime;
 use toml::{Table, Value};
 
 fn main() -> ExitCode {
+    process::prepare();
     // Fails only where a provider is installed already, and nobody before us could have done that.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match run(Cli::parse().command) {

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::ops::Range;
 
 use lodestone_index::dense::{Effort, Model, VectorIndex};
 use lodestone_kernels::{Metric, Scorer};
@@ -313,15 +314,25 @@ impl Scan<'_> {
         Ok(())
     }
 
-    /// Scores the vectors in these slots, which ascend; on disk, what lies between them is read too.
-    fn score_run(&self, vectors: &Vectors, slots: &mut [u32], scores: &mut [f32]) -> Result<()> {
-        let (Vectors::Disk(disk), [first, .., last]) = (vectors, &*slots) else {
-            return self.score(vectors, slots, scores);
-        };
-        let (first, last, mut run) = (*first, *last, Vec::new());
-        disk.read_run(first..last + 1, &mut run)?;
-        slots.iter_mut().for_each(|slot| *slot -= first);
-        self.scorer.score_numbered(&run, slots, scores);
+    /// Scores the vectors in these slots, which ascend; on disk, what lies between near ones is read too.
+    fn score_runs(&self, vectors: &Vectors, slots: &[u32], scores: &mut [f32]) -> Result<()> {
+        let Vectors::Disk(disk) = vectors else { return self.score(vectors, slots, scores) };
+        let mut runs: Vec<Range<u32>> = Vec::new();
+        // Where each is among all that is read.
+        let (mut before, mut places) = (0, Vec::with_capacity(slots.len()));
+        for slot in slots {
+            match runs.last_mut() {
+                Some(run) if u64::from(slot - run.end) < FEW => run.end = slot + 1,
+                last => {
+                    before += last.map_or(0, |run| run.end - run.start);
+                    runs.push(*slot..slot + 1);
+                }
+            }
+            places.push(before + slot - runs.last().map_or(*slot, |run| run.start));
+        }
+        let mut read = Vec::new();
+        disk.read_runs(&runs, &mut read)?;
+        self.scorer.score_numbered(&read, &places, scores);
         Ok(())
     }
 
@@ -416,7 +427,7 @@ impl Scan<'_> {
             let scores = &mut scores[..block.len()];
             match few {
                 true => self.score(&part.vectors, &block_slots, scores)?,
-                false => self.score_run(&part.vectors, &mut block_slots, scores)?,
+                false => self.score_runs(&part.vectors, &block_slots, scores)?,
             }
             for (row, score) in block.iter().zip(scores.iter()) {
                 if self.is_near_enough(*score) {

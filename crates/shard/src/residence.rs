@@ -73,6 +73,28 @@ impl VectorMemory {
         self.coming.fetch_update(Relaxed, Relaxed, grown).is_ok()
     }
 
+    /// Bytes that are on their way into memory.
+    pub(crate) fn coming(&self) -> u64 {
+        self.coming.load(Relaxed)
+    }
+
+    /// Notes that so many bytes are on their way, until what is returned is dropped.
+    pub(crate) fn expect(&self, bytes: u64) -> impl Drop {
+        struct Expected<'a>(&'a AtomicU64, u64);
+        impl Drop for Expected<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(self.1, Relaxed);
+            }
+        }
+        self.coming.fetch_add(bytes, Relaxed);
+        Expected(&self.coming, bytes)
+    }
+
+    /// Bytes that may be in memory.
+    pub(crate) fn limit(&self) -> u64 {
+        self.limit
+    }
+
     fn count(&self, reads: usize, backend: Backend) {
         let counter = match backend {
             Backend::IoUring => &self.reads_by_io_uring,
@@ -97,10 +119,28 @@ pub(crate) struct Residence {
 enum Place {
     /// Read from its file; whether vectors are to be in memory was not asked yet.
     Undecided(Arc<KeptPart>),
+    /// On its way into memory, and read from its file meanwhile.
+    Coming(Arc<KeptPart>),
     Disk(Arc<KeptPart>),
     Memory(Bytes),
     /// The file could not be read.
     Lost,
+}
+
+impl Place {
+    fn file(&self) -> Option<&Arc<KeptPart>> {
+        match self {
+            Place::Undecided(file) | Place::Coming(file) | Place::Disk(file) => Some(file),
+            Place::Memory(_) | Place::Lost => None,
+        }
+    }
+
+    fn is_lost(&self) -> bool {
+        match self {
+            Place::Memory(_) => false,
+            place => place.file().is_none_or(|file| file.is_gone()),
+        }
+    }
 }
 
 impl Residence {
@@ -140,7 +180,7 @@ impl Residence {
         match place {
             Place::Memory(_) => Some(&self.memory.in_memory),
             Place::Disk(_) => Some(&self.memory.on_disk),
-            Place::Undecided(_) | Place::Lost => None,
+            _ => None,
         }
     }
 
@@ -148,22 +188,13 @@ impl Residence {
         Error::lost_copy(format!("what is kept here of '{}' cannot be read: {why}; ask again", self.object))
     }
 
-    /// Reads all of it; notes if that cannot be.
-    fn bring(&self, place: &mut Place) -> Result<Bytes> {
-        let bytes = self.parts.get_kept(&self.object, self.range.clone());
-        bytes.ok_or_else(|| {
-            self.set(place, Place::Lost);
-            self.lost("the file is gone or damaged")
-        })
+    fn open_file(&self) -> Option<Arc<KeptPart>> {
+        let file = self.parts.open_kept(&self.object, self.range.clone(), access(self.is_vectors));
+        file.map(Arc::new)
     }
 
-    /// The file, if the part is there now or to be there.
-    fn file(&self) -> Result<Arc<KeptPart>, Bytes> {
-        match &*self.place.lock() {
-            Place::Undecided(file) | Place::Disk(file) => Ok(file.clone()),
-            Place::Memory(bytes) => Err(bytes.clone()),
-            Place::Lost => Err(Bytes::new()),
-        }
+    fn kept(&self) -> Option<Bytes> {
+        self.parts.get_kept(&self.object, self.range.clone())
     }
 }
 
@@ -174,67 +205,90 @@ fn access(is_vectors: bool) -> Access {
 
 impl DiskPart for Residence {
     fn is_lost(&self) -> bool {
-        match &*self.place.lock() {
-            Place::Undecided(file) | Place::Disk(file) => file.is_closed(),
-            Place::Memory(_) => false,
-            Place::Lost => true,
-        }
+        self.place.lock().is_lost()
     }
 
     fn renew(&self, bytes: Bytes) {
-        let file = self.parts.open_kept(&self.object, self.range.clone(), access(self.is_vectors));
-        let next = file.map_or(Place::Memory(bytes), |file| Place::Undecided(Arc::new(file)));
-        self.set(&mut self.place.lock(), next);
+        let mut place = self.place.lock();
+        // Somebody else may have been quicker.
+        if place.is_lost() {
+            let next = self.open_file().map_or(Place::Memory(bytes), Place::Undecided);
+            self.set(&mut place, next);
+        }
     }
 
     fn memory(&self, on_disk: bool) -> Result<Option<Bytes>> {
-        let mut place = self.place.lock();
-        let file = match &*place {
-            Place::Memory(bytes) if !on_disk => return Ok(Some(bytes.clone())),
-            Place::Disk(_) if on_disk => return Ok(None),
-            Place::Lost => return Err(self.lost("it was damaged before")),
-            // What has no file any more stays.
-            Place::Memory(bytes) => {
-                match self.parts.open_kept(&self.object, self.range.clone(), access(self.is_vectors)) {
-                    Some(file) => Arc::new(file),
+        let file = {
+            let mut place = self.place.lock();
+            let file = match &*place {
+                Place::Memory(bytes) if !on_disk => return Ok(Some(bytes.clone())),
+                Place::Disk(_) if on_disk => return Ok(None),
+                Place::Coming(_) => return Ok(None),
+                Place::Lost => return Err(self.lost("it was damaged before")),
+                Place::Undecided(file) | Place::Disk(file) => file.clone(),
+                Place::Memory(bytes) => match self.open_file() {
+                    Some(file) => file,
+                    // What has no file any more stays.
                     None => return Ok(Some(bytes.clone())),
-                }
+                },
+            };
+            let wanted = !on_disk && self.is_vectors;
+            if !wanted || !self.memory.try_take(self.bytes(), self.parts.in_memory()) {
+                self.set(&mut place, Place::Disk(file));
+                return Ok(None);
             }
-            Place::Undecided(file) | Place::Disk(file) => file.clone(),
+            self.set(&mut place, Place::Coming(file.clone()));
+            file
         };
-        if !on_disk && self.is_vectors && self.memory.try_take(self.bytes(), self.parts.in_memory()) {
-            let brought = self.bring(&mut place);
-            self.memory.coming.fetch_sub(self.bytes(), Relaxed);
-            let bytes = brought?;
-            self.set(&mut place, Place::Memory(bytes.clone()));
-            return Ok(Some(bytes));
+        // Others go on meanwhile.
+        let bytes = self.kept();
+        self.memory.coming.fetch_sub(self.bytes(), Relaxed);
+        // What had to go can still be read here and there, and what is damaged will be found out so.
+        let next = bytes.clone().map_or(Place::Disk(file), Place::Memory);
+        self.set(&mut self.place.lock(), next);
+        Ok(bytes)
+    }
+
+    fn leave_memory(&self) {
+        let mut place = self.place.lock();
+        if self.is_vectors
+            && matches!(*place, Place::Memory(_))
+            && let Some(file) = self.open_file()
+        {
+            self.set(&mut place, Place::Disk(file));
         }
-        self.set(&mut place, Place::Disk(file));
-        Ok(None)
     }
 
     fn peek(&self) -> Option<Bytes> {
-        self.file().err().filter(|bytes| !bytes.is_empty())
-    }
-
-    fn read_all(&self) -> Result<Bytes> {
-        match self.peek() {
-            Some(bytes) => Ok(bytes),
-            None => self.bring(&mut self.place.lock()),
+        match &*self.place.lock() {
+            Place::Memory(bytes) => Some(bytes.clone()),
+            _ => None,
         }
     }
 
+    fn read_all(&self) -> Result<Bytes> {
+        if let Some(bytes) = self.peek().or_else(|| self.kept()) {
+            return Ok(bytes);
+        }
+        let mut bytes = Vec::new();
+        self.read_many(std::slice::from_ref(&(0..self.bytes())), &mut bytes)?;
+        Ok(bytes.into())
+    }
+
     fn read_many(&self, ranges: &[Range<u64>], out: &mut Vec<u8>) -> Result<()> {
-        let file = match self.file() {
-            Ok(file) => file,
-            Err(bytes) if bytes.is_empty() => return Err(self.lost("it was damaged before")),
-            Err(bytes) => {
+        let file = {
+            let place = self.place.lock();
+            if let Place::Memory(bytes) = &*place {
                 ranges.iter().for_each(|r| out.extend_from_slice(&bytes[r.start as usize..r.end as usize]));
                 return Ok(());
             }
+            place.file().cloned().ok_or_else(|| self.lost("it was damaged before"))?
         };
         let backend = file.read_many(ranges, out).map_err(|error| {
-            self.set(&mut self.place.lock(), Place::Lost);
+            let mut place = self.place.lock();
+            if place.file().is_some_and(|now| Arc::ptr_eq(now, &file)) {
+                self.set(&mut place, Place::Lost);
+            }
             self.lost(&error.to_string())
         })?;
         if self.is_vectors {
@@ -382,7 +436,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_had_to_go_is_lost_and_what_can_be_no_file_stays_in_memory() {
+    async fn what_had_to_go_is_lost_and_yet_read_by_who_has_it() {
         let dir = tempfile::tempdir().unwrap();
         let all = Parts::new(dir.path(), 0).await;
         let part = all.open(0, &vectors()).await;
@@ -392,6 +446,38 @@ mod tests {
         assert!(!part.is_lost());
         all.cache.get(&all.store, "o", 0..200, None).await.unwrap();
         assert!(part.is_lost(), "there was no room for that too");
+        assert_eq!(read(&part, 5..7).unwrap(), [5, 6]);
+        assert_eq!(part.read_all().unwrap(), all.store.get_range("o", range(0)).await.unwrap());
+        assert!(!is_in_memory(&part, false));
+        part.renew(all.fetch(0).await);
+        assert!(!part.is_lost());
+        assert_eq!(read(&part, 5..7).unwrap(), [5, 6]);
+    }
+
+    #[tokio::test]
+    async fn memory_is_left_where_there_is_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let all = Parts::new(dir.path(), 2 * PART).await;
+        let part = all.open(0, &vectors()).await;
+        assert!(is_in_memory(&part, false));
+        part.leave_memory();
+        assert_eq!((all.places(), all.cache.in_memory()), ((0, 1), 0));
+        assert_eq!(read(&part, 5..7).unwrap(), [5, 6]);
+        assert!(is_in_memory(&part, false), "there is room");
+        std::fs::remove_dir_all(dir.path()).unwrap();
+        part.leave_memory();
+        assert_eq!((all.places(), read(&part, 5..7).unwrap()), ((1, 0), vec![5, 6]));
+    }
+
+    #[tokio::test]
+    async fn what_can_be_no_file_any_more_is_in_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let all = Parts::new(dir.path(), 0).await;
+        let part = all.open(0, &vectors()).await;
+        for file in std::fs::read_dir(dir.path()).unwrap() {
+            std::fs::File::options().write(true).open(file.unwrap().path()).unwrap().set_len(9).unwrap();
+        }
+        read(&part, 0..3).unwrap_err();
         std::fs::remove_dir_all(dir.path()).unwrap();
         part.renew(all.fetch(0).await);
         assert!(!part.is_lost() && is_in_memory(&part, true), "there is no file to read");

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lodestone_segment::PayloadBlock;
+use lodestone_segment::{PayloadBlock, VectorReader};
 use lodestone_types::{Error, NamedVectors, OrderValue, Payload, PointId, Record, Result, VectorSelector};
 use rayon::prelude::*;
 
@@ -23,12 +23,14 @@ pub struct RowReader<'v> {
     /// What was read of segments that are not here.
     far: Option<&'v FarRows>,
     blocks: HashMap<usize, PayloadBlock>,
+    /// By segment and name.
+    vectors: HashMap<usize, Vec<(String, VectorReader<'v>)>>,
 }
 
 impl<'v> RowReader<'v> {
     /// A reader of `view`.
     pub fn new(view: &'v ShardView) -> Self {
-        Self { view, far: None, blocks: HashMap::new() }
+        Self { view, far: None, blocks: HashMap::new(), vectors: HashMap::new() }
     }
 
     /// The same, with rows that were read alone.
@@ -50,7 +52,7 @@ impl<'v> RowReader<'v> {
     }
 
     /// The vector called `name` in its stored form, if the row has one. Needs that vector.
-    pub fn vector(&self, found: Found, name: &str) -> Result<Option<Bytes>> {
+    pub fn vector(&mut self, found: Found, name: &str) -> Result<Option<Bytes>> {
         let vector = match found.place {
             Place::Tail => self.tail_row(found.id)?.vector(name).cloned(),
             Place::Segment { segment, row } => self.segment_vector(segment, row, name)?,
@@ -68,7 +70,7 @@ impl<'v> RowReader<'v> {
     }
 
     /// The vectors of a row that `selector` asks for and the row has. Needs those vectors.
-    pub fn vectors(&self, found: Found, selector: &VectorSelector) -> Result<Option<NamedVectors>> {
+    pub fn vectors(&mut self, found: Found, selector: &VectorSelector) -> Result<Option<NamedVectors>> {
         let wanted = |name: &str| match selector {
             VectorSelector::None => false,
             VectorSelector::All => true,
@@ -167,12 +169,20 @@ impl<'v> RowReader<'v> {
         parse_payload(text)
     }
 
-    fn segment_vector(&self, segment: usize, row: u32, name: &str) -> Result<Option<Bytes>> {
+    fn segment_vector(&mut self, segment: usize, row: u32, name: &str) -> Result<Option<Bytes>> {
         if let Some(vector) = self.far.and_then(|far| far.vector(segment, row, name)) {
             return Ok(Some(vector.clone()));
         }
-        let column = self.view.reader(segment).vector(name)?;
-        Ok(column.map(|column| column.reader().row(row)).transpose()?.flatten())
+        let readers = self.vectors.entry(segment).or_default();
+        let at = match readers.iter().position(|(known, _)| known == name) {
+            Some(at) => at,
+            None => {
+                let Some(column) = self.view.reader(segment).vector(name)? else { return Ok(None) };
+                readers.push((name.to_owned(), column.reader()));
+                readers.len() - 1
+            }
+        };
+        readers[at].1.row(row)
     }
 }
 

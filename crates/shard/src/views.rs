@@ -66,6 +66,8 @@ struct Source {
     vectors: Arc<VectorMemory>,
     /// Who else has something in memory.
     shards: Weak<Shards>,
+    /// How many ranges the cache had dropped when that was looked into last.
+    evictions: AtomicU64,
 }
 
 type Shards = Mutex<HashMap<ShardId, Arc<Entry>>>;
@@ -107,7 +109,14 @@ impl Views {
         let shards = Arc::new(Shards::default());
         let known = Arc::downgrade(&shards);
         Self {
-            source: Arc::new(Source { store, parts, slots, vectors, shards: known }),
+            source: Arc::new(Source {
+                store,
+                parts,
+                slots,
+                vectors,
+                shards: known,
+                evictions: AtomicU64::new(0),
+            }),
             shards,
             round: AtomicU64::new(0),
             reads: AtomicU64::new(0),
@@ -206,14 +215,13 @@ impl Views {
     /// there is some now.
     pub fn admit(&self, shard: ShardId, takes: Needs) -> bool {
         let Source { parts, vectors, .. } = &*self.source;
-        let (uses, mut residents) = {
-            let shards = self.shards.lock();
-            let uses = shards.get(&shard).map_or(0, |entry| entry.uses.load(Relaxed));
-            (uses, shards.iter().filter(|(id, _)| **id != shard).filter_map(resident).collect::<Vec<_>>())
-        };
+        let mut residents = residents(&self.shards);
+        let own = residents.iter().position(|resident| resident.shard == shard);
+        let own = own.map_or(0, |at| residents.swap_remove(at).takes.memory);
+        let uses = self.shards.lock().get(&shard).map_or(0, |entry| entry.uses.load(Relaxed));
         let disk: u64 = residents.iter().map(|resident| resident.takes.disk).sum();
         let over = Needs {
-            memory: (parts.in_memory() + takes.memory).saturating_sub(vectors.usage().limit),
+            memory: (parts.in_memory() + takes.memory).saturating_sub(vectors.limit() + own),
             disk: (disk + takes.disk).saturating_sub(parts.max_bytes()),
         };
         residents.retain(|resident| resident.takes.memory > 0 || over.disk > 0);
@@ -243,9 +251,14 @@ impl Views {
     }
 }
 
-fn resident((shard, entry): (&ShardId, &Arc<Entry>)) -> Option<Resident> {
-    let current = entry.current.lock();
-    let view = &current.as_ref()?.view;
+/// The shards that have something in memory.
+fn residents(shards: &Shards) -> Vec<Resident> {
+    let entries: Vec<_> = shards.lock().iter().map(|(shard, entry)| (*shard, entry.clone())).collect();
+    entries.iter().filter_map(resident).collect()
+}
+
+fn resident((shard, entry): &(ShardId, Arc<Entry>)) -> Option<Resident> {
+    let view = entry.view()?;
     let memory = view.segments().map(SegmentReader::loaded_bytes).sum();
     let disk = if memory > 0 { view.segment_bytes() } else { 0 };
     let (uses, last) = (entry.uses.load(Relaxed), entry.last.load(Relaxed));
@@ -253,6 +266,10 @@ fn resident((shard, entry): (&ShardId, &Arc<Entry>)) -> Option<Resident> {
 }
 
 impl Entry {
+    fn view(&self) -> Option<ShardView> {
+        self.current.lock().as_ref().map(|snapshot| snapshot.view.clone())
+    }
+
     fn note_use(&self, round: u64, read: u64) {
         self.used.store(round, Relaxed);
         self.last.store(read, Relaxed);
@@ -329,21 +346,43 @@ impl Source {
         }
     }
 
-    /// Has those who were not read lately let go of memory, if it takes that to have room for `bytes` more. The shard that was
-    /// read last stays, however large it is.
-    fn make_room(&self, bytes: u64) {
-        let over = (self.parts.in_memory() + bytes).saturating_sub(self.vectors.usage().limit);
-        let Some(known) = self.shards.upgrade().filter(|_| over > 0) else { return };
-        let mut residents: Vec<Resident> = known.lock().iter().filter_map(resident).collect();
-        if let Some(last) = residents.iter().map(|resident| resident.last).max() {
-            residents.retain(|resident| resident.last < last);
+    /// Has those who were not read lately let go of memory, if it takes that to have room for what is coming: of vectors first, which
+    /// can be read from disk. The shard that was read last stays, however large it is.
+    fn make_room(&self) {
+        let over = || (self.parts.in_memory() + self.vectors.coming()).saturating_sub(self.vectors.limit());
+        let Some(known) = self.shards.upgrade().filter(|_| over() > 0) else { return };
+        let mut residents = residents(&known);
+        residents.sort_unstable_by_key(|resident| resident.last);
+        residents.pop();
+        for resident in &residents {
+            if over() == 0 {
+                return;
+            }
+            let entry = known.lock().get(&resident.shard).cloned();
+            if let Some(view) = entry.and_then(|entry| entry.view()) {
+                view.segments().for_each(SegmentReader::leave_memory);
+            }
         }
-        self.unload(&room::least_recent(residents, Needs { memory: over, disk: 0 }), false);
+        self.unload(&room::least_recent(residents, Needs { memory: over(), disk: 0 }), false);
+    }
+
+    /// Has views let go of files that the cache has dropped, so that the disk has the room. Who is reading reads on.
+    fn leave_dropped_files(&self) {
+        let evictions = self.parts.evictions();
+        if self.evictions.swap(evictions, Relaxed) == evictions {
+            return;
+        }
+        let Some(known) = self.shards.upgrade() else { return };
+        let entries: Vec<_> = known.lock().iter().map(|(shard, entry)| (*shard, entry.clone())).collect();
+        let has_lost =
+            |entry: &Entry| entry.view().is_some_and(|v| v.segments().any(SegmentReader::has_lost));
+        let lost = entries.iter().filter(|(_, entry)| has_lost(entry)).map(|(shard, _)| *shard);
+        self.unload(&lost.collect::<Vec<_>>(), false);
     }
 
     /// Tells the cache that the parts of a view are in use though nobody asks it for them.
     fn note_use(&self, entry: &Entry) {
-        let Some(view) = entry.current.lock().as_ref().map(|snapshot| snapshot.view.clone()) else { return };
+        let Some(view) = entry.view() else { return };
         if view.segments().any(|reader| reader.loaded_bytes() > 0) {
             each_part(&view, |object, range| self.parts.note_use(object, range));
         }
@@ -386,8 +425,12 @@ impl Source {
 
     async fn kept(&self, object: &str, range: Range<u64>, crc32c: Option<u32>) -> Result<Bytes> {
         let is_here = || self.parts.has(object, range.clone());
+        let _coming = self.vectors.expect(range.end.saturating_sub(range.start));
+        self.make_room();
         let got = self.parts.get(&self.store, object, range.clone(), crc32c);
-        paid_once(object, range.clone(), is_here, got).await
+        let got = paid_once(object, range.clone(), is_here, got).await;
+        self.leave_dropped_files();
+        got
     }
 
     async fn ops(&self, slot: Slot, header: SliceHeader) -> Result<Vec<Op>> {
@@ -472,7 +515,6 @@ fn schema(collection: &Collection) -> Result<Arc<ShardSchema>> {
 #[async_trait]
 impl Fetch for Source {
     async fn fetch(&self, object: &str, range: Range<u64>) -> Result<Bytes> {
-        self.make_room(range.end.saturating_sub(range.start));
         self.kept(object, range, None).await
     }
 

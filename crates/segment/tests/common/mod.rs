@@ -74,6 +74,8 @@ impl DiskPart for PartInBucket {
         Ok((!on_disk).then(|| self.part.clone()))
     }
 
+    fn leave_memory(&self) {}
+
     fn peek(&self) -> Option<Bytes> {
         None
     }

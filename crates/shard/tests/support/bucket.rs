@@ -51,6 +51,8 @@ impl DiskPart for Restless {
         Ok(is_there.then(|| self.bytes.clone()))
     }
 
+    fn leave_memory(&self) {}
+
     fn peek(&self) -> Option<Bytes> {
         self.times.fetch_add(1, Ordering::Relaxed).is_multiple_of(3).then(|| self.bytes.clone())
     }

@@ -136,6 +136,16 @@ impl Book {
         }
     }
 
+    /// Whether the file of `id` is another than `file`, which was opened before.
+    pub(super) fn has_other(&self, id: &PartId, file: &Arc<OpenFile>) -> bool {
+        match self.entries.get(&id.slot()).map(|entry| &entry.content) {
+            Some(Content::File { key, open, .. }) if *key == id.key => {
+                open.upgrade().is_some_and(|open| !Arc::ptr_eq(&open, file))
+            }
+            _ => false,
+        }
+    }
+
     /// Notes that the file of `id` was opened; says whether it is (still) here.
     pub(super) fn note_open(&mut self, id: &PartId, file: &Arc<OpenFile>) -> bool {
         let Some(entry) = self.entries.get_mut(&id.slot()) else { return false };

@@ -3,8 +3,7 @@
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-
-use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::slot::PartId;
 use super::{PartCache, file};
@@ -19,23 +18,26 @@ pub enum Access {
     Cached,
 }
 
-/// The open file of a part. It is closed when the part has to go, so that its room on the disk is free.
+/// The open file of a part.
 #[derive(Debug)]
 pub(super) struct OpenFile {
-    file: Mutex<Option<Arc<DirectFile>>>,
+    file: DirectFile,
     /// CRC-32C of each page.
     pages: Vec<u32>,
     pub(super) access: Access,
+    /// Whether the cache has forgotten it.
+    gone: AtomicBool,
 }
 
 impl OpenFile {
-    pub(super) fn close(&self) {
-        self.file.lock().take();
+    pub(super) fn note_gone(&self) {
+        self.gone.store(true, Relaxed);
     }
 }
 
-/// A range that is kept as a file. What is read is checked page by page, each time. A range that had to go meanwhile, or is
-/// damaged, gives an error; who then asks the cache for it again gets what the bucket has.
+/// A range that is kept as a file. What is read is checked page by page, each time. A range that is damaged gives an error; who
+/// then asks the cache for it again gets what the bucket has. One that had to go stays readable, and takes its room on the disk,
+/// until all who have it let go.
 #[derive(Debug)]
 pub struct KeptPart {
     cache: PartCache,
@@ -51,7 +53,7 @@ impl KeptPart {
         access: Access,
     ) -> io::Result<Self> {
         let (file, pages) = file::open(dir, &id, access)?;
-        let open = Arc::new(OpenFile { file: Mutex::new(Some(Arc::new(file))), pages, access });
+        let open = Arc::new(OpenFile { file, pages, access, gone: AtomicBool::new(false) });
         Ok(Self { cache: cache.clone(), id, open })
     }
 
@@ -64,8 +66,8 @@ impl KeptPart {
     }
 
     /// Whether it had to go or turned out to be damaged.
-    pub fn is_closed(&self) -> bool {
-        self.open.file.lock().is_none()
+    pub fn is_gone(&self) -> bool {
+        self.open.gone.load(Relaxed)
     }
 
     /// Appends the bytes of `ranges`, counted from the start of the part, to `out`; see [`DirectFile::read_many`].
@@ -73,11 +75,9 @@ impl KeptPart {
         if ranges.iter().any(|range| range.end > self.id.end - self.id.start) {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "past the end of the part"));
         }
-        let file = self.open.file.lock().clone();
-        let file = file.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "it had to go"))?;
-        let read = file.read_checked(ranges, &self.open.pages, out);
+        let read = self.open.file.read_checked(ranges, &self.open.pages, out);
         if let Err(error) = &read {
-            self.cache.forget_damaged(&self.id, error);
+            self.cache.forget_damaged(&self.id, Some(&self.open), error);
         }
         read
     }

@@ -26,6 +26,7 @@ use parking_lot::Mutex;
 
 use self::book::{Book, Found, Kept, Part, Removed};
 use self::held::{Gathering, Held, Meter};
+use self::kept::OpenFile;
 pub use self::kept::{Access, KeptPart};
 use self::slot::PartId;
 use crate::account;
@@ -219,10 +220,15 @@ impl PartCache {
         match KeptPart::open(self, dir, id.clone(), access) {
             Ok(kept) => self.state.book.lock().note_open(&id, kept.opened()).then_some(kept),
             Err(error) => {
-                self.forget_damaged(&id, &error);
+                self.forget_damaged(&id, None, &error);
                 None
             }
         }
+    }
+
+    /// Ranges dropped to make room so far.
+    pub fn evictions(&self) -> u64 {
+        self.state.evictions.load(Relaxed)
     }
 
     /// Bytes of ranges that are in memory because somebody uses them.
@@ -230,8 +236,18 @@ impl PartCache {
         self.state.meter.bytes()
     }
 
-    fn forget_damaged(&self, id: &PartId, error: &io::Error) {
-        tracing::debug!(key = %id.key, %error, "a cached range cannot be read and is forgotten");
+    /// Forgets a range that cannot be read, unless that is not its file's fault, or it has another one than `open` by now.
+    fn forget_damaged(&self, id: &PartId, open: Option<&Arc<OpenFile>>, error: &io::Error) {
+        tracing::debug!(key = %id.key, %error, "a cached range cannot be read");
+        if !is_of_file(error) {
+            return;
+        }
+        if let Some(open) = open {
+            open.note_gone();
+            if self.state.book.lock().has_other(id, open) {
+                return;
+            }
+        }
         self.state.forget(id);
         self.state.damaged.fetch_add(1, Relaxed);
     }
@@ -311,8 +327,10 @@ impl State {
                 Some(part)
             }
             Err(error) => {
-                self.forget(id);
-                self.damaged.fetch_add(1, Relaxed);
+                if is_of_file(&error) {
+                    self.forget(id);
+                    self.damaged.fetch_add(1, Relaxed);
+                }
                 tracing::debug!(key = %id.key, %error, "a cached range is fetched again");
                 None
             }
@@ -360,7 +378,7 @@ impl State {
 
     fn remove_file(&self, removed: &Removed) {
         if let Some(open) = &removed.open {
-            open.close();
+            open.note_gone();
         }
         if let Some(dir) = &self.dir {
             // A file that stays is replaced, or found again by the next scan.
@@ -408,6 +426,16 @@ async fn fetch_bytes(store: &dyn Store, id: &PartId, meter: &Arc<Meter>) -> Resu
         gathered.put(at, &bytes);
     }
     Ok(gathered.finish(meter))
+}
+
+/// Errors that say that the process has too many files open, or too little memory, and nothing about a file.
+#[cfg(target_os = "linux")]
+const OF_PROCESS: &[i32] = &[libc::EMFILE, libc::ENFILE, libc::ENOMEM];
+#[cfg(not(target_os = "linux"))]
+const OF_PROCESS: &[i32] = &[];
+
+fn is_of_file(error: &io::Error) -> bool {
+    !error.raw_os_error().is_some_and(|code| OF_PROCESS.contains(&code))
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {

@@ -187,6 +187,8 @@ struct Desk {
 }
 
 static DESKS: Mutex<Vec<Desk>> = Mutex::new(Vec::new());
+/// Those without a ring.
+static PLAIN_DESKS: Mutex<Vec<Desk>> = Mutex::new(Vec::new());
 
 impl Desk {
     /// A desk for `backend`, or without a ring where the kernel has none to give at the moment.
@@ -197,7 +199,7 @@ impl Desk {
                 return Ok(desk);
             }
         }
-        Self::plain()
+        PLAIN_DESKS.lock().pop().map_or_else(Self::plain, Ok)
     }
 
     fn plain() -> io::Result<Self> {
@@ -219,8 +221,9 @@ impl Desk {
     }
 
     fn put_back(self) {
-        let mut desks = DESKS.lock();
-        if self.backend() == Backend::IoUring && desks.len() < IDLE {
+        let desks = if self.backend() == Backend::IoUring { &DESKS } else { &PLAIN_DESKS };
+        let mut desks = desks.lock();
+        if desks.len() < IDLE {
             desks.push(self);
         }
     }
