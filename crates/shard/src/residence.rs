@@ -243,9 +243,14 @@ impl DiskPart for Residence {
         // Others go on meanwhile.
         let bytes = self.kept();
         self.memory.coming.fetch_sub(self.bytes(), Relaxed);
-        // What had to go can still be read here and there, and what is damaged will be found out so.
-        let next = bytes.clone().map_or(Place::Disk(file), Place::Memory);
-        self.set(&mut self.place.lock(), next);
+        let mut place = self.place.lock();
+        if let Place::Coming(now) = &*place
+            && Arc::ptr_eq(now, &file)
+        {
+            // What had to go can still be read here and there, and what is damaged will be found out so.
+            let next = bytes.clone().map_or(Place::Disk(file), Place::Memory);
+            self.set(&mut place, next);
+        }
         Ok(bytes)
     }
 

@@ -257,6 +257,13 @@ fn residents(shards: &Shards) -> Vec<Resident> {
     entries.iter().filter_map(resident).collect()
 }
 
+/// Those that were not read for longest first, without the one that was read last.
+fn but_the_last(mut residents: Vec<Resident>) -> Vec<Resident> {
+    residents.sort_unstable_by_key(|resident| resident.last);
+    residents.pop();
+    residents
+}
+
 fn resident((shard, entry): &(ShardId, Arc<Entry>)) -> Option<Resident> {
     let view = entry.view()?;
     let memory = view.segments().map(SegmentReader::loaded_bytes).sum();
@@ -351,10 +358,7 @@ impl Source {
     fn make_room(&self) {
         let over = || (self.parts.in_memory() + self.vectors.coming()).saturating_sub(self.vectors.limit());
         let Some(known) = self.shards.upgrade().filter(|_| over() > 0) else { return };
-        let mut residents = residents(&known);
-        residents.sort_unstable_by_key(|resident| resident.last);
-        residents.pop();
-        for resident in &residents {
+        for resident in &but_the_last(residents(&known)) {
             if over() == 0 {
                 return;
             }
@@ -363,6 +367,7 @@ impl Source {
                 view.segments().for_each(SegmentReader::leave_memory);
             }
         }
+        let residents = but_the_last(residents(&known));
         self.unload(&room::least_recent(residents, Needs { memory: over(), disk: 0 }), false);
     }
 

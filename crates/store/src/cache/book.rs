@@ -130,7 +130,7 @@ impl Book {
     pub(super) fn opened(&self, id: &PartId, access: Access) -> Option<Arc<OpenFile>> {
         match &self.entries.get(&id.slot())?.content {
             Content::File { key, open, .. } if *key == id.key => {
-                open.upgrade().filter(|open| open.access == access)
+                open.upgrade().filter(|open| open.access == access && !open.is_gone())
             }
             _ => None,
         }

@@ -30,8 +30,13 @@ pub(super) struct OpenFile {
 }
 
 impl OpenFile {
-    pub(super) fn note_gone(&self) {
-        self.gone.store(true, Relaxed);
+    /// Says whether it was gone before.
+    pub(super) fn note_gone(&self) -> bool {
+        self.gone.swap(true, Relaxed)
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone.load(Relaxed)
     }
 }
 
@@ -67,7 +72,7 @@ impl KeptPart {
 
     /// Whether it had to go or turned out to be damaged.
     pub fn is_gone(&self) -> bool {
-        self.open.gone.load(Relaxed)
+        self.open.is_gone()
     }
 
     /// Appends the bytes of `ranges`, counted from the start of the part, to `out`; see [`DirectFile::read_many`].

@@ -242,11 +242,9 @@ impl PartCache {
         if !is_of_file(error) {
             return;
         }
-        if let Some(open) = open {
-            open.note_gone();
-            if self.state.book.lock().has_other(id, open) {
-                return;
-            }
+        // One that is gone already is not what is kept now.
+        if open.is_some_and(|open| open.note_gone() || self.state.book.lock().has_other(id, open)) {
+            return;
         }
         self.state.forget(id);
         self.state.damaged.fetch_add(1, Relaxed);
@@ -323,7 +321,11 @@ impl State {
         match read {
             Ok((held, crc)) => {
                 let part = Part { held, crc };
-                self.book.lock().insert(id, &part, Kept::File);
+                let mut book = self.book.lock();
+                // Unless it had to go meanwhile.
+                if book.has(id) {
+                    book.insert(id, &part, Kept::File);
+                }
                 Some(part)
             }
             Err(error) => {
