@@ -38,7 +38,7 @@ pub(super) enum Found {
     Nothing,
 }
 
-/// How many slots had to go, and which of them have files that are to be removed and closed.
+/// How many slots had to go, and which of them have files, which are to be removed.
 #[derive(Debug, Default)]
 pub(super) struct Room {
     pub(super) evicted: u64,
@@ -162,7 +162,12 @@ impl Book {
 
     /// Enters a part in hand, in place of what its slot held.
     pub(super) fn insert(&mut self, id: &PartId, part: &Part, kept: Kept) {
-        let before = self.remove(id.slot());
+        // Who reads the file that is there goes on: it has the same bytes.
+        let open = match self.entries.get(&id.slot()).map(|entry| &entry.content) {
+            Some(Content::File { key, open, .. }) if *key == id.key => open.clone(),
+            _ => Weak::new(),
+        };
+        self.remove(id.slot());
         let size = part.held.bytes().len() as u64;
         let key = id.key.clone();
         let content = match kept {
@@ -170,12 +175,7 @@ impl Book {
                 self.memory += size;
                 Content::Memory { key, part: part.clone() }
             }
-            Kept::File => {
-                // Who reads the file that was there before goes on: it has the same bytes.
-                let open = before.and_then(|removed| removed.open).map(|open| Arc::downgrade(&open));
-                let open = open.unwrap_or_default();
-                Content::File { key, crc: part.crc, held: Arc::downgrade(&part.held), open }
-            }
+            Kept::File => Content::File { key, crc: part.crc, held: Arc::downgrade(&part.held), open },
         };
         self.enter(id.slot(), size, content);
     }
