@@ -36,7 +36,7 @@ def peak(pid: int) -> int:
 
 
 def run(npy: Path, *target: object, kill_after: float | None = None) -> dict[str, object]:
-    """One import; with `kill_after` it is killed after so many seconds, and run again."""
+    """One import; with `kill_after` it is killed after so many seconds, and run again, which reads every point back at the end."""
     line = [str(binary()), "import", *map(str, target), "--collection", "c", "--distance", "cosine", str(npy)]
     begun, most = time.perf_counter(), 0
     process = subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
@@ -45,7 +45,9 @@ def run(npy: Path, *target: object, kill_after: float | None = None) -> dict[str
         if kill_after is not None and time.perf_counter() - begun > kill_after:
             process.kill()
             process.communicate()
-            return run(npy, *target, "--verify")
+            again = run(npy, *target, "--verify")
+            assert "read back" in str(again["said"]), again
+            return {**again, "peak_mib": max(most >> 20, int(str(again["peak_mib"])))}
         time.sleep(0.02)
     said, _ = process.communicate()
     assert process.returncode == 0, said
@@ -57,16 +59,20 @@ def main() -> None:
     options = parser(str(__doc__))
     options.set_defaults(points=200_000)
     options.add_argument("--dimensions", type=int, default=768, help="components of each vector")
+    options.add_argument("--kill-after", type=float, default=6.0, help="seconds until the import that is killed is killed")
+    options.add_argument("--bucket-only", action="store_true", help="not over the wire")
     arguments = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="lodestone-bulk-") as home:
         npy = Path(home) / "vectors.npy"
         write(npy, arguments.points, arguments.dimensions)
-        for kill_after in (None, 6.0):
+        for kill_after in (None, arguments.kill_after):
             store = LocalStore()
             found = run(npy, *store.arguments(), "--local", f"{store.path}.local", kill_after=kill_after)
             report("import into a bucket", killed=kill_after is not None, points=arguments.points, **found)
             store.close()
             shutil.rmtree(f"{store.path}.local", ignore_errors=True)
+        if arguments.bucket_only:
+            return
         with serving() as server:
             found = run(npy, "--url", f"http://127.0.0.1:{server.grpc_port}")
             assert server.process is not None
