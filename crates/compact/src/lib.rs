@@ -9,6 +9,7 @@
 
 mod builders;
 mod bulk;
+mod column_rows;
 pub mod fold;
 pub mod merge;
 mod merged_index;

@@ -4,14 +4,13 @@
 //! most of the work of an index: where one should be, the index is planned again later, and the segment is searched by
 //! this one until then. Even one of a model that suits few of the rows is far better than none.
 
-use bytes::Bytes;
 use lodestone_index::dense::{self, BuildOptions, GONE, Model, VectorIndex};
 use lodestone_segment::{PartKind, PartMeta, SegmentReader, VectorColumn};
 use lodestone_shard::VectorShape;
 use lodestone_types::{Error, Result};
 
+use crate::column_rows::ColumnRows;
 use crate::plan::Indexed;
-use crate::vector_index::write_vector;
 
 /// Rows that are coded anew at most, where they are more than those that are copied: folds wait for a merge.
 const FRESH_ROWS: u64 = 200_000;
@@ -79,8 +78,8 @@ impl Plan<'_> {
     /// The index. Takes all processors for a while.
     pub fn merge(&self, shape: &VectorShape) -> Result<VectorIndex> {
         let mut old = Vec::new();
-        let mut vectors: Vec<Bytes> = Vec::new();
-        // Of each row that is coded anew: whose vectors, slot, row.
+        let mut columns = Vec::new();
+        // Of each row that is coded anew: its column, slot, row.
         let mut new: Vec<(usize, u32, u32)> = Vec::new();
         for input in &self.inputs {
             match input.index {
@@ -90,17 +89,20 @@ impl Plan<'_> {
                 _ => {
                     let slots = slots(input.column).map(|(slot, row)| (slot, input.rows[row as usize]));
                     let staying = slots.filter(|(_, row)| *row != GONE);
-                    new.extend(staying.map(|(slot, row)| (vectors.len(), slot, row)));
-                    vectors.push(input.column.all()?);
+                    new.extend(staying.map(|(slot, row)| (columns.len(), slot, row)));
+                    columns.push(input.column);
                 }
             }
         }
-        let write = |number: usize, out: &mut [f32]| {
-            let (input, slot, _) = new[number];
-            write_vector(&vectors[input], shape, slot, out);
+        let place = |number: u32| {
+            let (column, slot, _) = new[number as usize];
+            (column, slot)
         };
+        let vectors = ColumnRows::new(&columns, *shape, place);
         let name = |number: u32| new[number as usize].2;
-        Ok(dense::merge(self.model, &old, new.len(), &write, &name, BuildOptions { spill: self.spilled }))
+        let options = BuildOptions { spill: self.spilled };
+        let index = dense::merge(self.model, &old, new.len(), &vectors, &name, options);
+        vectors.check().map(|()| index)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lodestone_index::dense::{self, BuildOptions, Model, TrainOptions, build};
-use lodestone_kernels::{Metric, decode, normalize};
+use lodestone_kernels::Metric;
 use lodestone_manifest::{Rewrite, SegmentEntry, ShardId};
 use lodestone_meta::Job;
 use lodestone_segment::{ObjectWriter, PartMeta, RowTags, SegmentMeta, SegmentReader};
@@ -12,6 +12,7 @@ use lodestone_types::{Error, Result};
 use lodestone_wal::keys;
 
 use crate::Objects;
+use crate::column_rows::ColumnRows;
 use crate::plan::{Codes, IndexTask};
 
 /// Rows of a list, on average: short lists cost more to find, and have more empty places. Measured, see
@@ -50,16 +51,17 @@ pub fn build_index(
         element: element_of(column.datatype()),
         on_disk: task.on_disk,
     };
-    let vectors = column.all()?;
-    let write = |slot: usize, out: &mut [f32]| write_vector(&vectors, &shape, slot as u32, out);
+    let vectors = ColumnRows::new(&[column], shape, |slot| (0, slot));
     let row = |slot: u32| column.slot_to_row(slot).unwrap_or_default();
-    let build =
-        |model: &Model| build(model, column.len(), &write, &row, BuildOptions { spill: !task.codes.small });
+    let build = |model: &Model| {
+        let index = build(model, column.len(), &vectors, &row, BuildOptions { spill: !task.codes.small });
+        vectors.check().map(|()| index)
+    };
     let mut shared = None;
     if let (Some(other), Some((_, part))) = (model_of, &task.model) {
         let model =
             other.model(name)?.ok_or_else(|| Error::internal("the model that was planned is gone"))?;
-        let index = build(model);
+        let index = build(model)?;
         if !model.header().is_outdated(&index.shape()) {
             shared = Some((part.clone(), index));
         }
@@ -68,8 +70,9 @@ pub fn build_index(
     let (model, index) = match shared {
         Some(shared) => shared,
         None => {
-            let mut model = Model::train(shape.dim, column.len(), &write, train_options(&shape, task.codes));
-            let index = build(&model);
+            let mut model =
+                Model::train(shape.dim, column.len(), &vectors, train_options(&shape, task.codes));
+            let index = build(&model)?;
             model.note_spread(&index);
             // In an object of its own: later segments name the model when this index is long gone.
             let key = keys::part(job.epoch, job.id, "model", 0);
@@ -98,18 +101,6 @@ fn train_options(shape: &VectorShape, codes: Codes) -> TrainOptions {
         level_bits: codes.level_bits,
         seed: SEED,
     }
-}
-
-/// Writes the vector of a slot of all `vectors` of a column as an index sees it.
-pub(crate) fn write_vector(vectors: &[u8], shape: &VectorShape, slot: u32, out: &mut [f32]) {
-    let size = shape.row_bytes();
-    let mut vector = Vec::with_capacity(shape.dim);
-    decode(shape.element, &vectors[slot as usize * size..(slot as usize + 1) * size], &mut vector);
-    // Bytes are stored as they came.
-    if shape.metric == Metric::Cosine {
-        normalize(&mut vector);
-    }
-    out.copy_from_slice(&vector);
 }
 
 /// Gives a segment its index, as it is now: rows may have been deleted since the index was begun, but they are the same

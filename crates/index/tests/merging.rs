@@ -18,7 +18,12 @@ const SPILL: BuildOptions = BuildOptions { spill: true };
 fn train(rows: &Rows, distance: Distance, list_rows: usize) -> Model {
     let options =
         TrainOptions { distance, list_rows, sample_rows: 100_000, level_bits: LevelBits::Four, seed: 1 };
-    Model::train(rows.dim, rows.count(), &|i, out| out.copy_from_slice(rows.row(i)), options)
+    Model::train(
+        rows.dim,
+        rows.count(),
+        &|i: usize, out: &mut [f32]| out.copy_from_slice(rows.row(i)),
+        options,
+    )
 }
 
 /// The index of `rows`, each of which stands for one of `all`.

@@ -49,11 +49,6 @@ impl ObjectWriter {
         self.bytes.into()
     }
 
-    /// Makes room beforehand.
-    pub(crate) fn reserve(&mut self, bytes: usize) {
-        self.bytes.reserve(bytes);
-    }
-
     /// Adds a part of `sections`, in this order.
     pub(crate) fn add(&mut self, part: PartDraft) -> Result<PartMeta> {
         self.bytes.resize(self.bytes.len().next_multiple_of(SECTION_ALIGN as usize), 0);
@@ -62,8 +57,13 @@ impl ObjectWriter {
         let mut sections = Vec::with_capacity(part.sections.len() + 1);
         for (kind, content) in part.sections {
             let (from, length) = (self.bytes.len(), content.len());
-            self.bytes.extend_from_slice(&content);
-            drop(content);
+            if self.bytes.is_empty() {
+                // Not copied: it may be half of what a job has in memory.
+                self.bytes = content;
+            } else {
+                self.bytes.extend_from_slice(&content);
+                drop(content);
+            }
             self.bytes.resize(start + (self.bytes.len() - start).next_multiple_of(SECTION_ALIGN as usize), 0);
             for block in self.bytes[from..].chunks(BLOCK_BYTES) {
                 checksums.extend_from_slice(&crc32c::crc32c(block).to_le_bytes());
@@ -115,14 +115,6 @@ pub(crate) struct PartDraft {
     pub entries: u64,
     pub detail: Vec<u8>,
     pub sections: Vec<(SectionKind, Vec<u8>)>,
-}
-
-impl PartDraft {
-    /// Bytes its sections will take.
-    pub fn size(&self) -> usize {
-        self.sections.iter().map(|(_, s)| s.len().next_multiple_of(SECTION_ALIGN as usize)).sum::<usize>()
-            + 2 * SECTION_ALIGN as usize
-    }
 }
 
 /// The verified bytes of a part.

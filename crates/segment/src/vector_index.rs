@@ -74,13 +74,16 @@ impl ObjectWriter {
     ) -> Result<PartMeta> {
         tags.check(index.sections().rows.as_chunks().0.iter().map(|row| u32::from_le_bytes(*row)))?;
         let index = index.tagged(tags.size(), &|row, out| tags.write(row, out));
+        let (shape, entries, size) = (index.shape(), index.rows() as u64, index.entry_bytes());
         let IndexSections { lists, blocks, levels, rows } = index.sections();
-        let checksums = list_checksums(&lists, &levels, index.entry_bytes());
+        // So that its codes become the object's without being copied.
+        drop(index);
+        let checksums = list_checksums(&lists, &levels, size);
         let head = Head::of(&[&lists, &checksums]);
         self.add(PartDraft {
             kind: PartKind::VectorIndex(name.to_owned()),
-            entries: index.rows() as u64,
-            detail: detail(&IndexDetail { model: model.checksum, shape: index.shape(), head })?,
+            entries,
+            detail: detail(&IndexDetail { model: model.checksum, shape, head })?,
             sections: vec![
                 (SectionKind::CLUSTERS, lists.into()),
                 (SectionKind::LIST_CHECKSUMS, checksums),

@@ -175,6 +175,17 @@ impl VectorColumn {
         })
     }
 
+    /// Where the vectors can be read now, without anything being moved for it.
+    pub fn at_hand(&self) -> Vectors<'_> {
+        match &self.raw {
+            Raw::Memory(bytes) => Vectors::Memory(bytes.clone()),
+            Raw::Disk(disk, place) => match disk.peek() {
+                Some(part) => Vectors::Memory(slice(&part, place)),
+                None => Vectors::Disk(ColumnOnDisk { column: self, disk: disk.as_ref(), start: place.start }),
+            },
+        }
+    }
+
     /// All vectors, one after another, by slot; in memory for as long as the caller keeps them. May block.
     pub fn all(&self) -> Result<Bytes> {
         match &self.raw {
@@ -185,17 +196,11 @@ impl VectorColumn {
 
     /// Reads single vectors, and many in a row without asking the disk for each.
     pub fn reader(&self) -> VectorReader<'_> {
-        let (bytes, disk) = match &self.raw {
-            Raw::Memory(bytes) => (Some(bytes.clone()), None),
-            Raw::Disk(disk, place) => match disk.peek() {
-                Some(part) => (Some(slice(&part, place)), None),
-                None => {
-                    let disk = ColumnOnDisk { column: self, disk: disk.as_ref(), start: place.start };
-                    (None, Some(disk))
-                }
-            },
+        let (bytes, disk) = match self.at_hand() {
+            Vectors::Memory(bytes) => (bytes, None),
+            Vectors::Disk(disk) => (Bytes::new(), Some(disk)),
         };
-        VectorReader { column: self, bytes: bytes.unwrap_or_default(), disk, first: 0, last: None }
+        VectorReader { column: self, bytes, disk, first: 0, last: None }
     }
 
     /// The file that it is read from, if it is.

@@ -96,13 +96,14 @@ impl SegmentWriter {
     /// The object, to be stored under `object_key`, and what the manifest has to hold. There is a part for every
     /// vector and index of the schema, whether or not a row has one.
     pub fn finish(self, object_key: impl Into<String>, id: SegmentId) -> Result<(Bytes, SegmentMeta)> {
-        let mut drafts = vec![self.ids.finish(self.rows)?, self.payloads.finish()?];
+        // Vectors first, which are most of the bytes: what comes first is not copied.
+        let mut drafts = Vec::new();
         for (name, writer) in self.vectors {
             drafts.push(writer.finish(&name, self.rows)?);
         }
+        drafts.extend([self.ids.finish(self.rows)?, self.payloads.finish()?]);
         drafts.extend(self.fields.finish(self.rows));
         let mut object = ObjectWriter::new(object_key);
-        object.reserve(drafts.iter().map(PartDraft::size).sum());
         let parts = drafts.into_iter().map(|draft| object.add(draft)).collect::<Result<_>>()?;
         let (min_lsn, max_lsn) = self.lsns.unwrap_or_default();
         Ok((object.finish(), SegmentMeta { id, rows: self.rows, min_lsn, max_lsn, parts }))

@@ -210,15 +210,17 @@ proptest! {
 #[test]
 fn newer_versions_and_kinds_are_refused_by_name() {
     let (objects, mut meta) = written();
-    meta.parts[0].version = 2;
+    let at = |kind: PartKind| meta.parts.iter().position(|part| part.kind == kind).unwrap();
+    let (ids, payload) = (at(PartKind::Ids), at(PartKind::Payload));
+    meta.parts[ids].version = 2;
     let error = load(&objects, &meta, &PartKind::Ids).unwrap_err();
-    assert_names(&error, &meta.parts[0], None);
+    assert_names(&error, &meta.parts[ids], None);
     assert!(error.message.contains("version 2"), "{error}");
 
     let kind = PartKind::Unknown { code: 9, name: "sparse".into(), extra: vec![] };
     let (objects, mut meta) = written();
-    meta.parts[1].kind = kind.clone();
-    assert_names(&load(&objects, &meta, &kind).unwrap_err(), &meta.parts[1], None);
+    meta.parts[payload].kind = kind.clone();
+    assert_names(&load(&objects, &meta, &kind).unwrap_err(), &meta.parts[payload], None);
     load(&objects, &meta, &PartKind::Ids).unwrap();
 }
 

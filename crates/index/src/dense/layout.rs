@@ -1,11 +1,11 @@
 //! From rows that know their lists to the bytes of an index.
 
-use lodestone_kernels::{BLOCK_ROWS, block_bytes, copy_row, empty_block, pack_levels, put_row};
+use lodestone_kernels::{BLOCK_ROWS, block_bytes, copy_row, empty_block};
 use rayon::prelude::*;
 
 use super::build::{GONE, MergeInput};
-use super::code::{levels, sign_factors};
-use super::vector_index::{LEVEL_FACTORS, ListStart};
+use super::coded::{Coded, level_bytes};
+use super::vector_index::ListStart;
 use super::{Model, VectorIndex};
 
 /// A row on its way into a list.
@@ -20,7 +20,7 @@ pub(super) struct Entry {
 pub(super) enum Origin {
     /// From an index: its number among the inputs, the row's number among those of its blocks, and its place.
     Old { input: u32, at: u32, place: u32 },
-    /// From the vector of this number.
+    /// From the vector of this number, which was coded just now.
     New(u32),
 }
 
@@ -35,20 +35,9 @@ pub(super) struct List {
 pub(super) struct Inputs<'a> {
     pub model: &'a Model,
     pub old: &'a [MergeInput<'a>],
-    /// Writes out a vector by its number.
-    pub new: &'a (dyn Fn(usize, &mut [f32]) + Sync),
-    /// All of them turned, or nothing.
-    pub turned: &'a [f32],
+    pub new: &'a Coded,
     /// Whether rows are in a second list too.
     pub spilled: bool,
-}
-
-/// What turning a row needs.
-struct Scratch {
-    vector: Vec<f32>,
-    turned: Vec<f32>,
-    levels: Vec<u8>,
-    code: Vec<u8>,
 }
 
 impl Inputs<'_> {
@@ -87,69 +76,33 @@ impl Inputs<'_> {
             end.place += list.first.len() as u32;
             starts.push(end);
         }
-        let blocks: Vec<Vec<u8>> = lists
-            .par_iter()
-            .enumerate()
-            .map_init(|| self.scratch(), |scratch, (number, list)| self.blocks(number, list, &place, scratch))
-            .collect();
-        let size = self.model.level_bits().code_bytes(self.model.padded()) + LEVEL_FACTORS;
+        let blocks: Vec<Vec<u8>> = lists.par_iter().map(|list| self.blocks(list, &place)).collect();
+        let size = level_bytes(self.model);
         let mut codes = vec![0; firsts.len() * size];
-        codes.par_chunks_mut(size).zip(&firsts).for_each_init(
-            || self.scratch(),
-            |scratch, (code, entry)| self.level(entry.origin, code, scratch),
-        );
+        codes.par_chunks_mut(size).zip(&firsts).for_each(|(code, entry)| {
+            code.copy_from_slice(self.level(entry.origin));
+        });
         VectorIndex::new(self.model, starts, blocks.concat(), codes, &rows, self.spilled)
     }
 
-    fn scratch(&self) -> Scratch {
-        let model = self.model;
-        Scratch {
-            vector: vec![0.0; model.dim()],
-            turned: vec![0.0; model.padded()],
-            levels: Vec::new(),
-            code: Vec::new(),
-        }
-    }
-
-    fn turn(&self, number: u32, scratch: &mut Scratch) {
-        let padded = self.model.padded();
-        let at = number as usize * padded;
-        if let Some(turned) = self.turned.get(at..at + padded) {
-            scratch.turned.copy_from_slice(turned);
-            return;
-        }
-        (self.new)(number as usize, &mut scratch.vector);
-        self.model.turn_row(&mut scratch.vector, &mut scratch.turned);
-    }
-
     /// The blocks of a list.
-    fn blocks(
-        &self,
-        number: usize,
-        list: &List,
-        place: &impl Fn(u32) -> u32,
-        scratch: &mut Scratch,
-    ) -> Vec<u8> {
-        let (model, centroid) = (self.model, self.model.centroid(number));
-        let entries: Vec<&Entry> = list.first.iter().chain(&list.second).collect();
-        let size = block_bytes(model.padded());
-        let mut blocks = Vec::with_capacity(entries.len().div_ceil(BLOCK_ROWS) * size);
+    fn blocks(&self, list: &List, place: &impl Fn(u32) -> u32) -> Vec<u8> {
+        let padded = self.model.padded();
+        let entries: Vec<(&Entry, bool)> = list
+            .first
+            .iter()
+            .map(|entry| (entry, true))
+            .chain(list.second.iter().map(|entry| (entry, false)))
+            .collect();
+        let mut blocks = Vec::with_capacity(entries.len().div_ceil(BLOCK_ROWS) * block_bytes(padded));
         for some in entries.chunks(BLOCK_ROWS) {
-            let mut block = empty_block(model.padded());
-            for (i, entry) in some.iter().enumerate() {
-                match entry.origin {
-                    Origin::Old { input, at, .. } => {
-                        let from = self.old[input as usize].index.block_row(at);
-                        copy_row(from, (&mut block, i), place(entry.row));
-                    }
-                    Origin::New(number) => {
-                        self.turn(number, scratch);
-                        let residual = &mut scratch.turned;
-                        residual.iter_mut().zip(&centroid).for_each(|(x, c)| *x -= c);
-                        let factors = sign_factors(model.distance(), residual, &centroid);
-                        put_row(&mut block, i, residual, factors.add, factors.mul, place(entry.row));
-                    }
-                }
+            let mut block = empty_block(padded);
+            for (i, (entry, is_first)) in some.iter().enumerate() {
+                let from = match entry.origin {
+                    Origin::Old { input, at, .. } => self.old[input as usize].index.block_row(at),
+                    Origin::New(number) => self.new.block_row(number, *is_first),
+                };
+                copy_row(from, (&mut block, i), place(entry.row));
             }
             blocks.extend(block);
         }
@@ -157,21 +110,10 @@ impl Inputs<'_> {
     }
 
     /// The level code and the factors of a row.
-    fn level(&self, origin: Origin, out: &mut [u8], scratch: &mut Scratch) {
+    fn level(&self, origin: Origin) -> &[u8] {
         match origin {
-            Origin::Old { input, place, .. } => {
-                out.copy_from_slice(self.old[input as usize].index.level(place));
-            }
-            Origin::New(number) => {
-                self.turn(number, scratch);
-                let (model, Scratch { turned, levels: found, code, .. }) = (self.model, scratch);
-                let factors = levels(model.distance(), model.level_bits(), turned, found);
-                code.clear();
-                pack_levels(model.level_bits(), found, code);
-                code.extend(factors.add.to_le_bytes());
-                code.extend(factors.mul.to_le_bytes());
-                out.copy_from_slice(code);
-            }
+            Origin::Old { input, place, .. } => self.old[input as usize].index.level(place),
+            Origin::New(number) => self.new.level(number),
         }
     }
 }

@@ -9,7 +9,10 @@ use super::code::{dot, sign_factors};
 use super::kmeans::cluster;
 use super::order::bisected;
 use super::rotation::{Rotation, split_mix};
-use super::{IndexShape, VectorIndex};
+use super::{IndexShape, Rows, VectorIndex};
+
+/// Rows that are read at once.
+const READ_ROWS: usize = 512;
 
 /// What is compared; less is nearer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -97,22 +100,26 @@ pub struct Model {
 }
 
 impl Model {
-    /// Learns from `count` vectors of `dim` components, which `row` writes out by number.
-    pub fn train(
-        dim: usize,
-        count: usize,
-        row: &(dyn Fn(usize, &mut [f32]) + Sync),
-        options: TrainOptions,
-    ) -> Self {
+    /// Learns from `count` vectors of `dim` components, of which it reads as many as it may learn from, each once.
+    pub fn train(dim: usize, count: usize, rows: &dyn Rows, options: TrainOptions) -> Self {
         let numbers = drawn(count, options.sample_rows, options.seed);
-        let mean = mean(dim, &numbers, row);
         let rotation = Rotation::new(dim, options.seed);
         let padded = rotation.padded();
+        // Each with room for what turning adds.
         let mut turned = vec![0.0; numbers.len() * padded];
-        turned.par_chunks_mut(padded).zip(&numbers).for_each_init(
+        turned.par_chunks_mut(READ_ROWS * padded).zip(numbers.par_chunks(READ_ROWS)).for_each(
+            |(places, numbers)| {
+                let mut vectors = vec![0.0; numbers.len() * dim];
+                rows.write(numbers, &mut vectors);
+                let vectors = vectors.chunks_exact(dim);
+                places.chunks_exact_mut(padded).zip(vectors).for_each(|(p, v)| p[..dim].copy_from_slice(v));
+            },
+        );
+        let mean = mean(dim, turned.chunks_exact(padded).map(|row| &row[..dim]));
+        turned.par_chunks_mut(padded).for_each_init(
             || vec![0.0; dim],
-            |vector, (turned, number)| {
-                row(*number as usize, vector);
+            |vector, turned| {
+                vector.copy_from_slice(&turned[..dim]);
                 vector.iter_mut().zip(&mean).for_each(|(x, mean)| *x -= mean);
                 rotation.apply(vector, turned);
             },
@@ -302,13 +309,11 @@ pub(super) fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
     bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes))
 }
 
-fn mean(dim: usize, numbers: &[u32], row: &(dyn Fn(usize, &mut [f32]) + Sync)) -> Vec<f32> {
-    let (mut sums, mut vector) = (vec![0.0f64; dim], vec![0.0; dim]);
-    for number in numbers {
-        row(*number as usize, &mut vector);
-        sums.iter_mut().zip(&vector).for_each(|(sum, x)| *sum += f64::from(*x));
+fn mean<'a>(dim: usize, rows: impl ExactSizeIterator<Item = &'a [f32]>) -> Vec<f32> {
+    let (mut sums, scale) = (vec![0.0f64; dim], 1.0 / rows.len().max(1) as f64);
+    for row in rows {
+        sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(*x));
     }
-    let scale = 1.0 / numbers.len().max(1) as f64;
     sums.into_iter().map(|sum| (sum * scale) as f32).collect()
 }
 
