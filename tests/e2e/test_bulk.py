@@ -100,6 +100,15 @@ def test_npy_killed_and_resumed_exported_and_imported_again(
     assert checksum(exported) == checksum(imported)
     rows = [json.loads(line) for line in lines.read_text().splitlines()]
     assert [row["id"] for row in rows] == list(range(COUNT))
+    array, payloads = npy.with_name("out.npy"), npy.with_name("out.payload.jsonl")
+    rows_exported = ended(bulk("export", "--to", array, "--payload", payloads))
+    assert checksum(rows_exported) == checksum(imported)
+    assert np.load(array.with_name("out.ids.npy")).tolist() == list(range(COUNT))
+    vectors = np.load(array)
+    assert vectors.dtype == np.float32
+    assert np.array_equal(vectors, np.array([row["vector"] for row in rows], dtype=np.float32))
+    assert [json.loads(line) for line in payloads.read_text().splitlines()] == [row["payload"] for row in rows]
+
     again = bulk.collection + "_again"
     client.delete_collection(again)
     # What is normalised already stays as it is, to the last bit.
@@ -135,6 +144,19 @@ def test_named_vectors_of_other_types(
     lines.write_text("\n".join(map(json.dumps, points)) + "\n\n")
     ended(bulk("import", lines, "--verify"))
     assert client.count(bulk.collection, exact=True).count == 503
+
+    # One vector of each point that has it; ids are text where some are UUIDs.
+    out = tmp_path / "out.npy"
+    assert "`half`" in ended(bulk("export", "--to", out), 1)
+    said = ended(bulk("export", "--to", out, "--vector", "half"))
+    assert "3 in the file, 500 left out" in said, said
+    found = dict(zip(np.load(tmp_path / "out.ids.npy").tolist(), np.load(out), strict=True))
+    assert found.keys() == {str(i).encode() for i in ids} and next(iter(found.values())).dtype == np.float16
+    for i, row in zip(ids, rows, strict=True):
+        assert np.array_equal(found[str(i).encode()], np.array(row, dtype=np.float16))
+    said = ended(bulk("export", "--to", out, "--vector", "bytes"))
+    assert "500 in the file, 3 left out" in said and np.array_equal(np.load(out), bytes_), said
+    assert ".npy" in ended(bulk("export", "--to", tmp_path / "x.jsonl", "--vector", "half"), 1)
 
 
 def test_wrong_inputs_say_what_to_change(

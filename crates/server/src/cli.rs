@@ -32,7 +32,7 @@ pub enum Command {
     /// Write the points of files into a collection; goes on where it was ended
     #[command(after_help = AFTER_IMPORT)]
     Import(ImportArgs),
-    /// Write the points of a collection into a file
+    /// Write the points of a collection into a file, or one of their vectors
     Export(ExportArgs),
     /// Print the version
     Version,
@@ -224,9 +224,16 @@ pub struct ExportArgs {
     /// Which collection.
     #[command(flatten)]
     pub target: TargetArgs,
-    /// The file to write, a point in each line: .jsonl. It has this name only when it is whole
+    /// The file to write: .jsonl, a point in each line, or .npy, a vector in each row, with the ids of the rows in FILE.ids.npy beside it.
+    /// It has this name only when it is whole
     #[arg(long, value_name = "FILE")]
     pub to: PathBuf,
+    /// The vector that rows of .npy are [default: the unnamed one]
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    pub vector: String,
+    /// Where payloads of the rows of .npy go, a JSON object in each line; without it they are not written
+    #[arg(long, value_name = "FILE")]
+    pub payload: Option<PathBuf>,
 }
 
 /// See [`Distance`].

@@ -1,18 +1,14 @@
-//! `lodestone export`: a collection into a file of lines, in the order of ids.
+//! `lodestone export`: a collection into files, in the order of ids.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
-
-use lodestone_api::lines;
 use lodestone_node::Roles;
-use lodestone_types::{Error, Record, Result};
+use lodestone_types::{Error, PointId, Result};
+use uuid::Uuid;
 
-use super::digest::{Digest, Schema};
+use super::digest::Schema;
+use super::output::Output;
 use super::pipeline::computed;
 use super::progress::{Progress, grouped};
 use super::target::Target;
-use super::verify::of_record;
 use crate::cli::ExportArgs;
 use crate::config::Config;
 use crate::paint::Paint;
@@ -23,39 +19,54 @@ const PAGE: (u64, u64) = (1000, 8 << 20);
 
 /// Exports; whether as many points were written as the collection has.
 pub async fn run(args: ExportArgs, config: Option<Config>) -> Result<bool> {
-    match args.to.extension().and_then(|e| e.to_str()) {
-        Some("jsonl" | "ndjson") => {}
+    let is_array = match args.to.extension().and_then(|e| e.to_str()) {
+        Some("jsonl" | "ndjson") => false,
+        Some("npy") => true,
         _ => {
             let shown = args.to.display();
             return Err(Error::bad_request(format!(
-                "{shown}: give a name that ends in .jsonl; others cannot be written"
+                "{shown}: give a name that ends in .jsonl (all of each point) or .npy (one vector of each); others cannot be written"
             )));
         }
+    };
+    if !is_array && (args.payload.is_some() || !args.vector.is_empty()) {
+        return Err(Error::bad_request(
+            "--vector and --payload belong to .npy; a line of .jsonl has all vectors and the payload",
+        ));
     }
     let target = Target::open(&args.target, config, Roles::Query).await?;
-    let done = all(&target, &args).await;
+    let done = all(&target, &args, is_array).await;
     target.end().await;
     done
 }
 
-async fn all(target: &Target, args: &ExportArgs) -> Result<bool> {
+async fn all(target: &Target, args: &ExportArgs, is_array: bool) -> Result<bool> {
     let schema = target.schema().await?;
     let total = target.count().await?;
     let mut progress = Progress::new("exporting", 0, total);
-    let mut output = Output::create(&args.to)?;
+    let mut output = match is_array {
+        false => Output::lines(&args.to)?,
+        true => {
+            // UUIDs come after all numbers.
+            let uuids = target.scroll(Some(PointId::Uuid(Uuid::nil())), 1).await?;
+            let text_ids = !uuids.points.is_empty();
+            Output::arrays(&args.to, &schema, &args.vector, args.payload.as_deref(), text_ids)?
+        }
+    };
     let limit = page(&schema);
     let mut from = None;
     loop {
         let page = target.scroll(from, limit).await?;
         from = page.next;
         let schema = schema.clone();
-        output = computed(move || output.append(&schema, &page.points).map(|()| output)).await?;
-        progress.at(output.points, output.points);
+        output = computed(move || output.append(&schema, page.points).map(|()| output)).await?;
+        let seen = output.points + output.left_out;
+        progress.at(seen, seen);
         if from.is_none() {
             break;
         }
     }
-    let (points, checksum) = (output.points, output.checksum);
+    let (points, left_out, checksum) = (output.points, output.left_out, output.checksum);
     computed(move || output.finish()).await?;
     let took = progress.end().as_secs_f64();
     let there = target.count().await?;
@@ -66,12 +77,20 @@ async fn all(target: &Target, args: &ExportArgs) -> Result<bool> {
         "exported",
         format_args!("{} points to {} in {took:.1} s, {rate}/s", grouped(points), args.to.display()),
     );
-    let counts = format!("{} in the collection, {} in the file", grouped(there), grouped(points));
-    match there == points {
+    let mut counts = format!("{} in the collection, {} in the file", grouped(there), grouped(points));
+    if left_out > 0 {
+        counts.push_str(&format!(", {} left out, which have no vector `{}`", grouped(left_out), args.vector));
+    }
+    match there == points + left_out {
         true => report.good("points", counts),
         false => report.bad("points", format_args!("{counts}: it was written to meanwhile")),
     }
-    report.good("checksum", format_args!("{checksum} of the file"));
+    let of = match (is_array, &args.payload) {
+        (false, _) => "of the file",
+        (true, Some(_)) => "of ids, rows and payloads",
+        (true, None) => "of ids and rows, as points without payload",
+    };
+    report.good("checksum", format_args!("{checksum} {of}"));
     Ok(report.end())
 }
 
@@ -79,80 +98,4 @@ async fn all(target: &Target, args: &ExportArgs) -> Result<bool> {
 fn page(schema: &Schema) -> u32 {
     let bytes: u64 = schema.values().map(|params| params.size.saturating_mul(4)).sum();
     (PAGE.1 / bytes.max(1)).clamp(1, PAGE.0) as u32
-}
-
-/// A file that has its name only when it is whole.
-struct Output {
-    file: BufWriter<File>,
-    partial: PathBuf,
-    path: PathBuf,
-    text: Vec<u8>,
-    points: u64,
-    checksum: Digest,
-}
-
-impl Output {
-    fn create(path: &Path) -> Result<Self> {
-        let mut partial = path.as_os_str().to_owned();
-        partial.push(".partial");
-        let file = File::create(&partial).map_err(|e| failed(path, &e))?;
-        Ok(Self {
-            file: BufWriter::with_capacity(1 << 20, file),
-            partial: partial.into(),
-            path: path.to_owned(),
-            text: Vec::new(),
-            points: 0,
-            checksum: Digest::default(),
-        })
-    }
-
-    fn append(&mut self, schema: &Schema, records: &[Record]) -> Result<()> {
-        self.text.clear();
-        for record in records {
-            self.checksum += of_record(schema, record)?;
-            lines::append(record, &mut self.text)?;
-        }
-        self.points += records.len() as u64;
-        self.file.write_all(&self.text).map_err(|e| failed(&self.path, &e))
-    }
-
-    fn finish(mut self) -> Result<()> {
-        let mut write = || -> std::io::Result<()> {
-            self.file.flush()?;
-            self.file.get_ref().sync_all()?;
-            std::fs::rename(&self.partial, &self.path)
-        };
-        write().map_err(|e| failed(&self.path, &e))
-    }
-}
-
-fn failed(path: &Path, why: &std::io::Error) -> Error {
-    Error::bad_request(format!("{}: {why}", path.display()))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use lodestone_types::{NamedVectors, Payload, PointId};
-
-    use super::*;
-
-    #[test]
-    fn a_file_has_its_name_when_it_is_whole() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.jsonl");
-        let mut output = Output::create(&path).unwrap();
-        let record = Record {
-            id: PointId::Num(1),
-            payload: Some(Payload::default()),
-            vectors: Some(NamedVectors::default()),
-            order_value: None,
-        };
-        output.append(&BTreeMap::new(), &[record]).unwrap();
-        assert!(!path.exists());
-        output.finish().unwrap();
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "{\"id\":1,\"payload\":{},\"vector\":{}}\n");
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
-    }
 }

@@ -3,13 +3,15 @@
 //! A file is cut into chunks of whole points ([`source`], [`npy`]); chunks are decoded and checked against the collection
 //! ([`decode`]) and written by several tasks at once ([`import`]) to a [`target`]. What is acknowledged without a gap is kept in a
 //! small file ([`state`]), so that the same command goes on after any end. [`digest`] says in one number what a set of points holds,
-//! whatever its order: [`verify`] compares that of the file with that of what the collection returns, and [`export`] prints it.
+//! whatever its order: [`verify`] compares that of the file with that of what the collection returns, and [`export`] prints it beside what it
+//! writes ([`output`]).
 
 mod decode;
 mod digest;
 pub mod export;
 pub mod import;
 mod npy;
+mod output;
 mod own;
 mod pipeline;
 mod progress;

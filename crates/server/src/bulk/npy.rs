@@ -76,6 +76,21 @@ impl Header {
     }
 }
 
+/// Bytes of an id that is written as text: those of a UUID.
+pub const ID_TEXT: usize = 36;
+
+/// The header of an array of such numbers and such a shape, as NumPy writes them. It always has the same length.
+pub fn header(descr: &str, shape: &str) -> Vec<u8> {
+    const LENGTH: usize = 128;
+    let text = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((LENGTH as u16 - 10).to_le_bytes());
+    bytes.extend(text.as_bytes());
+    bytes.resize(LENGTH - 1, b' ');
+    bytes.push(b'\n');
+    bytes
+}
+
 fn wrong(why: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     Error::bad_request(why)
 }
