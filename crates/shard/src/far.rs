@@ -71,6 +71,8 @@ pub(crate) struct Group<'a> {
 pub struct FarScope {
     segments: Vec<usize>,
     matching: Option<Vec<RoaringBitmap>>,
+    /// Parts that were read to know what matches.
+    parts_read: usize,
 }
 
 /// What the first trip brought of a segment.
@@ -142,7 +144,7 @@ impl ShardView {
 
     /// Has the cache fetch what [`ShardView::nearest_far`] reads first.
     pub async fn prepare_far(&self, using: &str, with_payload: bool) -> Result<()> {
-        let scope = FarScope { segments: self.far_segments(using, with_payload), matching: None };
+        let scope = FarScope { segments: self.far_segments(using, with_payload), ..FarScope::default() };
         stage(Stage::Outline, self.groups(&scope, using, with_payload)).await.map(drop)
     }
 
@@ -186,7 +188,8 @@ impl ShardView {
         let rows = query.limit + query.limit / 4 + MORE_ROWS;
         let allowance = Allowance::current();
         let until = allowance.as_ref().and_then(|allowance| allowance.codes_until());
-        let plan = Plan::new(&groups, query, rows, with_payload, shape.row_bytes() as u64, budget);
+        let plan =
+            Plan::new(&groups, query, rows, scope.parts_read, with_payload, shape.row_bytes() as u64, budget);
         let queries: Vec<ColdQuery> =
             groups.iter().map(|group| ColdQuery::new(&group.outline, query.vector)).collect();
         let mut reads = plan.reads(&groups, &queries);
@@ -335,13 +338,14 @@ impl Selection {
     /// Of these far segments those in which rows match the filter, with these rows; `None` where that takes more than the
     /// indexes of the filter. Brings these indexes here.
     pub async fn far_scope(&self, segments: Vec<usize>) -> Result<Option<FarScope>> {
-        let Some(plan) = self.plan() else { return Ok(Some(FarScope { segments, matching: None })) };
+        let Some(plan) = self.plan() else { return Ok(Some(FarScope { segments, ..FarScope::default() })) };
         if segments.is_empty() {
             return Ok(Some(FarScope::default()));
         }
         if self.vector_names().next().is_some() || self.view().has_patches() {
             return Ok(None);
         }
+        let parts_read = plan.indexes().len() * segments.len();
         self.load_indexes(&segments).await?;
         let (mut having, mut matching) = (Vec::new(), Vec::new());
         for segment in segments {
@@ -358,7 +362,7 @@ impl Selection {
                 matching.push(found.certain);
             }
         }
-        Ok(Some(FarScope { segments: having, matching: Some(matching) }))
+        Ok(Some(FarScope { segments: having, matching: Some(matching), parts_read }))
     }
 }
 

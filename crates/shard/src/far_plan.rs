@@ -39,9 +39,11 @@ impl FarBudget {
 
 /// The `hnsw_ef` that [`FarBudget::places`] stands for.
 const DEFAULT_EF: usize = 128;
-/// Where fewer than one row of so many matches a filter, codes are read until enough that match are among them, whatever the budget:
-/// still far fewer bytes than all that the bucket has.
-const MOST_SELECTIVE: u64 = 12;
+/// Codes are read until so many rows are among them that match the filter, whatever the bytes of the budget: with fewer, what a
+/// narrow filter leaves is not found. Measured, see `docs/0005-cold-search.md`.
+const LEAST_MATCHING: u64 = 1_000;
+/// Requests that find out what is newest, beside the first trip.
+const STATE_REQUESTS: usize = 1;
 /// Bytes of codes that one request asks for at most: what is more comes faster side by side.
 const RANGE_BYTES: u64 = 1 << 20;
 /// Ranges of codes that are read at least, whatever the budget, and so many more for each segment after the first: with fewer
@@ -79,11 +81,12 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// What the other trips leave of the budget.
+    /// What the other trips leave of the budget, and `filter_requests`, which have found out what matches.
     pub fn new(
         groups: &[Group],
         query: &Nearest,
         rows: usize,
+        filter_requests: usize,
         with_payload: bool,
         row_bytes: u64,
         budget: FarBudget,
@@ -91,7 +94,8 @@ impl Plan {
         let segments = || groups.iter().flat_map(|group| &group.segments);
         let deletes = |segment: &Segment| segment.reader.meta().part(&PartKind::Deletes).is_some();
         let of_segment = |segment| 1 + usize::from(deletes(segment)) + usize::from(with_payload);
-        let first = groups.len() + segments().map(of_segment).sum::<usize>();
+        let first =
+            STATE_REQUESTS + filter_requests + groups.len() + segments().map(of_segment).sum::<usize>();
         let third = rows * (1 + usize::from(with_payload));
         let outlines: u64 = groups.iter().map(|group| group.outline.bytes() as u64).sum();
         let of_rows = rows as u64 * (row_bytes + if with_payload { PAYLOAD_BLOCK } else { 0 });
@@ -102,7 +106,7 @@ impl Plan {
         let matching: u64 = segments().map(Segment::matching).sum();
         let wanted = query.method.hnsw_ef.unwrap_or(DEFAULT_EF).saturating_mul(budget.places / DEFAULT_EF);
         let wanted = wanted.saturating_mul((rows / matching.max(1)) as usize);
-        let affordable = if matching * MOST_SELECTIVE < rows { rows } else { bytes / entry };
+        let affordable = (bytes / entry).max((LEAST_MATCHING * rows / matching.max(1)).min(rows));
         let least_ranges = LEAST_RANGES + RANGES_OF_SEGMENT * segments().count().saturating_sub(1);
         Self {
             places: wanted.clamp(1, affordable.max(1) as usize),
@@ -121,10 +125,17 @@ impl Plan {
             let near = query.near_lists(&group.outline, usize::MAX);
             let places: Vec<&ListPlaces> =
                 group.segments.iter().map(|segment| segment.index.places()).collect();
-            for (number, places) in plan_reads(&near, &places, self.share(group)) {
+            let budget = self.share(group);
+            let ranges = plan_reads(&near, &places, budget);
+            let mut spare = budget.ranges.saturating_sub(ranges.len());
+            for (number, places) in ranges {
                 let segment = &group.segments[number];
                 let most = (RANGE_BYTES / segment.index.entry_bytes().max(1)) as u32;
-                let pieces = segment.index.places().pieces(places, most);
+                let mut pieces = segment.index.places().pieces(places.clone(), most);
+                match spare.checked_sub(pieces.len().saturating_sub(1)) {
+                    Some(left) => spare = left,
+                    None => pieces = vec![places],
+                }
                 reads.extend(pieces.into_iter().map(|places| CodeRead { segment, query, places }));
             }
         }
