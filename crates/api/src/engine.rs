@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use lodestone_types::{
     AliasAction, CollectionConfig, CollectionInfo, CollectionPatch, CountRequest, FieldIndex, JsonPath,
     QueryRequest, ReadOptions, Record, Result, RetrieveRequest, ScoredPoint, ScrollPage, ScrollRequest,
-    UpdateOp, UpdateResult, WriteOptions,
+    UpdateOp, UpdateResult, WarmRequest, Warmth, WriteOptions,
 };
 
 /// What both interfaces call: everything a client can ask for, in our own types.
@@ -84,6 +84,13 @@ pub trait Engine: Send + Sync + 'static {
         request: RetrieveRequest,
         options: ReadOptions,
     ) -> Result<Vec<Record>>;
+    /// Brings a collection here, and says how much of it that is. Where there is no room an error says so; when the time is up the
+    /// error says how much has come, and the rest goes on coming.
+    async fn warm(&self, collection: &str, request: WarmRequest, options: ReadOptions) -> Result<Warmth>;
+    /// How much of a collection is here.
+    async fn warmth(&self, collection: &str) -> Result<Warmth>;
+    /// Has every process keep a collection near, or not any more. An error where this one has no room.
+    async fn pin(&self, collection: &str, pinned: bool, timeout: Option<Duration>) -> Result<()>;
     /// Whether it can take writes and answer now.
     async fn ready(&self) -> Result<()>;
     /// All metrics in Prometheus' text format.

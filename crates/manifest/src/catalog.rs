@@ -77,6 +77,15 @@ pub(crate) fn apply(state: &mut State, op: &SystemOp) -> Result<OpOutcome, Catal
             state.collections.insert(*collection, Arc::new(changed));
             Ok(OpOutcome::Done)
         }
+        SystemOp::Pin { collection, pinned } => {
+            find(state, *collection)?;
+            if *pinned {
+                state.pinned.insert(*collection);
+            } else {
+                state.pinned.remove(collection);
+            }
+            Ok(OpOutcome::Done)
+        }
         SystemOp::Rewrite(_) => unreachable!("rewrites are applied by the state itself"),
     }
 }
@@ -119,6 +128,7 @@ fn create(state: &mut State, name: &str, config: &CollectionConfig) -> Result<Co
 fn delete(state: &mut State, id: CollectionId) -> Result<(), CatalogError> {
     let collection = state.collections.remove(&id).ok_or(CatalogError::NoCollection)?;
     state.names.remove(&collection.name);
+    state.pinned.remove(&id);
     state.aliases = state.aliases.iter().filter(|(_, t)| **t != id).map(|(a, t)| (a.clone(), *t)).collect();
     let shards: Vec<ShardId> = collection.shards().collect();
     for shard in shards {

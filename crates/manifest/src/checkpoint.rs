@@ -24,8 +24,8 @@ pub const INLINE_BYTES: usize = 256 << 10;
 
 /// Of pages.
 const VERSION: u16 = 1;
-/// Of roots; the first had no page in them.
-const ROOT_VERSION: u16 = 2;
+/// Of roots; the first had no page in them, the second no pins.
+const ROOT_VERSION: u16 = 3;
 
 /// A page's place in the bucket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +54,7 @@ pub struct Root {
     pub pages: Vec<Option<PageRef>>,
     /// The only page, where it is small.
     pub inline: Option<Bytes>,
+    pinned: imbl::OrdSet<CollectionId>,
 }
 
 /// The content of a page: collections with their shards, by id.
@@ -127,6 +128,7 @@ pub fn encode_root(state: &State, pages: Vec<Option<PageRef>>, inline: Option<By
         kept: state.kept.clone(),
         pages,
         inline,
+        pinned: state.pinned.clone(),
     })
 }
 
@@ -146,7 +148,11 @@ fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8], known: u16) -> Result<T, Deco
 
 /// Reads a root.
 pub fn decode_root(bytes: &[u8]) -> Result<Root, DecodeError> {
-    let root: Root = decode(bytes, ROOT_VERSION)?;
+    let root: Root = match decode(bytes, ROOT_VERSION) {
+        // It ends where the pins begin, of which it has none.
+        Err(DecodeError::Version(2)) => decode(&[bytes, &[0]].concat(), 2)?,
+        decoded => decoded?,
+    };
     if !root.pages.len().is_power_of_two() {
         return Err(DecodeError::Damaged(format!("{} pages", root.pages.len())));
     }
@@ -167,6 +173,7 @@ pub fn assemble(root: &Root, pages: Vec<Page>) -> State {
         next_collection: root.next_collection,
         aliases: root.aliases.clone(),
         kept: root.kept.clone(),
+        pinned: root.pinned.clone(),
         ..State::default()
     };
     let mut settings = Settings::default();

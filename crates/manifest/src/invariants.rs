@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::{ShardId, Slot, State};
+use crate::{CollectionId, ShardId, Slot, State};
 
 /// A broken invariant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -17,8 +17,9 @@ pub struct Violation {
 
 type Check = fn(&State) -> Result<(), String>;
 
-const INVARIANTS: [(&str, Check); 6] = [
+const INVARIANTS: [(&str, Check); 7] = [
     ("names and aliases point to collections", names_point_to_collections),
+    ("what is pinned is a collection", pins_point_to_collections),
     ("every shard belongs to a collection and every collection has its shards", shards_match_collections),
     ("a tail lies above the folded slot, in order, and not above the state's slot", tails_are_ordered),
     ("the tail's totals are the sums of its slices", totals_add_up),
@@ -49,6 +50,11 @@ fn names_point_to_collections(state: &State) -> Result<(), String> {
         ensure(!state.names.contains_key(alias), || format!("alias `{alias}` is a name too"))?;
     }
     Ok(())
+}
+
+fn pins_point_to_collections(state: &State) -> Result<(), String> {
+    let is_gone = |id: &&CollectionId| !state.collections.contains_key(*id);
+    state.pinned.iter().find(is_gone).map_or(Ok(()), |id| Err(format!("{id} is pinned")))
 }
 
 fn shards_match_collections(state: &State) -> Result<(), String> {

@@ -105,6 +105,13 @@ pub enum SystemOp {
     },
     /// Replaces segments of a shard: a fold, a merge, a new part.
     Rewrite(Rewrite),
+    /// Has processes keep a collection near for as long as it is pinned.
+    Pin {
+        /// Which.
+        collection: CollectionId,
+        /// Or not any more.
+        pinned: bool,
+    },
 }
 
 /// A change of a shard's segments, valid only if nothing it read has changed since.

@@ -33,6 +33,8 @@ pub struct State {
     pub tail: OrdMap<Slot, u32>,
     /// Slots whose objects stay for ever: claim records, and those of deposed leaders.
     pub kept: OrdSet<Slot>,
+    /// Collections that processes keep near.
+    pub pinned: OrdSet<CollectionId>,
 }
 
 /// A collection.

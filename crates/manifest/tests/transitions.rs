@@ -38,6 +38,7 @@ enum Step {
     Delete(u8),
     Alias(u8, u8),
     Index(u8),
+    Pin(u8, bool),
     Write(u8, u16, u64),
     Fold(u8, u16, u64),
     Claim,
@@ -51,6 +52,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (0..4u8).prop_map(Step::Delete),
         1 => (0..4u8, 0..3u8).prop_map(|(c, a)| Step::Alias(c, a)),
         1 => (0..4u8).prop_map(Step::Index),
+        1 => (0..4u8, any::<bool>()).prop_map(|(c, pinned)| Step::Pin(c, pinned)),
         8 => (0..6u8, 0..2u16, 1..9u64).prop_map(|(c, s, r)| Step::Write(c, s, r)),
         4 => (0..6u8, 0..2u16, 0..9u64).prop_map(|(c, s, b)| Step::Fold(c, s, b)),
         1 => Just(Step::Claim),
@@ -81,6 +83,9 @@ fn record(state: &State, step: &Step, serial: u64) -> Record {
             field: "f".parse().unwrap(),
             index: FieldIndex { kind: FieldIndexKind::Keyword, params: None },
         }),
+        Step::Pin(n, pinned) => {
+            system(SystemOp::Pin { collection: CollectionId(u64::from(*n)), pinned: *pinned })
+        }
         Step::Write(c, s, rows) => {
             let shard = ShardId::new(CollectionId(u64::from(*c)), *s);
             batch(epoch, vec![slice(shard, *rows), slice(shard, 1)], vec![])
@@ -151,6 +156,32 @@ proptest! {
         let _ = checkpoint::decode_root(&bytes);
         let _ = checkpoint::decode_page(&bytes);
     }
+}
+
+#[test]
+fn a_pin_lasts_as_long_as_its_collection() {
+    let mut state = State::default();
+    let system = |op| batch(Epoch(0), vec![], vec![op]);
+    state.apply(&system(SystemOp::CreateCollection { name: "c".to_owned(), config: config(1) }));
+    let collection = state.collection("c").unwrap().id;
+    state.apply(&system(SystemOp::Pin { collection, pinned: true }));
+    assert!(state.pinned.contains(&collection));
+    assert_eq!(checkpointed(&state).pinned, state.pinned);
+    state.apply(&system(SystemOp::DeleteCollection { collection }));
+    assert!(state.pinned.is_empty());
+    let gone = state.apply(&system(SystemOp::Pin { collection, pinned: true }));
+    assert!(matches!(gone, Applied::Committed { system, .. } if system[0].is_err()));
+    assert!(state.pinned.is_empty());
+}
+
+#[test]
+fn a_root_from_before_there_were_pins_is_read() {
+    let root = checkpoint::encode_root(&State::default(), vec![None], None);
+    let (before, pins) = root.split_at(root.len() - 1);
+    assert_eq!((before[0], pins), (3, &[0][..]));
+    let before = [&[2], &before[1..]].concat();
+    let read = checkpoint::assemble(&checkpoint::decode_root(&before).unwrap(), Vec::new());
+    assert_eq!(read, State::default());
 }
 
 #[test]

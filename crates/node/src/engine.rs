@@ -17,7 +17,7 @@ use lodestone_types::{
     AliasAction, CollectionConfig, CollectionInfo, CollectionPatch, CollectionStatus, CountRequest, Error,
     FieldIndex, Filter, JsonPath, PointId, Prices, QueryRequest, ReadOptions, Record, Result,
     RetrieveRequest, ScoredPoint, ScrollPage, ScrollRequest, UpdateOp, UpdateResult, UpdateStatus,
-    WriteOptions,
+    WarmRequest, Warmth, WriteOptions,
 };
 use tokio::time::Instant;
 
@@ -257,6 +257,26 @@ impl Engine for NodeEngine {
         options: ReadOptions,
     ) -> Result<Vec<Record>> {
         self.query.retrieve(name, request, options).await
+    }
+
+    async fn warm(&self, name: &str, request: WarmRequest, options: ReadOptions) -> Result<Warmth> {
+        self.query.warm(name, request, options).await
+    }
+
+    async fn warmth(&self, name: &str) -> Result<Warmth> {
+        self.query.warmth(name, &WarmRequest::ALL).await
+    }
+
+    async fn pin(&self, name: &str, pinned: bool, timeout: Option<Duration>) -> Result<()> {
+        self.writing()?;
+        let (state, collection) = self.find(name).await?;
+        if pinned {
+            self.query.check_pin(&state, collection.id)?;
+        }
+        let op = SystemOp::Pin { collection: collection.id, pinned };
+        self.change(op, timeout).await?.map_err(|e| refused(e, name))?;
+        self.query.note_pins(&*self.meta.read(Consistency::Eventual).await?);
+        Ok(())
     }
 
     async fn ready(&self) -> Result<()> {

@@ -73,6 +73,17 @@ pub(crate) fn render(engine: &NodeEngine) -> String {
     single(&mut out, "lodestone_views", "gauge", "Shards whose rows are ready to be read.", views as u64);
     single(&mut out, "lodestone_views_bytes", "gauge", "Bytes of parts that those have loaded.", loaded);
     write_vectors(&mut out, engine.views.vectors());
+    let pins = engine.query.pins();
+    const PINNED: &str = "lodestone_pinned_collections";
+    header(
+        &mut out,
+        PINNED,
+        "gauge",
+        "Collections that are pinned, by whether this process has room for them.",
+    );
+    line(&mut out, &format!("{PINNED}{{room=\"yes\"}}"), pins.kept.len());
+    line(&mut out, &format!("{PINNED}{{room=\"no\"}}"), pins.no_room.len());
+    single(&mut out, "lodestone_pinned_bytes", "gauge", "Bytes of segments that stay here.", pins.bytes);
     let state = engine.meta.watch().borrow().clone();
     single(&mut out, "lodestone_epoch", "gauge", "The leader's epoch.", state.epoch.0);
     single(&mut out, "lodestone_slot", "gauge", "The last decided slot of the log.", state.slot.0);

@@ -37,6 +37,8 @@ const STOP_LIMIT: Duration = Duration::from_secs(15);
 const JOBS_LIMIT: Duration = Duration::from_secs(5);
 /// How often it is looked at what is kept between reads.
 const KEEP_ROUND: Duration = Duration::from_secs(5);
+/// How often it is looked whether all is here that is pinned.
+const PIN_ROUND: Duration = Duration::from_secs(1);
 /// Rounds after which a view that nobody asked for is forgotten: ten minutes.
 const IDLE_ROUNDS: u64 = 120;
 
@@ -189,6 +191,7 @@ impl Node {
         let background = vec![
             tokio::spawn(compactor.clone().run()),
             tokio::spawn(keep_house(meta.watch(), near.views.clone(), near.slots)),
+            tokio::spawn(keep_pins(query.clone(), options.keep_pins)),
         ];
         let writing = Some(Writing { ingest, updater, compactor });
         let Near { parts, views, .. } = near;
@@ -214,7 +217,10 @@ impl Node {
         tracing::info!(slot = %state.slot, collections = state.collections.len(), "reading the bucket, without a leader");
         let query = near.query(&meta, &mut random, &options);
         let instance = InstanceId(random.random());
-        let background = vec![tokio::spawn(keep_house(meta.watch(), near.views.clone(), near.slots))];
+        let background = vec![
+            tokio::spawn(keep_house(meta.watch(), near.views.clone(), near.slots)),
+            tokio::spawn(keep_pins(query.clone(), options.keep_pins)),
+        ];
         let Near { parts, views, .. } = near;
         let compact = options.compaction();
         let (writing, prices) = (None, options.price);
@@ -273,6 +279,17 @@ async fn keep_house(states: watch::Receiver<Arc<State>>, views: Arc<Views>, slot
         let state = states.borrow().clone();
         views.sweep(&state, IDLE_ROUNDS);
         slots.forget_before(state.tail.get_min().map_or(state.slot, |(first, _)| *first));
+    }
+}
+
+/// Keeps what is pinned, if that is wanted.
+async fn keep_pins(query: Arc<Query>, wanted: bool) {
+    if !wanted {
+        return;
+    }
+    loop {
+        query.keep_pins().await;
+        tokio::time::sleep(PIN_ROUND).await;
     }
 }
 

@@ -41,6 +41,8 @@ pub struct NodeOptions {
     pub jobs: lodestone_compact::CompactOptions,
     /// What is kept near.
     pub cache: CacheOptions,
+    /// Whether pinned collections are. Not a setting either: a process that serves nobody has no use for them.
+    pub keep_pins: bool,
     /// What the bucket charges, for the metrics.
     pub price: Prices,
 }
@@ -62,6 +64,7 @@ impl NodeOptions {
             checkpoint: CheckpointOptions::default(),
             jobs: lodestone_compact::CompactOptions::default(),
             cache: CacheOptions::default(),
+            keep_pins: true,
             price: Prices::default(),
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use lodestone_manifest::ShardId;
 use lodestone_shard::{ShardView, Views};
 use lodestone_types::Result;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Brings segments here.
 pub(crate) struct Hydration {
@@ -18,6 +18,11 @@ impl Hydration {
     /// Of shards that `views` has room for.
     pub fn new(views: Arc<Views>) -> Self {
         Self { one_at_a_time: Arc::new(Semaphore::new(1)), views }
+    }
+
+    /// Waits until nobody else brings something, and until what is returned is dropped has nobody begin.
+    pub async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        self.one_at_a_time.clone().acquire_owned().await.ok()
     }
 
     /// Begins to bring something of a shard, which is searched by the vectors called `using`, unless another one is on its way or

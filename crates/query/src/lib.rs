@@ -5,6 +5,7 @@
 //! - [`search`]: the nearest points
 //! - [`pages`]: points by id, by value, at random; counts
 //! - [`far`]: the nearest points of segments that are still in the bucket; [`hydration`] brings them here meanwhile
+//! - [`warm`]: collections that are brought here before they are searched, and those that stay
 //! - [`limits`]: answers of what can be read where not all may be
 //! - [`fresh`]: a strong read begins with what is known, while it is confirmed
 //! - [`scope`]: the collection and the views of its shards that one read sees
@@ -16,6 +17,7 @@ mod limits;
 mod pages;
 mod scope;
 mod search;
+mod warm;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -35,6 +37,7 @@ use rand::RngCore;
 use crate::hydration::Hydration;
 use crate::limits::as_far;
 use crate::scope::Scope;
+pub use crate::warm::Pins;
 
 /// How long a read may take unless it asks for less.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -64,6 +67,7 @@ pub struct Query {
     random: Mutex<Box<dyn RngCore + Send>>,
     options: QueryOptions,
     hydration: Arc<Hydration>,
+    pins: Mutex<Pins>,
 }
 
 impl std::fmt::Debug for Query {
@@ -81,7 +85,7 @@ impl Query {
         options: QueryOptions,
     ) -> Self {
         let hydration = Arc::new(Hydration::new(views.clone()));
-        Self { meta, views, random: Mutex::new(random), options, hydration }
+        Self { meta, views, random: Mutex::new(random), options, hydration, pins: Mutex::default() }
     }
 
     /// The nearest points, a list per request.

@@ -14,6 +14,7 @@
 //! | what may a read ask of the bucket? | [`Allowance`] |
 //! | which vectors are in memory? | [`VectorMemory`] |
 //! | who has to go where there is not room for all? | `room` |
+//! | what is brought here before it is searched? | [`ShardView::warm`] |
 //! | what does a fold write? | [`ShardView::fold`] |
 //!
 //! Reads are exact and deterministic: equal scores are ordered by id. They are pure: what they read is loaded before,
@@ -46,6 +47,7 @@ mod tail;
 mod tail_vectors;
 mod view;
 mod views;
+mod warm;
 
 pub use allowance::{Allowance, Refused, in_time, limited};
 pub use best::{Best, Scored};
@@ -62,7 +64,7 @@ pub use nearest::{Hit, Method, Nearest};
 pub use order::{Ordered, ValueOrder};
 pub use pages::{FoundAt, Sampled};
 pub use residence::{VectorMemory, VectorUsage};
-pub use room::Needs;
+pub use room::{Needs, kept};
 pub use rows::RowReader;
 pub use schema::{ShardSchema, VectorShape, element_of, metric_of};
 pub use select::PayloadPicker;
@@ -70,3 +72,4 @@ pub use selection::Selection;
 pub use tail::{Patches, TailEntry, TailRow};
 pub use view::{Found, ShardView};
 pub use views::{Snapshot, Views};
+pub use warm::wanted_parts;

@@ -15,11 +15,21 @@ pub struct Needs {
 }
 
 impl Needs {
+    /// Both.
+    pub fn plus(self, other: Self) -> Self {
+        Self { memory: self.memory.saturating_add(other.memory), disk: self.disk.saturating_add(other.disk) }
+    }
+
+    /// Whether there is room for it.
+    pub(crate) fn fits_in(self, room: Self) -> bool {
+        self.less(room).is_none()
+    }
+
     fn is_none(self) -> bool {
         self.memory == 0 && self.disk == 0
     }
 
-    fn less(self, other: Self) -> Self {
+    pub(crate) fn less(self, other: Self) -> Self {
         Self { memory: self.memory.saturating_sub(other.memory), disk: self.disk.saturating_sub(other.disk) }
     }
 
@@ -39,10 +49,25 @@ pub struct Resident {
     pub last: u64,
     /// What it takes.
     pub takes: Needs,
+    /// Whether it stays whatever comes.
+    pub pinned: bool,
+}
+
+/// Which of these stay here: in this order, each that fits into `room` beside those before it.
+pub fn kept(pins: impl IntoIterator<Item = Needs>, room: Needs) -> Vec<bool> {
+    let mut taken = Needs::default();
+    let mut fits = |needs: Needs| {
+        let all = taken.plus(needs);
+        let fits = all.fits_in(room);
+        taken = if fits { all } else { taken };
+        fits
+    };
+    pins.into_iter().map(&mut fits).collect()
 }
 
 /// Who goes to give `over` back: those that were not read for longest.
 pub fn least_recent(mut residents: Vec<Resident>, over: Needs) -> Vec<ShardId> {
+    residents.retain(|resident| !resident.pinned);
     residents.sort_unstable_by_key(|resident| resident.last);
     first_that_suffice(&residents, over).0
 }
@@ -55,6 +80,7 @@ pub fn for_one_more(
     takes: Needs,
     over: Needs,
 ) -> Option<Vec<ShardId>> {
+    residents.retain(|resident| !resident.pinned);
     residents.sort_unstable_by(|a, b| {
         by_use(a.uses, a.takes, b.uses, b.takes).then(a.last.cmp(&b.last)).then(a.shard.cmp(&b.shard))
     });
@@ -94,7 +120,8 @@ mod tests {
     }
 
     fn resident(number: u64, uses: u32, memory: u64, disk: u64) -> Resident {
-        Resident { shard: shard(number), uses, last: number, takes: Needs { memory, disk } }
+        let takes = Needs { memory, disk };
+        Resident { shard: shard(number), uses, last: number, takes, pinned: false }
     }
 
     #[test]
@@ -123,5 +150,26 @@ mod tests {
         assert_eq!(goes(9, 55).map(|goes| goes.len()), Some(3));
         assert_eq!(goes(9, 100), None, "not even all would do");
         assert_eq!(for_one_more(Vec::new(), 0, Needs::default(), Needs::default()), Some(Vec::new()));
+    }
+
+    #[test]
+    fn what_is_pinned_never_goes() {
+        let pinned = Resident { pinned: true, ..resident(1, 0, 10, 50) };
+        let all = vec![pinned, resident(2, 1, 10, 50), resident(3, 2, 10, 50)];
+        let over = |memory| Needs { memory, disk: 0 };
+        assert_eq!(least_recent(all.clone(), over(5)), [shard(2)]);
+        assert_eq!(least_recent(all.clone(), over(1000)), [shard(2), shard(3)]);
+        let takes = Needs { memory: 10, disk: 50 };
+        assert_eq!(for_one_more(all.clone(), 9, takes, over(15)), Some(vec![shard(2), shard(3)]));
+        assert_eq!(for_one_more(all, 9, takes, over(25)), None, "but for the pinned one there would be room");
+    }
+
+    #[test]
+    fn pins_are_kept_as_far_as_there_is_room() {
+        let pins =
+            [(10, 50), (95, 1), (90, 1), (0, 60), (0, 49)].map(|(memory, disk)| Needs { memory, disk });
+        let room = Needs { memory: 100, disk: 100 };
+        assert_eq!(kept(pins, room), [true, false, true, false, true]);
+        assert_eq!(kept([room, Needs::default()], room), [true, true]);
     }
 }

@@ -23,9 +23,11 @@ use parking_lot::Mutex;
 use crate::allowance::{paid, paid_once};
 use crate::memtable::Memtable;
 use crate::residence::{Residence, VectorMemory, VectorUsage};
-use crate::room::{self, Needs, Resident};
+use crate::room::Needs;
 use crate::schema::ShardSchema;
 use crate::view::ShardView;
+
+mod admission;
 
 /// Slots of a tail that are fetched side by side.
 const FETCHES_AT_ONCE: usize = 32;
@@ -68,6 +70,8 @@ struct Source {
     shards: Weak<Shards>,
     /// How many ranges the cache had dropped when that was looked into last.
     evictions: AtomicU64,
+    /// Shards that stay, and what they need here.
+    pinned: Mutex<HashMap<ShardId, Needs>>,
 }
 
 type Shards = Mutex<HashMap<ShardId, Arc<Entry>>>;
@@ -87,7 +91,7 @@ const USE: u32 = 1 << 8;
 struct Entry {
     /// The round in which it was last asked for.
     used: AtomicU64,
-    /// The number of the read that asked for it last.
+    /// The number of the read that asked for it last; 0 before the first.
     last: AtomicU64,
     /// How often it was asked for lately, in parts of [`USE`].
     uses: AtomicU32,
@@ -116,25 +120,37 @@ impl Views {
                 vectors,
                 shards: known,
                 evictions: AtomicU64::new(0),
+                pinned: Mutex::default(),
             }),
             shards,
             round: AtomicU64::new(0),
-            reads: AtomicU64::new(0),
+            reads: AtomicU64::new(1),
         }
     }
 
     /// The view of `shard` at `state`, or at a later state that was asked for before.
     pub async fn snapshot(&self, state: &State, shard: ShardId) -> Result<Snapshot> {
-        let missing = || Error::not_found("Not found: the collection was deleted");
-        let entry = {
-            let mut shards = self.shards.lock();
-            if !state.shards.contains_key(&shard) {
-                shards.remove(&shard);
-                return Err(missing());
-            }
-            shards.entry(shard).or_default().clone()
-        };
+        let entry = self.entry(state, shard)?;
         entry.note_use(self.round.load(Relaxed), self.reads.fetch_add(1, Relaxed));
+        self.update(&entry, state, shard).await
+    }
+
+    /// As [`Views::snapshot`], for who does not read for users: it does not count as use.
+    pub async fn follow(&self, state: &State, shard: ShardId) -> Result<Snapshot> {
+        let entry = self.entry(state, shard)?;
+        self.update(&entry, state, shard).await
+    }
+
+    fn entry(&self, state: &State, shard: ShardId) -> Result<Arc<Entry>> {
+        let mut shards = self.shards.lock();
+        if !state.shards.contains_key(&shard) {
+            shards.remove(&shard);
+            return Err(missing());
+        }
+        Ok(shards.entry(shard).or_default().clone())
+    }
+
+    async fn update(&self, entry: &Entry, state: &State, shard: ShardId) -> Result<Snapshot> {
         if let Some(current) = entry.current_at(state, shard) {
             return Ok(current);
         }
@@ -195,7 +211,10 @@ impl Views {
         let age = |entry: &Entry| round.saturating_sub(entry.used.load(Relaxed));
         let kept: Vec<Arc<Entry>> = {
             let mut shards = self.shards.lock();
-            shards.retain(|shard, entry| state.shards.contains_key(shard) && age(entry) <= idle_rounds);
+            let pinned = self.source.pinned.lock();
+            let stays =
+                |shard: &ShardId, entry: &Entry| pinned.contains_key(shard) || age(entry) <= idle_rounds;
+            shards.retain(|shard, entry| state.shards.contains_key(shard) && stays(shard, entry));
             if shards.len() < shards.capacity() / 4 {
                 shards.shrink_to_fit();
             }
@@ -209,25 +228,6 @@ impl Views {
                 self.source.note_use(&entry);
             }
         }
-    }
-
-    /// Makes room for a shard that is to be brought here, where others are read less for what they take, and says whether
-    /// there is some now.
-    pub fn admit(&self, shard: ShardId, takes: Needs) -> bool {
-        let Source { parts, vectors, .. } = &*self.source;
-        let mut residents = residents(&self.shards);
-        let own = residents.iter().position(|resident| resident.shard == shard);
-        let own = own.map_or(0, |at| residents.swap_remove(at).takes.memory);
-        let uses = self.shards.lock().get(&shard).map_or(0, |entry| entry.uses.load(Relaxed));
-        let disk: u64 = residents.iter().map(|resident| resident.takes.disk).sum();
-        let over = Needs {
-            memory: (parts.in_memory() + takes.memory).saturating_sub(vectors.limit() + own),
-            disk: (disk + takes.disk).saturating_sub(parts.max_bytes()),
-        };
-        residents.retain(|resident| resident.takes.memory > 0 || over.disk > 0);
-        let Some(goes) = room::for_one_more(residents, uses, takes, over) else { return false };
-        self.source.unload(&goes, over.disk > 0);
-        true
     }
 
     /// Lets go of all that the view of `shard` has loaded; the next read brings back what it needs.
@@ -251,25 +251,8 @@ impl Views {
     }
 }
 
-/// The shards that have something in memory.
-fn residents(shards: &Shards) -> Vec<Resident> {
-    let entries: Vec<_> = shards.lock().iter().map(|(shard, entry)| (*shard, entry.clone())).collect();
-    entries.iter().filter_map(resident).collect()
-}
-
-/// Those that were not read for longest first, without the one that was read last.
-fn but_the_last(mut residents: Vec<Resident>) -> Vec<Resident> {
-    residents.sort_unstable_by_key(|resident| resident.last);
-    residents.pop();
-    residents
-}
-
-fn resident((shard, entry): &(ShardId, Arc<Entry>)) -> Option<Resident> {
-    let view = entry.view()?;
-    let memory = view.segments().map(SegmentReader::loaded_bytes).sum();
-    let disk = if memory > 0 { view.segment_bytes() } else { 0 };
-    let (uses, last) = (entry.uses.load(Relaxed), entry.last.load(Relaxed));
-    (memory > 0).then_some(Resident { shard: *shard, uses, last, takes: Needs { memory, disk } })
+fn missing() -> Error {
+    Error::not_found("Not found: the collection was deleted")
 }
 
 impl Entry {
@@ -337,38 +320,6 @@ impl Source {
             view = view.apply(slot.0, ops)?;
         }
         Ok(view)
-    }
-
-    /// Lets go of what shards have loaded, and of their files too if asked.
-    fn unload(&self, shards: &[ShardId], files: bool) {
-        let Some(known) = self.shards.upgrade() else { return };
-        for shard in shards {
-            let Some(entry) = known.lock().get(shard).cloned() else { continue };
-            let mut current = entry.current.lock();
-            let Some(snapshot) = current.as_mut() else { continue };
-            snapshot.view = snapshot.view.unloaded();
-            if files {
-                each_part(&snapshot.view, |object, range| self.parts.remove(object, range));
-            }
-        }
-    }
-
-    /// Has those who were not read lately let go of memory, if it takes that to have room for what is coming: of vectors first, which
-    /// can be read from disk. The shard that was read last stays, however large it is.
-    fn make_room(&self) {
-        let over = || (self.parts.in_memory() + self.vectors.coming()).saturating_sub(self.vectors.limit());
-        let Some(known) = self.shards.upgrade().filter(|_| over() > 0) else { return };
-        for resident in &but_the_last(residents(&known)) {
-            if over() == 0 {
-                return;
-            }
-            let entry = known.lock().get(&resident.shard).cloned();
-            if let Some(view) = entry.and_then(|entry| entry.view()) {
-                view.segments().for_each(SegmentReader::leave_memory);
-            }
-        }
-        let residents = but_the_last(residents(&known));
-        self.unload(&room::least_recent(residents, Needs { memory: over(), disk: 0 }), false);
     }
 
     /// Has views let go of files that the cache has dropped, so that the disk has the room. Who is reading reads on.

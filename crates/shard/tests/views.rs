@@ -8,9 +8,9 @@ use lodestone_manifest::{
     Batch, Claim, Epoch, InstanceId, JobId, Nonce, Record, Rewrite, SegmentId, ShardId, Slot, State, SystemOp,
 };
 use lodestone_segment::{Row as SegmentRow, SegmentWriter};
-use lodestone_shard::{Needs, ShardView, VectorMemory, Views};
+use lodestone_shard::{Needs, ShardView, VectorMemory, Views, wanted_parts};
 use lodestone_store::{MemoryStore, Metered, Metrics, PartCache, Store};
-use lodestone_types::{CollectionConfig, CollectionParams, PointId};
+use lodestone_types::{CollectionConfig, CollectionParams, PointId, WarmRequest};
 use lodestone_wal::{ObjectBuilder, Op, Row, SlotCache, encode_slice, keys};
 
 const EPOCH: Epoch = Epoch(1);
@@ -221,6 +221,51 @@ async fn who_was_not_read_for_longest_lets_go_of_memory_and_one_more_must_be_wor
     assert!(log.views.admit(b, takes));
     assert_eq!(log.views.size().1, one, "c made room");
     assert!(!log.views.admit(b, Needs { memory: 4 * one, disk: 1 }), "there will never be so much");
+}
+
+#[tokio::test]
+async fn pinned_shards_stay_and_their_room_is_not_given_away() {
+    let mut log = Log::new().await;
+    let mut shards = Vec::new();
+    for name in ["a", "b", "c"] {
+        let shard = log.create(name).await;
+        log.put(shard, 1).await;
+        log.fold(shard, 1..2, shard.0).await;
+        shards.push(shard);
+    }
+    let [a, b, c] = shards[..] else { unreachable!() };
+    log.has(a, &[1]).await;
+    let one = log.views.size().1;
+    let _dir = log.limit_memory(2 * one + one / 2);
+    let pin = |log: &Log, pinned: &[ShardId]| {
+        let parts = |shard| wanted_parts(&log.state.shards[shard], &WarmRequest::ALL).unwrap();
+        log.views.pin(&pinned.iter().map(|shard| (*shard, parts(shard))).collect());
+    };
+    pin(&log, &[a]);
+    let takes = log.view(b).await.needs("");
+    assert!(log.views.admit(b, takes), "there is room beside what is to come of a");
+    assert!(!log.views.admit(b, Needs { memory: 2 * one, disk: 1 }), "but not for two");
+    log.views.follow(&log.state, a).await.unwrap().view.warm(&WarmRequest::ALL).await.unwrap();
+    for _ in 0..3 {
+        log.has(b, &[1]).await;
+        log.has(c, &[1]).await;
+    }
+    let is_here = async |shard| {
+        let view = log.views.follow(&log.state, shard).await.unwrap().view;
+        view.segments().any(|reader| reader.loaded_bytes() > 0)
+    };
+    assert!(is_here(a).await && is_here(c).await && !is_here(b).await, "a is read least, and stays");
+    log.views.make_room_for(&[(b, takes)]).unwrap();
+    let error = log.views.make_room_for(&[(b, Needs { memory: 2 * one, disk: 1 })]).unwrap_err();
+    assert!(error.message.contains("pinned"), "{error}");
+    for _ in 0..3 {
+        log.views.sweep(&log.state, 1);
+    }
+    assert_eq!(log.views.size().0, 1, "only what is pinned is not forgotten");
+    pin(&log, &[]);
+    log.has(b, &[1]).await;
+    log.has(c, &[1]).await;
+    assert!(!is_here(a).await);
 }
 
 #[tokio::test]

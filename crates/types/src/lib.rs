@@ -14,6 +14,7 @@ mod point;
 mod price;
 mod search;
 mod update;
+mod warm;
 
 pub use collection::{
     AliasAction, CollectionConfig, CollectionInfo, CollectionParams, CollectionPatch, CollectionStatus,
@@ -38,3 +39,4 @@ pub use update::{
     PointSelector, UpdateMode, UpdateOp, UpdateResult, UpdateStatus, VectorUpdate, WriteOptions,
     WriteOrdering,
 };
+pub use warm::{Pin, WarmRequest, Warmth};

@@ -6,7 +6,7 @@ use axum::middleware::from_fn;
 use axum::routing::{any, delete, get, patch, post, put};
 use lodestone_types::Error;
 
-use super::handlers::{collections, points, search, service};
+use super::handlers::{collections, points, search, service, warm};
 use super::reply::Failure;
 use super::wire::UNSUPPORTED;
 use super::{App, guard};
@@ -80,6 +80,7 @@ fn reading() -> Router<App> {
         .route("/collections/{name}", get(collections::info))
         .route("/collections/{name}/exists", get(collections::exists))
         .route("/collections/{name}/aliases", get(collections::aliases))
+        .route("/collections/{name}/warm", get(warm::warmth).post(warm::warm))
         .route("/collections/{name}/points", post(points::retrieve))
         .route("/collections/{name}/points/{id}", get(points::get))
         .route("/collections/{name}/points/scroll", post(points::scroll))
@@ -96,6 +97,7 @@ fn writing() -> Router<App> {
         .route("/collections/{name}", put(collections::create))
         .route("/collections/{name}", patch(collections::update))
         .route("/collections/{name}", delete(collections::delete))
+        .route("/collections/{name}/pin", put(warm::pin).delete(warm::unpin))
         .route("/collections/{name}/index", put(collections::create_index))
         .route("/collections/{name}/index/{field}", delete(collections::delete_index))
         .route("/collections/{name}/points", put(points::upsert))

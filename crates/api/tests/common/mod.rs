@@ -13,9 +13,9 @@ use lodestone_api::Engine;
 use lodestone_types::{
     AliasAction, CollectionConfig, CollectionInfo, CollectionPatch, CollectionStatus, CountRequest, Distance,
     Error, FieldIndex, Filter, JsonPath, NamedVectors, OrderDirection, OrderValue, Payload, PayloadSelector,
-    Point, PointId, PointSelector, QueryRequest, QueryTarget, ReadOptions, Record, Result, RetrieveRequest,
-    ScoredPoint, ScrollPage, ScrollRequest, UpdateMode, UpdateOp, UpdateResult, UpdateStatus, VectorSelector,
-    WriteOptions,
+    Pin, Point, PointId, PointSelector, QueryRequest, QueryTarget, ReadOptions, Record, Result,
+    RetrieveRequest, ScoredPoint, ScrollPage, ScrollRequest, UpdateMode, UpdateOp, UpdateResult,
+    UpdateStatus, VectorSelector, WarmRequest, Warmth, WriteOptions,
 };
 use parking_lot::Mutex;
 
@@ -41,6 +41,7 @@ struct Collection {
     config: CollectionConfig,
     points: BTreeMap<PointId, Point>,
     indexes: BTreeMap<JsonPath, FieldIndex>,
+    pinned: bool,
 }
 
 /// What the next count shall do instead of counting.
@@ -332,7 +333,8 @@ impl Engine for MemoryEngine {
         if state.collections.contains_key(name) || state.aliases.contains_key(name) {
             return Err(Error::conflict(format!("Wrong input: Collection `{name}` already exists!")));
         }
-        let collection = Collection { config, points: BTreeMap::new(), indexes: BTreeMap::new() };
+        let collection =
+            Collection { config, points: BTreeMap::new(), indexes: BTreeMap::new(), pinned: false };
         state.collections.insert(name.to_owned(), collection);
         Ok(())
     }
@@ -499,6 +501,30 @@ impl Engine for MemoryEngine {
                 order_value: None,
             })
             .collect())
+    }
+
+    /// There is no room for what is called `large`. Half of all is here, and nothing is ever brought.
+    async fn warm(&self, collection: &str, request: WarmRequest, _options: ReadOptions) -> Result<Warmth> {
+        let warmth = self.warmth(collection).await?;
+        let known = self.state.lock().collection(collection)?.config.params.vectors.clone();
+        if request.vectors.iter().flatten().any(|name| !known.contains_key(name)) {
+            return Err(Error::bad_request("Wrong input: Not existing vector name error"));
+        }
+        if collection == "large" {
+            return Err(Error::limit_reached("Limit reached: no room"));
+        }
+        Ok(Warmth { bytes: if request.payloads { 8 } else { 6 }, ..warmth })
+    }
+
+    async fn warmth(&self, collection: &str) -> Result<Warmth> {
+        let mut state = self.state.lock();
+        let pin = if state.collection(collection)?.pinned { Pin::Kept } else { Pin::None };
+        Ok(Warmth { pin, bytes: 8, here: 4, in_memory: 2 })
+    }
+
+    async fn pin(&self, collection: &str, pinned: bool, _timeout: Option<Duration>) -> Result<()> {
+        self.state.lock().collection(collection)?.pinned = pinned;
+        Ok(())
     }
 
     async fn ready(&self) -> Result<()> {

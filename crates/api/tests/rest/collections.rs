@@ -149,3 +149,31 @@ async fn indexes_are_shown_with_their_parameters() {
     let schema = client.get("/collections/c").await.result()["payload_schema"].take();
     assert_eq!(schema.as_object().unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn what_is_near_can_be_asked_for_seen_and_made_to_stay() {
+    let client = Client::new();
+    for name in ["c", "large"] {
+        client.create(name, json!({"vectors": {"v": {"size": 1, "distance": "Dot"}}})).await;
+    }
+    let near = |pin, bytes| json!({"pin": pin, "bytes": bytes, "here": 4, "in_memory": 2});
+    assert_eq!(client.get("/collections/c/warm").await.result(), near("none", 8));
+    assert_eq!(client.post("/collections/c/warm", json!({})).await.result(), near("none", 8));
+    let little = json!({"vectors": ["v"], "with_payload": false});
+    assert_eq!(client.post("/collections/c/warm?timeout=5", little).await.result(), near("none", 6));
+    let body = || axum::body::Body::empty();
+    assert_eq!(client.send("PUT", "/collections/c/pin", body()).await.result(), json!(true));
+    assert_eq!(client.get("/collections/c/warm").await.result(), near("kept", 8));
+    assert_eq!(client.delete("/collections/c/pin").await.result(), json!(true));
+    assert_eq!(client.get("/collections/c/warm").await.result(), near("none", 8));
+    for (path, body, status) in [
+        ("large", json!({}), 422),
+        ("nowhere", json!({}), 404),
+        ("c", json!({"vectors": ["w"]}), 400),
+        ("c", json!({"vectors": "v"}), 400),
+        ("c", json!({"payload": true}), 400),
+    ] {
+        assert_eq!(client.post(&format!("/collections/{path}/warm"), body).await.status, status, "{path}");
+    }
+    assert_eq!(client.send("PUT", "/collections/nowhere/pin", body()).await.status, 404);
+}

@@ -50,6 +50,7 @@ async fn keys_open_what_they_are_for() {
         ("points/query", json!({})),
         ("points/query/batch", json!({"searches": []})),
         ("points/search/batch", json!({"searches": []})),
+        ("warm", json!({})),
     ] {
         assert_eq!(reader.post(&format!("/collections/c/{path}"), body).await.status, 200, "{path}");
     }
@@ -59,6 +60,8 @@ async fn keys_open_what_they_are_for() {
         ("DELETE", "/collections/c"),
         ("POST", "/collections/aliases"),
         ("PUT", "/collections/c/index"),
+        ("PUT", "/collections/c/pin"),
+        ("DELETE", "/collections/c/pin"),
         ("DELETE", "/collections/c/index/a"),
         ("PUT", "/collections/c/points"),
         ("POST", "/collections/c/points/delete"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
-use lodestone_node::{Node, Roles, instance};
+use lodestone_node::{Node, NodeOptions, Roles, instance};
 use lodestone_types::{
     CollectionConfig, CountRequest, Error, PayloadSelector, Point, PointId, ReadOptions, Record, Result,
     RetrieveRequest, ScrollPage, ScrollRequest, VectorSelector,
@@ -47,8 +47,8 @@ impl Own {
         let no_socket = |e| Error::internal(format!("no socket on this machine: {e}"));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(no_socket)?;
         let address = listener.local_addr().map_err(no_socket)?.to_string();
-        let node =
-            Node::start(config.node_options(address, &config::cache_root(&crate::environment()))).await?;
+        let options = config.node_options(address, &config::cache_root(&crate::environment()));
+        let node = Node::start(NodeOptions { keep_pins: false, ..options }).await?;
         // A server that is started on the store meanwhile, on this machine, asks here and leaves us alone.
         let number = node.instance();
         let answer = Router::new().route(instance::PATH, get(|| async { number }));

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
@@ -56,8 +56,10 @@ pub(super) struct Removed {
 #[derive(Debug, Default)]
 pub(super) struct Book {
     entries: HashMap<Slot, Entry>,
-    /// Slots by the tick of their last use.
+    /// Slots by the tick of their last use, but for those that stay.
     order: BTreeMap<u64, Slot>,
+    /// They stay, whether they are here already or not.
+    pinned: HashSet<Slot>,
     tick: u64,
     bytes: u64,
     memory: u64,
@@ -113,7 +115,9 @@ impl Book {
         };
         self.order.remove(&entry.used);
         entry.used = tick;
-        self.order.insert(tick, slot);
+        if !self.pinned.contains(&slot) {
+            self.order.insert(tick, slot);
+        }
         found
     }
 
@@ -195,7 +199,20 @@ impl Book {
         }
     }
 
-    /// Forgets what was not used for longest until both limits are kept.
+    /// Has these slots stay, and no others.
+    pub(super) fn pin(&mut self, pinned: HashSet<Slot>) {
+        for slot in self.pinned.symmetric_difference(&pinned) {
+            let Some(entry) = self.entries.get(slot) else { continue };
+            if pinned.contains(slot) {
+                self.order.remove(&entry.used);
+            } else {
+                self.order.insert(entry.used, *slot);
+            }
+        }
+        self.pinned = pinned;
+    }
+
+    /// Forgets what was not used for longest until both limits are kept, or nothing is left but what stays.
     pub(super) fn make_room(&mut self, max_bytes: u64, max_memory: u64) -> Room {
         let mut room = Room::default();
         while self.bytes > max_bytes {
@@ -220,7 +237,9 @@ impl Book {
 
     fn enter(&mut self, slot: Slot, size: u64, content: Content) {
         let used = self.next_tick();
-        self.order.insert(used, slot);
+        if !self.pinned.contains(&slot) {
+            self.order.insert(used, slot);
+        }
         self.bytes += size;
         if let Some(before) = self.entries.insert(slot, Entry { used, size, content }) {
             self.order.remove(&before.used);
@@ -260,6 +279,27 @@ mod tests {
         assert_eq!((room.evicted, files), (1, vec![id("b").slot()]));
         assert!(matches!(book.find(&id("b")), Found::Nothing));
         assert_eq!(book.size(), (2, 20));
+    }
+
+    #[test]
+    fn what_is_pinned_stays_until_it_is_pinned_no_more() {
+        let mut book = Book::default();
+        let pinned = |keys: &[&str]| keys.iter().map(|key| id(key).slot()).collect::<HashSet<Slot>>();
+        book.insert(&id("a"), &part(), Kept::File);
+        book.pin(pinned(&["a", "b"]));
+        for key in ["b", "c", "d"] {
+            book.insert(&id(key), &part(), Kept::File);
+            book.find(&id("a"));
+        }
+        assert_eq!(book.make_room(30, 0).files[0].slot, id("c").slot(), "b was pinned before it came");
+        assert_eq!(book.make_room(0, 0).evicted, 1, "that was d");
+        assert_eq!(book.size(), (2, 20));
+        book.pin(pinned(&["b"]));
+        assert_eq!(book.make_room(0, 0).files[0].slot, id("a").slot());
+        book.pin(HashSet::new());
+        book.find(&id("b"));
+        book.make_room(0, 0);
+        assert_eq!(book.size(), (0, 0));
     }
 
     #[test]

@@ -182,6 +182,15 @@ impl PartCache {
         self.state.book.lock().find(&PartId { key: key.into(), start: range.start, end: range.end });
     }
 
+    /// Has these ranges stay whatever else comes, and no others. They should not be more than the cache may hold.
+    pub fn pin<'a>(&self, ranges: impl Iterator<Item = (&'a str, Range<u64>)>) {
+        let slot = |(key, range): (&str, Range<u64>)| {
+            PartId { key: key.into(), start: range.start, end: range.end }.slot()
+        };
+        self.state.book.lock().pin(ranges.map(slot).collect());
+        self.state.make_room();
+    }
+
     /// Forgets a range.
     pub fn remove(&self, key: &str, range: Range<u64>) {
         self.state.forget(&PartId { key: key.into(), start: range.start, end: range.end });

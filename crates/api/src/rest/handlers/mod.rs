@@ -4,6 +4,7 @@ pub mod collections;
 pub mod points;
 pub mod search;
 pub mod service;
+pub mod warm;
 
 use super::reply::{Failure, Reply};
 

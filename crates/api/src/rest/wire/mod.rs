@@ -13,6 +13,7 @@ pub mod query;
 pub mod read;
 pub mod select;
 pub mod vector;
+pub mod warm;
 pub mod write;
 
 use std::fmt;

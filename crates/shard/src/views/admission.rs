@@ -1,0 +1,166 @@
+//! Who may come, who goes for that, and who stays: where views meet what [`crate::room`] decides.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use lodestone_manifest::ShardId;
+use lodestone_segment::{PartMeta, SegmentReader};
+use lodestone_types::{Error, Result};
+
+use super::{Entry, Shards, Source, Views, each_part};
+use crate::room::{self, Needs, Resident};
+
+impl Views {
+    /// Makes room for a shard that is to be brought here, where others are read less for what they take, and says whether
+    /// there is some now.
+    pub fn admit(&self, shard: ShardId, takes: Needs) -> bool {
+        let Source { parts, vectors, .. } = &*self.source;
+        let mut residents = self.source.residents(&self.shards);
+        let own = residents.iter().position(|resident| resident.shard == shard);
+        let own = own.map_or(0, |at| residents.swap_remove(at).takes.memory);
+        let uses = self.shards.lock().get(&shard).map_or(0, |entry| entry.uses.load(Relaxed));
+        let disk: u64 = residents.iter().map(|resident| resident.takes.disk).sum();
+        let coming = self.coming_pins(&residents, shard);
+        let over = Needs {
+            memory: (parts.in_memory() + coming.memory + takes.memory).saturating_sub(vectors.limit() + own),
+            disk: (disk + coming.disk + takes.disk).saturating_sub(parts.max_bytes()),
+        };
+        residents.retain(|resident| resident.takes.memory > 0 || over.disk > 0);
+        let Some(goes) = room::for_one_more(residents, uses, takes, over) else { return false };
+        self.source.unload(&goes, over.disk > 0);
+        true
+    }
+
+    /// Makes room for shards that are to be brought here however much others are read, but for what is pinned: where these do
+    /// not fit beside it, an error says so, and nobody goes.
+    pub fn make_room_for(&self, coming: &[(ShardId, Needs)]) -> Result<()> {
+        let is_coming = |shard: &ShardId| coming.iter().any(|(coming, _)| coming == shard);
+        let takes = coming.iter().fold(Needs::default(), |sum, (_, needs)| sum.plus(*needs));
+        let pinned = self.source.pinned.lock().clone().into_iter();
+        let pinned =
+            pinned.filter(|(shard, _)| !is_coming(shard)).fold(Needs::default(), |sum, pin| sum.plus(pin.1));
+        self.check_room(takes, pinned)?;
+        let mut others = self.source.residents(&self.shards);
+        others.retain(|resident| !is_coming(&resident.shard));
+        let disk: u64 = others.iter().map(|resident| resident.takes.disk).sum();
+        let over = Needs { memory: 0, disk: (disk + takes.disk).saturating_sub(self.room().disk) };
+        // Memory is given back as parts come; files of one shard go together, since half of them are of no use.
+        self.source.unload(&room::least_recent(others, over), true);
+        Ok(())
+    }
+
+    /// Whether there is room for what takes so much beside what is pinned; an error says what is missing.
+    pub fn check_room(&self, takes: Needs, pinned: Needs) -> Result<()> {
+        let room = self.room();
+        if takes.plus(pinned).fits_in(room) { Ok(()) } else { Err(no_room(takes, pinned, room)) }
+    }
+
+    /// What may be here of all shards together.
+    pub fn room(&self) -> Needs {
+        Needs { memory: self.source.vectors.limit(), disk: self.source.parts.max_bytes() }
+    }
+
+    /// Has these parts of these shards stay here, once they are here, whatever else comes; and of others nothing. They fit into
+    /// [`Views::room`].
+    pub fn pin(&self, pinned: &HashMap<ShardId, Vec<PartMeta>>) {
+        *self.source.pinned.lock() = pinned.iter().map(|(shard, parts)| (*shard, Needs::of(parts))).collect();
+        let parts = pinned.values().flatten();
+        let ranges =
+            parts.map(|part| (part.object.as_str(), part.offset..part.offset.saturating_add(part.length)));
+        self.source.parts.pin(ranges);
+    }
+
+    /// What pinned shards but `shard` will take beyond what they take now.
+    fn coming_pins(&self, residents: &[Resident], shard: ShardId) -> Needs {
+        let pinned = self.source.pinned.lock();
+        let missing = |(pinned, needs): (&ShardId, &Needs)| {
+            let here = residents.iter().find(|resident| resident.shard == *pinned);
+            here.map_or(*needs, |here| needs.less(here.takes))
+        };
+        let others = pinned.iter().filter(|(pinned, _)| **pinned != shard);
+        others.map(missing).fold(Needs::default(), Needs::plus)
+    }
+}
+
+fn no_room(takes: Needs, pinned: Needs, room: Needs) -> Error {
+    let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
+    let beside = |bytes| {
+        if bytes > 0 { format!(", of which pinned collections take {}", mib(bytes)) } else { String::new() }
+    };
+    Error::limit_reached(format!(
+        "Limit reached: the collection takes {} of memory and {} of disk here, and there are {} (`cache.memory`{}) and {} \
+         (`cache.disk`{})",
+        mib(takes.memory),
+        mib(takes.disk),
+        mib(room.memory),
+        beside(pinned.memory),
+        mib(room.disk),
+        beside(pinned.disk),
+    ))
+}
+
+impl Source {
+    /// Lets go of what shards have loaded, and of their files too if asked.
+    pub(super) fn unload(&self, shards: &[ShardId], files: bool) {
+        let Some(known) = self.shards.upgrade() else { return };
+        for shard in shards {
+            let Some(entry) = known.lock().get(shard).cloned() else { continue };
+            let mut current = entry.current.lock();
+            let Some(snapshot) = current.as_mut() else { continue };
+            snapshot.view = snapshot.view.unloaded();
+            if files {
+                each_part(&snapshot.view, |object, range| self.parts.remove(object, range));
+            }
+        }
+    }
+
+    /// Has those who were not read lately let go of memory, if it takes that to have room for what is coming: of vectors first, which
+    /// can be read from disk. The shard that was read last stays, however large it is, and so do pinned ones, which let go of
+    /// vectors at the end.
+    pub(super) fn make_room(&self) {
+        let over = || (self.parts.in_memory() + self.vectors.coming()).saturating_sub(self.vectors.limit());
+        let Some(known) = self.shards.upgrade().filter(|_| over() > 0) else { return };
+        let leave_vectors = |pinned: bool| {
+            let residents = self.but_the_last(&known).into_iter();
+            for resident in residents.filter(|resident| resident.pinned == pinned) {
+                if over() == 0 {
+                    return;
+                }
+                let entry = known.lock().get(&resident.shard).cloned();
+                if let Some(view) = entry.and_then(|entry| entry.view()) {
+                    view.segments().for_each(SegmentReader::leave_memory);
+                }
+            }
+        };
+        leave_vectors(false);
+        let residents = self.but_the_last(&known);
+        self.unload(&room::least_recent(residents, Needs { memory: over(), disk: 0 }), false);
+        leave_vectors(true);
+    }
+
+    /// The shards that have something in memory, those that were not read for longest first, without the one that was read last,
+    /// which may have nothing there yet.
+    fn but_the_last(&self, shards: &Shards) -> Vec<Resident> {
+        let last = shards.lock().values().map(|entry| entry.last.load(Relaxed)).max();
+        let mut residents = self.residents(shards);
+        residents.retain(|resident| Some(resident.last) != last);
+        residents.sort_unstable_by_key(|resident| resident.last);
+        residents
+    }
+
+    /// The shards that have something in memory.
+    fn residents(&self, shards: &Shards) -> Vec<Resident> {
+        let entries: Vec<_> = shards.lock().iter().map(|(shard, entry)| (*shard, entry.clone())).collect();
+        let pinned = self.pinned.lock();
+        entries.iter().filter_map(|entry| resident(entry, pinned.contains_key(&entry.0))).collect()
+    }
+}
+
+fn resident((shard, entry): &(ShardId, Arc<Entry>), pinned: bool) -> Option<Resident> {
+    let view = entry.view()?;
+    let memory = view.segments().map(SegmentReader::loaded_bytes).sum();
+    let disk = if memory > 0 { view.segment_bytes() } else { 0 };
+    let (uses, last) = (entry.uses.load(Relaxed), entry.last.load(Relaxed));
+    (memory > 0).then_some(Resident { shard: *shard, uses, last, takes: Needs { memory, disk }, pinned })
+}
