@@ -9,6 +9,14 @@ pub fn prefetch(bytes: &[u8]) {
         // SAFETY: every x86-64 processor has it, and it reads nothing.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
     }
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    for line in bytes.chunks(64) {
+        // SAFETY: every 64-bit ARM has it, and it changes nothing but what is near.
+        unsafe {
+            std::arch::asm!("prfm pldl1keep, [{at}]", at = in(reg) line.as_ptr(),
+                options(readonly, nostack, preserves_flags));
+        }
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _ = bytes;
 }

@@ -25,14 +25,16 @@ pub enum Isa {
     Avx512,
     /// AVX-512 with VNNI.
     Avx512Vnni,
-    /// ARM's.
+    /// ARM's NEON, which every 64-bit one has.
     Neon,
+    /// NEON with `dotprod`.
+    NeonDot,
 }
 
 impl Isa {
     /// Those this processor has, the best one last.
     pub fn available() -> Vec<Isa> {
-        [Isa::Scalar, Isa::Avx2, Isa::Avx512, Isa::Avx512Vnni, Isa::Neon]
+        [Isa::Scalar, Isa::Avx2, Isa::Avx512, Isa::Avx512Vnni, Isa::Neon, Isa::NeonDot]
             .into_iter()
             .filter(|isa| isa.is_available())
             .collect()
@@ -45,7 +47,7 @@ impl Isa {
 
     /// The best of those this processor has.
     pub fn best() -> Isa {
-        [Isa::Neon, Isa::Avx512Vnni, Isa::Avx512, Isa::Avx2]
+        [Isa::NeonDot, Isa::Neon, Isa::Avx512Vnni, Isa::Avx512, Isa::Avx2]
             .into_iter()
             .find(|isa| isa.is_available())
             .unwrap_or(Isa::Scalar)
@@ -66,10 +68,13 @@ impl Isa {
                 .then(|| pick::<crate::avx512::Avx512Vnni>(metric, element)),
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => Some(pick::<crate::neon::Neon>(metric, element)),
+            #[cfg(target_arch = "aarch64")]
+            Isa::NeonDot => std::arch::is_aarch64_feature_detected!("dotprod")
+                .then(|| pick::<crate::neon::Neon>(metric, element)),
             #[cfg(not(target_arch = "x86_64"))]
             Isa::Avx2 | Isa::Avx512 | Isa::Avx512Vnni => None,
             #[cfg(not(target_arch = "aarch64"))]
-            Isa::Neon => None,
+            Isa::Neon | Isa::NeonDot => None,
         }
     }
 }

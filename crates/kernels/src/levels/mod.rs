@@ -13,6 +13,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod scalar;
 
 use crate::Isa;
@@ -129,6 +131,14 @@ impl LevelQuery {
             (Isa::Avx512 | Isa::Avx2, LevelBits::Four) => avx2::halves,
             #[cfg(target_arch = "x86_64")]
             (Isa::Avx512 | Isa::Avx2, LevelBits::Eight) => avx2::bytes,
+            #[cfg(target_arch = "aarch64")]
+            (Isa::NeonDot, LevelBits::Four) => neon::halves_dot,
+            #[cfg(target_arch = "aarch64")]
+            (Isa::NeonDot, LevelBits::Eight) => neon::bytes_dot,
+            #[cfg(target_arch = "aarch64")]
+            (Isa::Neon, LevelBits::Four) => neon::halves,
+            #[cfg(target_arch = "aarch64")]
+            (Isa::Neon, LevelBits::Eight) => neon::bytes,
             (_, LevelBits::Four) => scalar::halves,
             (_, LevelBits::Eight) => scalar::bytes,
         };

@@ -22,6 +22,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod scalar;
 
 use std::mem::MaybeUninit;
@@ -208,6 +210,8 @@ impl SignQuery {
             Isa::Avx512 | Isa::Avx512Vnni => (avx512::block, avx512::fill),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => (avx2::block, avx2::fill),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon | Isa::NeonDot => (neon::block, neon::fill),
             _ => (scalar::block, scalar::fill),
         };
         Some(Self { kernel, fill, dim, table: vec![0; 4 * dim], step: 1.0, bias: 0.0 })
