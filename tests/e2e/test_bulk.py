@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from harness.stores import Store
 from harness.wordnet import WordNet
 
 COUNT = 3000
+PARQUET = Path(__file__).resolve().parents[2] / "crates" / "server" / "tests" / "parquet"
 CHECKSUM = re.compile(r"checksum +([0-9a-f]{32})")
 
 
@@ -159,6 +161,26 @@ def test_named_vectors_of_other_types(
     assert ".npy" in ended(bulk("export", "--to", tmp_path / "x.jsonl", "--vector", "half"), 1)
 
 
+def test_parquet_of_another_writer(shared_server: Server, bulk: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
+    path = tmp_path / "books.parquet"
+    shutil.copy(PARQUET / path.name, path)
+    said = ended(bulk("import", path, "--distance", "dot", "--batch", 70, "--verify"))
+    assert "300 in the files" in said and "read back" in said, said
+    point = shared_server.client().retrieve(bulk.collection, [1008], with_vectors=True)[0]
+    assert point.vector == [8, 8.5, -8, 1]
+    assert point.payload == {
+        "title": "book 8",
+        "year": 1908,
+        "tags": ["t0", "t1"],
+        "info": {"a": 8, "b": True},
+        "price": 2,
+        "at": "2024-02-29T20:30:00Z",
+        "day": "2024-03-08T00:00:00Z",
+    }
+    said = ended(bulk("import", PARQUET / "bad-ragged.parquet", "--state", tmp_path / "state"), 1)
+    assert "has 2 components, the collection takes 4" in said, said
+
+
 def test_wrong_inputs_say_what_to_change(
     shared_server: Server, bulk: Callable[..., subprocess.Popen[str]], npy: Path, tmp_path: Path
 ) -> None:
@@ -181,7 +203,8 @@ def test_wrong_inputs_say_what_to_change(
     wrong("size.jsonl", good + b'{"id": 2, "vector": [1, 2]}', "line 2", "has 2 components")
     wrong("name.jsonl", b'{"id": 2, "vector": {"x": [1, 2, 3]}}', "line 1", "`x`")
     wrong("large.jsonl", b'{"id": 2, "vector": [1, 2, 3], "payload": {"n": 18446744073709551615}}', "line 1", "text")
-    wrong("a.parquet", b"PAR1", ".jsonl", ".npy")
+    wrong("a.csv", b"1,2,3", ".jsonl", ".npy", ".parquet")
+    wrong("a.parquet", b"PAR1", "Parquet")
     np.save(tmp_path / "three.npy", np.ones((5, 3), dtype=np.float32))
     (tmp_path / "p.jsonl").write_text('{"a": 1}\n[]\n{}\n{}\n{}\n')
     said = ended(bulk("import", tmp_path / "three.npy", "--payload", tmp_path / "p.jsonl"), 1)

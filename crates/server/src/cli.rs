@@ -50,7 +50,7 @@ const AFTER_DOCTOR: &str = "Exit status: 0 all is well, 1 a problem was found.";
 
 const AFTER_IMPORT: &str = "\
 FILE.jsonl has a point in each line: {\"id\": 1, \"vector\": [..] or {\"name\": [..]}, \"payload\": {..}}. \
-FILE.npy has a vector in each row (float32, float16 or uint8). Ids should occur once. \
+FILE.npy has a vector in each row (float32, float16 or uint8). FILE.parquet has a column of vectors, one of ids, and payload in all others. Ids should occur once. \
 Exit status: 0 all is in, 1 something is wrong; the same command then goes on where it was.";
 
 /// Flags that every command with a store knows.
@@ -183,7 +183,7 @@ pub struct ImportArgs {
     /// Which collection.
     #[command(flatten)]
     pub target: TargetArgs,
-    /// What to import, in this order: .jsonl or .npy
+    /// What to import, in this order: .jsonl, .npy or .parquet
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// Make the collection if it is not there, with vectors of this distance and of the data's size
@@ -192,10 +192,16 @@ pub struct ImportArgs {
     /// How a collection that is made stores components [default: float32]
     #[arg(long, value_name = "DATATYPE", requires = "distance")]
     pub datatype: Option<DatatypeArg>,
-    /// The vector that rows of .npy are [default: the unnamed one]
+    /// The vector that rows of .npy and .parquet are [default: the unnamed one]
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
     pub vector: String,
-    /// The id of the first row of .npy; each row's is one more
+    /// The column of .parquet that is the vector [default: the only list of numbers that can be]
+    #[arg(long, value_name = "COLUMN")]
+    pub vector_column: Option<String>,
+    /// The column of .parquet that has the ids [default: `id`; without one rows are counted from --first-id on]
+    #[arg(long, value_name = "COLUMN")]
+    pub id_column: Option<String>,
+    /// The id of the first row of .npy, and of .parquet without ids; each row's is one more
     #[arg(long, value_name = "ID", default_value_t = 0)]
     pub first_id: u64,
     /// Payloads of the rows of .npy: a JSON object in each line

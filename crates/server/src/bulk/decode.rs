@@ -13,7 +13,7 @@ use super::source::{Chunk, Format, Source};
 pub struct Decoder {
     source: Source,
     schema: Schema,
-    /// The vector that rows of `.npy` are.
+    /// The vector that rows are.
     vector: String,
     /// The id of row 0.
     first_id: u64,
@@ -24,7 +24,7 @@ impl Decoder {
     pub fn new(source: &Source, schema: &Schema, vector: &str, first_id: u64) -> Result<Self> {
         let decoder =
             Self { source: source.clone(), schema: schema.clone(), vector: vector.to_owned(), first_id };
-        if let Format::Npy { header, .. } = &source.format {
+        if let Some(header) = source.rows() {
             let fits = decoder.fits(vector, header.size);
             fits.map_err(|e| Error::bad_request(format!("{}: {e}", source.path.display())))?;
             if first_id.checked_add(header.rows).is_none() {
@@ -41,9 +41,9 @@ impl Decoder {
 
     /// The points of a chunk.
     pub fn points(&self, chunk: &Chunk) -> Result<Vec<Point>> {
-        match &self.source.format {
-            Format::Lines => self.lines(chunk),
-            Format::Npy { header, .. } => self.rows(header, chunk),
+        match self.source.rows() {
+            None => self.lines(chunk),
+            Some(header) => self.rows(header, chunk),
         }
     }
 
@@ -56,7 +56,9 @@ impl Decoder {
                 let line = full.map(|(at, _)| at as u64).nth(index).unwrap_or_default();
                 format!("{path} line {}", chunk.start.lines + line + 1)
             }
-            Format::Npy { .. } => format!("{path} row {}", chunk.start.points + index as u64),
+            Format::Npy { .. } | Format::Parquet(_) => {
+                format!("{path} row {}", chunk.start.points + index as u64)
+            }
         }
     }
 
@@ -84,7 +86,8 @@ impl Decoder {
                 None => Payload::default(),
             };
             let vectors = NamedVectors(vec![(self.vector.clone(), vector)]);
-            Ok(Point { id: PointId::Num(self.first_id + row), vectors, payload })
+            let given = chunk.ids.as_ref().and_then(|ids| ids.get((row - chunk.start.points) as usize));
+            Ok(Point { id: given.copied().unwrap_or(PointId::Num(self.first_id + row)), vectors, payload })
         })
         .collect()
     }
@@ -95,11 +98,11 @@ impl Decoder {
             text => lines::payload(text),
         };
         payload.and_then(carried).map_err(|e| {
-            let path = match &self.source.format {
-                Format::Npy { payloads: Some(path), .. } => path,
-                _ => &self.source.path,
+            let place = match &self.source.format {
+                Format::Npy { payloads: Some(path), .. } => format!("{} line {}", path.display(), row + 1),
+                _ => format!("{} row {row}", self.source.path.display()),
             };
-            Error::bad_request(format!("{} line {}: {e}", path.display(), row + 1))
+            Error::bad_request(format!("{place}: {e}"))
         })
     }
 

@@ -12,8 +12,9 @@ use tokio::pin;
 
 use super::decode::Decoder;
 use super::digest::{Digest, Schema};
+use super::parquet::Columns;
 use super::progress::{Progress, grouped};
-use super::source::{Chunk, Format, Mark, Size, Source};
+use super::source::{Chunk, Mark, Size, Source};
 use super::state::{Job, Keeper};
 use super::target::Target;
 use super::{pipeline, verify};
@@ -33,7 +34,8 @@ pub async fn run(args: ImportArgs, config: Option<Config>) -> Result<bool> {
     if args.payload.is_some() && args.files.len() > 1 {
         return Err(Error::bad_request("--payload is for one file; import them one by one"));
     }
-    let look = |path| Source::look(path, args.payload.as_deref());
+    let columns = columns(&args);
+    let look = |path| Source::look(path, args.payload.as_deref(), &columns);
     let sources = args.files.iter().map(|path| look(path)).collect::<Result<Vec<_>>>()?;
     let target = Target::open(&args.target, config, Roles::All).await?;
     let done = all(&target, &args, sources).await;
@@ -65,6 +67,10 @@ async fn all(target: &Target, args: &ImportArgs, sources: Vec<Source>) -> Result
         file.keeper.forget()?;
     }
     Ok(report.end())
+}
+
+fn columns(args: &ImportArgs) -> Columns {
+    Columns { vector: args.vector_column.clone(), id: args.id_column.clone() }
 }
 
 /// A file and how far it has come.
@@ -155,9 +161,9 @@ async fn schema(target: &Target, args: &ImportArgs, first: &Source) -> Result<Sc
             target.collection
         )));
     };
-    let sizes = match &first.format {
-        Format::Npy { header, .. } => vec![(args.vector.clone(), header.size)],
-        Format::Lines => {
+    let sizes = match first.rows() {
+        Some(header) => vec![(args.vector.clone(), header.size)],
+        None => {
             let NamedVectors(named) = first_vectors(first)?;
             named.into_iter().map(|(name, vector)| (name, vector.len() as u64)).collect()
         }
@@ -194,6 +200,7 @@ fn keeper(target: &Target, args: &ImportArgs, source: &Source, first_id: u64) ->
         payload: source.payload_stamp.clone(),
         vector: args.vector.clone(),
         first_id,
+        columns: columns(args),
     };
     Keeper::open(path, job, args.restart)
 }

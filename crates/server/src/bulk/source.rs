@@ -3,12 +3,14 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use lodestone_types::{Error, Result};
+use lodestone_types::{Error, PointId, Result};
 use serde::{Deserialize, Serialize};
 
 use super::npy::Header;
+use super::parquet::{self, Columns, Layout};
 
 /// The longest line: some more than a request may hold.
 const MAX_LINE: u64 = 64 << 20;
@@ -25,6 +27,8 @@ pub enum Format {
         /// Of the payloads.
         payloads: Option<PathBuf>,
     },
+    /// Columns.
+    Parquet(Arc<Layout>),
 }
 
 /// A file that was looked at and is not open.
@@ -54,7 +58,7 @@ pub struct Stamp {
 pub struct Size {
     /// Points.
     pub points: u64,
-    /// Bytes of lines; of `.npy`, of vectors in single precision.
+    /// Bytes of lines; of the others, of vectors in single precision, and of payloads.
     pub bytes: u64,
 }
 
@@ -65,7 +69,7 @@ pub struct Mark {
     pub points: u64,
     /// Lines before it, empty ones too.
     pub lines: u64,
-    /// Bytes of the file before it; of `.npy`, without the header.
+    /// Bytes of the file before it; of `.npy`, without the header; of Parquet, of vectors in single precision.
     pub bytes: u64,
     /// Bytes of the payloads' file before it.
     pub payload_bytes: u64,
@@ -83,30 +87,38 @@ pub struct Chunk {
     pub bytes: Vec<u8>,
     /// As many lines as there are rows, if there are payloads.
     pub payloads: Option<Vec<u8>>,
+    /// As many as there are rows, if they are not the numbers of the rows.
+    pub ids: Option<Vec<PointId>>,
 }
 
 impl Source {
     /// Looks at a file: what it is by its name, and whether it is whole.
-    pub fn look(path: &Path, payloads: Option<&Path>) -> Result<Self> {
+    pub fn look(path: &Path, payloads: Option<&Path>, columns: &Columns) -> Result<Self> {
         let mut file = open(path)?;
         let stamp = stamp(path, &file)?;
-        let lines = match path.extension().and_then(|e| e.to_str()) {
-            Some("jsonl" | "ndjson") => true,
-            Some("npy") => false,
+        let kind = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+        if kind != "npy" && payloads.is_some() {
+            return Err(Error::bad_request(
+                "--payload belongs to .npy; a line of .jsonl and a row of .parquet has its own payload",
+            ));
+        }
+        if kind != "parquet" && *columns != Columns::default() {
+            return Err(Error::bad_request("--vector-column and --id-column belong to .parquet"));
+        }
+        let whole =
+            |format| Ok(Self { path: path.to_owned(), format, stamp: stamp.clone(), payload_stamp: None });
+        match kind {
+            "jsonl" | "ndjson" => return whole(Format::Lines),
+            "parquet" => {
+                return whole(Format::Parquet(Layout::look(path, columns).map_err(|e| in_file(path, &e))?));
+            }
+            "npy" => {}
             _ => {
                 return Err(Error::bad_request(format!(
-                    "{}: only .jsonl (a point in each line) and .npy (a vector in each row) can be imported; Parquet cannot yet",
+                    "{}: only .jsonl (a point in each line), .npy (a vector in each row) and .parquet can be imported",
                     path.display()
                 )));
             }
-        };
-        if lines {
-            if payloads.is_some() {
-                return Err(Error::bad_request(
-                    "--payload belongs to .npy; a line of .jsonl has its own payload",
-                ));
-            }
-            return Ok(Self { path: path.to_owned(), format: Format::Lines, stamp, payload_stamp: None });
         }
         let header = Header::read(&mut file).map_err(|e| in_file(path, &e))?;
         let wanted = header.rows.saturating_mul(header.row_bytes()).saturating_add(header.start);
@@ -124,12 +136,18 @@ impl Source {
         Ok(Self { path: path.to_owned(), format, stamp, payload_stamp })
     }
 
-    /// How many points, if that is known before they are read.
-    pub fn points(&self) -> Option<u64> {
+    /// The rows, if it has rows.
+    pub fn rows(&self) -> Option<&Header> {
         match &self.format {
             Format::Lines => None,
-            Format::Npy { header, .. } => Some(header.rows),
+            Format::Npy { header, .. } => Some(header),
+            Format::Parquet(layout) => Some(&layout.header),
         }
+    }
+
+    /// How many points, if that is known before they are read.
+    pub fn points(&self) -> Option<u64> {
+        self.rows().map(|header| header.rows)
     }
 
     /// The bytes that hold points.
@@ -137,97 +155,143 @@ impl Source {
         match &self.format {
             Format::Lines => self.stamp.size,
             Format::Npy { header, .. } => self.stamp.size - header.start,
+            Format::Parquet(layout) => layout.header.rows.saturating_mul(layout.header.row_bytes()),
         }
     }
 
     /// Reads on from `mark`, at most `size` in a chunk.
     pub fn chunks(&self, mark: Mark, size: Size) -> Result<Chunks> {
-        let start = match &self.format {
-            Format::Lines => 0,
-            Format::Npy { header, .. } => header.start,
+        let input = match &self.format {
+            Format::Lines => Input::Lines(Lines::open(&self.path, mark.bytes)?),
+            Format::Npy { header, payloads } => {
+                let open = |path: &PathBuf| Lines::open(path, mark.payload_bytes);
+                let payloads = payloads.as_ref().map(open).transpose()?;
+                Input::Rows(Lines::open(&self.path, header.start.saturating_add(mark.bytes))?, payloads)
+            }
+            Format::Parquet(layout) => {
+                let reader = parquet::Reader::open(&self.path, layout, mark.points);
+                Input::Columns(Box::new(reader.map_err(|e| in_file(&self.path, &e))?))
+            }
         };
-        let payloads = match &self.format {
-            Format::Npy { payloads: Some(path), .. } => Some(Lines::open(path, mark.payload_bytes)?),
-            _ => None,
-        };
-        let lines = Lines::open(&self.path, start + mark.bytes)?;
-        Ok(Chunks { source: self.clone(), file: lines, payloads, mark, number: 0, size })
+        Ok(Chunks { source: self.clone(), input, mark, number: 0, size })
     }
 }
 
 /// A file being read.
 pub struct Chunks {
     source: Source,
-    file: Lines,
-    payloads: Option<Lines>,
+    input: Input,
     mark: Mark,
     number: u64,
     size: Size,
+}
+
+enum Input {
+    Lines(Lines),
+    /// Vectors, and their payloads.
+    Rows(Lines, Option<Lines>),
+    Columns(Box<parquet::Reader>),
+}
+
+/// What is in a chunk, but for where it is.
+#[derive(Default)]
+struct Content {
+    bytes: Vec<u8>,
+    payloads: Option<Vec<u8>>,
+    ids: Option<Vec<PointId>>,
 }
 
 impl Chunks {
     /// The next one, until there is none.
     pub fn next(&mut self) -> Result<Option<Chunk>> {
         let start = self.mark;
-        let (bytes, payloads) = match &self.source.format {
-            Format::Lines => (self.lines()?, None),
-            Format::Npy { header, .. } => {
-                let header = *header;
-                self.rows(&header)?
+        let Self { source, input, mark, size, .. } = self;
+        let content = match (input, source.rows()) {
+            (Input::Lines(file), _) => Content { bytes: lines(file, mark, *size)?, ..Content::default() },
+            (Input::Rows(file, payloads), Some(header)) => {
+                let (bytes, payloads) = rows(file, payloads.as_mut(), header, mark, *size)?;
+                Content { bytes, payloads, ids: None }
             }
+            (Input::Columns(reader), Some(header)) => {
+                columns(reader, header, mark, *size).map_err(|e| in_file(&source.path, &e))?
+            }
+            (_, None) => Content::default(),
         };
+        let Content { bytes, payloads, ids } = content;
         if bytes.is_empty() {
             return Ok(None);
         }
         self.number += 1;
-        Ok(Some(Chunk { number: self.number - 1, start, end: self.mark, bytes, payloads }))
+        Ok(Some(Chunk { number: self.number - 1, start, end: self.mark, bytes, payloads, ids }))
     }
+}
 
-    fn lines(&mut self) -> Result<Vec<u8>> {
-        let (mut bytes, mut points) = (Vec::new(), 0);
-        while points < self.size.points && (bytes.len() as u64) < self.size.bytes {
-            let before = bytes.len();
-            let line = self.mark.lines + 1;
-            if !self.file.append(&mut bytes, line)? {
+fn lines(file: &mut Lines, mark: &mut Mark, size: Size) -> Result<Vec<u8>> {
+    let (mut bytes, mut points) = (Vec::new(), 0);
+    while points < size.points && (bytes.len() as u64) < size.bytes {
+        let before = bytes.len();
+        if !file.append(&mut bytes, mark.lines + 1)? {
+            break;
+        }
+        mark.lines += 1;
+        points += u64::from(!bytes[before..].trim_ascii().is_empty());
+    }
+    mark.bytes += bytes.len() as u64;
+    mark.points += points;
+    Ok(bytes)
+}
+
+/// How many rows fit.
+fn fitting(header: &Header, mark: &Mark, size: Size) -> u64 {
+    let fit = (size.bytes / header.size.saturating_mul(4).max(1)).clamp(1, size.points);
+    fit.min(header.rows.saturating_sub(mark.points))
+}
+
+fn rows(
+    file: &mut Lines,
+    payloads: Option<&mut Lines>,
+    header: &Header,
+    mark: &mut Mark,
+    size: Size,
+) -> Result<(Vec<u8>, Option<Vec<u8>>)> {
+    let mut rows = fitting(header, mark, size);
+    let mut texts = payloads.as_ref().map(|_| Vec::new());
+    if let (Some(payloads), Some(texts)) = (payloads, &mut texts) {
+        for row in 0..rows {
+            if texts.len() as u64 >= size.bytes {
+                rows = row;
                 break;
             }
-            self.mark.lines += 1;
-            points += u64::from(!bytes[before..].trim_ascii().is_empty());
-        }
-        self.mark.bytes += bytes.len() as u64;
-        self.mark.points += points;
-        Ok(bytes)
-    }
-
-    fn rows(&mut self, header: &Header) -> Result<(Vec<u8>, Option<Vec<u8>>)> {
-        let fit = (self.size.bytes / header.size.saturating_mul(4)).clamp(1, self.size.points);
-        let mut rows = fit.min(header.rows - self.mark.points);
-        let mut texts = self.payloads.as_ref().map(|_| Vec::new());
-        if let (Some(file), Some(texts)) = (&mut self.payloads, &mut texts) {
-            for row in 0..rows {
-                if texts.len() as u64 >= self.size.bytes {
-                    rows = row;
-                    break;
-                }
-                let line = self.mark.points + row + 1;
-                if !file.append(texts, line)? {
-                    return Err(Error::bad_request(format!(
-                        "{} has {} lines, {} has {} rows; give each row a payload, {{}} for none",
-                        file.path.display(),
-                        line - 1,
-                        self.source.path.display(),
-                        header.rows
-                    )));
-                }
+            let line = mark.points + row + 1;
+            if !payloads.append(texts, line)? {
+                return Err(Error::bad_request(format!(
+                    "{} has {} lines, {} has {} rows; give each row a payload, {{}} for none",
+                    payloads.path.display(),
+                    line - 1,
+                    file.path.display(),
+                    header.rows
+                )));
             }
-            self.mark.payload_bytes += texts.len() as u64;
         }
-        let mut bytes = vec![0; (rows * header.row_bytes()) as usize];
-        self.file.fill(&mut bytes)?;
-        self.mark.bytes += bytes.len() as u64;
-        self.mark.points += rows;
-        Ok((bytes, texts))
+        mark.payload_bytes += texts.len() as u64;
     }
+    let mut bytes = vec![0; (rows * header.row_bytes()) as usize];
+    file.fill(&mut bytes)?;
+    mark.bytes += bytes.len() as u64;
+    mark.points += rows;
+    Ok((bytes, texts))
+}
+
+fn columns(reader: &mut parquet::Reader, header: &Header, mark: &mut Mark, size: Size) -> Result<Content> {
+    let wanted = fitting(header, mark, size);
+    let rows = reader.read(wanted as usize, usize::try_from(size.bytes).unwrap_or(usize::MAX))?;
+    let found = rows.vectors.len() as u64 / header.row_bytes().max(1);
+    if found == 0 && wanted > 0 {
+        return Err(Error::bad_request("it has fewer rows than it says; write it again"));
+    }
+    mark.bytes += rows.vectors.len() as u64;
+    mark.points += found;
+    Ok(Content { bytes: rows.vectors, payloads: rows.payloads, ids: rows.ids })
 }
 
 /// A file that is read line by line, or by the byte.
@@ -304,7 +368,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.jsonl");
         std::fs::write(&path, "one\n\ntwo\nthree\r\nfour").unwrap();
-        let source = Source::look(&path, None).unwrap();
+        let source = Source::look(&path, None, &Columns::default()).unwrap();
         let chunks = all(&source, Mark::default(), 2);
         let texts: Vec<&[u8]> = chunks.iter().map(|c| &*c.bytes).collect();
         assert_eq!(texts, [&b"one\n\ntwo\n"[..], b"three\r\nfour"]);
@@ -321,7 +385,7 @@ mod tests {
         let (path, payloads) = (dir.path().join("a.npy"), dir.path().join("p.jsonl"));
         std::fs::write(&path, npy(&[[1, 2], [3, 4], [5, 6]])).unwrap();
         std::fs::write(&payloads, "{}\n{\"a\": 1}\n{}\n").unwrap();
-        let source = Source::look(&path, Some(&payloads)).unwrap();
+        let source = Source::look(&path, Some(&payloads), &Columns::default()).unwrap();
         assert_eq!((source.points(), source.bytes()), (Some(3), 6));
         let chunks = all(&source, Mark::default(), 2);
         assert_eq!(
@@ -331,7 +395,7 @@ mod tests {
         let again = all(&source, chunks[0].end, 2);
         assert_eq!((&*again[0].bytes, again[0].payloads.as_deref()), (&[5, 6][..], Some(&b"{}\n"[..])));
         std::fs::write(&payloads, "{}\n").unwrap();
-        let source = Source::look(&path, Some(&payloads)).unwrap();
+        let source = Source::look(&path, Some(&payloads), &Columns::default()).unwrap();
         let error =
             source.chunks(Mark::default(), Size { points: 9, bytes: 99 }).unwrap().next().err().unwrap();
         assert!(error.message.contains("has 1 lines"), "{error}");
@@ -345,9 +409,9 @@ mod tests {
         std::fs::write(path("cut.npy"), &whole[..whole.len() - 1]).unwrap();
         std::fs::write(path("a.parquet"), "PAR1").unwrap();
         for (name, part) in
-            [("cut.npy", "cut short"), ("a.parquet", ".jsonl"), ("none.npy", "No such file"), (".", ".")]
+            [("cut.npy", "cut short"), ("a.parquet", "as Parquet"), ("none.npy", "No such file"), (".", ".")]
         {
-            let error = Source::look(&path(name), None).unwrap_err().message;
+            let error = Source::look(&path(name), None, &Columns::default()).unwrap_err().message;
             assert!(error.contains(part), "{error}");
         }
     }

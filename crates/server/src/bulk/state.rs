@@ -12,6 +12,7 @@ use lodestone_types::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
+use super::parquet::Columns;
 use super::source::{Mark, Stamp};
 
 /// How often it is written while points come in.
@@ -32,6 +33,8 @@ pub struct Job {
     pub vector: String,
     /// The id of row 0.
     pub first_id: u64,
+    /// Which columns of Parquet are what.
+    pub columns: Columns,
 }
 
 /// What the file says.
@@ -137,6 +140,7 @@ mod tests {
             payload: None,
             vector: String::new(),
             first_id: 0,
+            columns: Columns::default(),
         }
     }
 
