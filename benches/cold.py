@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 import numpy as np
-from _bench import Server, data, parser, percentiles, report, wordnet
+from _bench import Server, binary, data, parser, percentiles, report, wordnet
 from harness.minio import Minio
 from harness.stores import MinioStore
 
@@ -135,16 +135,17 @@ def main() -> None:
     arguments.add_argument("--roles", nargs="+", default=["all", "query"])
     arguments.add_argument("--shares", nargs="*", type=float, default=[0.5, 0.1, 0.01], help="what filters let pass")
     arguments.add_argument("--no-payload", action="store_true")
+    arguments.add_argument("--set", type=Path, help="a folder with vectors.npy and queries.npy, both of unit length, instead of WordNet; see ann.sets")
     arguments.add_argument("--lancedb-python", help="a Python with LanceDB, to measure that beside")
     options = arguments.parse_args()
-    points: Any = data(options.points)
-    queries = points.queries.astype(np.float32)
+    points: Any = VectorSet(options.set) if options.set else data(options.points)
+    queries = points.queries[: max(options.queries, options.starts)].astype(np.float32)
     asked = questions(points, queries, options.shares)
     minio = Minio()
     relay = None
     try:
         store = MinioStore(minio)
-        fill(store, points, [key(share) for share in options.shares])
+        (load if options.set else fill)(store, points, [key(share) for share in options.shares])
         relay = Relay(minio.endpoint, options.delay, options.spread)
         if options.lancedb_python:
             beside_lancedb(options, store, minio.endpoint, relay, points, queries, asked[0])
@@ -155,6 +156,41 @@ def main() -> None:
         if relay:
             relay.close()
         minio.stop()
+
+
+class VectorSet:
+    """Vectors of a file, the same of another for queries; payloads have nothing but what filters ask for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "vectors.npy"
+        self.vectors, self.queries = np.load(self.file, mmap_mode="r"), np.load(folder / "queries.npy")
+        self.payload: list[dict[str, Any]] = [{} for _ in self.vectors]
+
+    def unit(self) -> np.ndarray:
+        """The vectors."""
+        return self.vectors
+
+
+def load(store: MinioStore, points: VectorSet, fields: list[str]) -> None:
+    """Brings vectors straight into the bucket, then lets a server make indexes of the fields and merge until it rests."""
+    with tempfile.TemporaryDirectory() as directory:
+        payloads, local = Path(directory, "payloads.jsonl"), Path(directory, "local")
+        with payloads.open("w") as lines:
+            lines.writelines(json.dumps(payload) + "\n" for payload in points.payload)
+        to = [*store.arguments(), "--local", str(local), "--collection", wordnet.COLLECTION, "--distance", "cosine"]
+        line = [str(binary()), "import", *to, "--payload", str(payloads), str(points.file)]
+        begun = time.perf_counter()
+        subprocess.run(line, env={**os.environ, **store.environment()}, stdout=subprocess.DEVNULL, check=True)
+        report("import", points=len(points.payload), seconds=round(time.perf_counter() - begun, 1))
+    server = Server(store, environment={"LODESTONE_COMPACT_IDLE": "2s"})
+    server.start()
+    client = server.client(grpc=True, timeout=600)
+    for field in fields:
+        client.create_payload_index(wordnet.COLLECTION, field, "bool", wait=True)
+    settle(server, 900)
+    client.close()
+    server.stop()
+    server.close()
 
 
 def fill(store: MinioStore, points: Any, fields: list[str]) -> None:
@@ -172,10 +208,10 @@ def fill(store: MinioStore, points: Any, fields: list[str]) -> None:
     server.close()
 
 
-def settle(server: Server) -> None:
+def settle(server: Server, seconds: float = 300) -> None:
     """Waits until no job is due, and none was for longer than it takes to call the collection at rest."""
     with httpx.Client(trust_env=False, timeout=60) as http:
-        deadline, green = time.monotonic() + 300, 0
+        deadline, green = time.monotonic() + seconds, 0
         while green < 12 and time.monotonic() < deadline:
             info = http.get(f"{server.url}/collections/{wordnet.COLLECTION}").json()["result"]
             green = green + 1 if info["status"] == "green" else 0
