@@ -70,8 +70,13 @@ def test_warm_and_pinned_collections_are_here(launch: Callable[..., Server]) -> 
         ]
         http("PUT", f"/collections/{name}/points?wait=true", {"points": points})
     for name in NAMES:
-        while (info := http("GET", f"/collections/{name}"))["status"] != "green" or not info["indexed_vectors_count"]:
+        for _ in range(600):
+            info = http("GET", f"/collections/{name}")
+            if info["status"] == "green" and info["indexed_vectors_count"]:
+                break
             time.sleep(0.05)
+        else:
+            raise AssertionError(f"no index: {info}")
     bytes_each = http("GET", "/collections/c0/warm")["bytes"]
     server.stop()
 

@@ -100,7 +100,7 @@ async fn after_a_warm_up_the_first_search_asks_the_bucket_for_nothing() {
 async fn a_warm_up_that_takes_longer_than_it_may_goes_on() {
     let (node, _local) = far(Distance::Cosine, false).await;
     let engine = node.engine();
-    let soon = ReadOptions { timeout: Some(Duration::from_millis(100)), ..ReadOptions::default() };
+    let soon = ReadOptions { timeout: Some(Duration::from_millis(250)), ..ReadOptions::default() };
     let late = engine.warm(NAME, WarmRequest::ALL, soon).await.unwrap_err();
     assert_eq!(late.kind, ErrorKind::Timeout);
     assert!(late.message.contains("are here by now"), "{late}");
@@ -143,7 +143,7 @@ async fn a_pinned_collection_stays_and_comes_back_by_itself() {
     assert_eq!(gets(&engine, NAME).await, 0);
     assert!(engine.metrics().contains("lodestone_pinned_collections{room=\"yes\"} 1\n"));
 
-    // What is written and folded is brought too.
+    // Rows that no segment has yet are in nobody's way.
     engine
         .update(
             NAME,
@@ -164,7 +164,10 @@ async fn a_pinned_collection_stays_and_comes_back_by_itself() {
     let small = tempfile::tempdir().unwrap();
     let reader = limited(&store, &small, bytes / 2, Roles::Query).await;
     let engine = reader.engine();
+    let mut tries = 0;
     while !engine.metrics().contains("lodestone_pinned_collections{room=\"no\"} 1\n") {
+        tries += 1;
+        assert!(tries < 1000, "nobody noticed that there is no room");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(engine.warmth(NAME).await.unwrap().pin, Pin::NoRoom);

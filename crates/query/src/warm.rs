@@ -41,7 +41,7 @@ impl Query {
         match late {
             None => Ok(warmth),
             Some(_) => Err(Error::timeout(format!(
-                "{} of {} bytes of the collection are here by now; the others go on coming: ask again, or allow more time",
+                "{} of {} bytes of the collection are here by now; the others go on coming: ask again to wait for them",
                 warmth.here, warmth.bytes
             ))),
         }
@@ -103,12 +103,21 @@ impl Query {
     /// Has the collections that are pinned stay here, as far as there is room, and brings what is missing of them, unless nothing is
     /// to be brought in the background. To be called again and again: segments come and go.
     pub async fn keep_pins(&self) {
-        let state = self.meta.watch().borrow().clone();
-        let shards = self.note_pins(&state);
+        let mut state = self.meta.watch().borrow().clone();
+        let mut shards = self.note_pins(&state);
         if !self.options.hydrate {
             return;
         }
-        for shard in shards {
+        for shard in shards.clone() {
+            // Bringing the one before it may have taken long.
+            let now = self.meta.watch().borrow().clone();
+            if now.slot > state.slot {
+                shards = self.note_pins(&now);
+                state = now;
+            }
+            if !shards.contains(&shard) {
+                continue;
+            }
             if let Err(error) = self.keep(&state, shard).await {
                 tracing::debug!(%shard, %error, "a pinned shard is not all here");
             }

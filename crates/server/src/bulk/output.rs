@@ -109,12 +109,10 @@ impl Output {
     /// Brings all to the disk and gives the files their names.
     pub fn finish(self) -> Result<()> {
         match self.form {
-            Form::Lines(file) => file.finish(),
+            Form::Lines(file) => Partial::finish([file]),
             Form::Arrays(mut arrays) => {
                 arrays.write_headers(self.points)?;
-                arrays.payloads.map_or(Ok(()), Partial::finish)?;
-                arrays.ids.finish()?;
-                arrays.vectors.finish()
+                Partial::finish(arrays.payloads.into_iter().chain([arrays.ids, arrays.vectors]))
             }
         }
     }
@@ -202,13 +200,15 @@ impl Partial {
         write().map_err(|e| failed(&self.path, &e))
     }
 
-    fn finish(mut self) -> Result<()> {
-        let mut write = || -> std::io::Result<()> {
-            self.file.flush()?;
-            self.file.get_ref().sync_all()?;
-            std::fs::rename(&self.partial, &self.path)
-        };
-        write().map_err(|e| failed(&self.path, &e))
+    /// None has its name before all are on the disk.
+    fn finish(all: impl IntoIterator<Item = Self>) -> Result<()> {
+        let mut all: Vec<Self> = all.into_iter().collect();
+        for one in &mut all {
+            let written = one.file.flush().and_then(|()| one.file.get_ref().sync_all());
+            written.map_err(|e| failed(&one.path, &e))?;
+        }
+        all.iter()
+            .try_for_each(|one| std::fs::rename(&one.partial, &one.path).map_err(|e| failed(&one.path, &e)))
     }
 }
 

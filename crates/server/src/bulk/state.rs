@@ -34,6 +34,7 @@ pub struct Job {
     /// The id of row 0.
     pub first_id: u64,
     /// Which columns of Parquet are what.
+    #[serde(default)]
     pub columns: Columns,
 }
 

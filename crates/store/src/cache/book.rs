@@ -56,7 +56,7 @@ pub(super) struct Removed {
 #[derive(Debug, Default)]
 pub(super) struct Book {
     entries: HashMap<Slot, Entry>,
-    /// Slots by the tick of their last use, but for those that stay.
+    /// Slots by the tick of their last use, but for those that stay. What is in memory only never does: there is a limit to it.
     order: BTreeMap<u64, Slot>,
     /// They stay, whether they are here already or not.
     pinned: HashSet<Slot>,
@@ -115,7 +115,7 @@ impl Book {
         };
         self.order.remove(&entry.used);
         entry.used = tick;
-        if !self.pinned.contains(&slot) {
+        if !self.pinned.contains(&slot) || matches!(entry.content, Content::Memory { .. }) {
             self.order.insert(tick, slot);
         }
         found
@@ -203,10 +203,10 @@ impl Book {
     pub(super) fn pin(&mut self, pinned: HashSet<Slot>) {
         for slot in self.pinned.symmetric_difference(&pinned) {
             let Some(entry) = self.entries.get(slot) else { continue };
-            if pinned.contains(slot) {
-                self.order.remove(&entry.used);
-            } else {
+            if !pinned.contains(slot) {
                 self.order.insert(entry.used, *slot);
+            } else if !matches!(entry.content, Content::Memory { .. }) {
+                self.order.remove(&entry.used);
             }
         }
         self.pinned = pinned;
@@ -237,7 +237,7 @@ impl Book {
 
     fn enter(&mut self, slot: Slot, size: u64, content: Content) {
         let used = self.next_tick();
-        if !self.pinned.contains(&slot) {
+        if !self.pinned.contains(&slot) || matches!(content, Content::Memory { .. }) {
             self.order.insert(used, slot);
         }
         self.bytes += size;
@@ -279,6 +279,17 @@ mod tests {
         assert_eq!((room.evicted, files), (1, vec![id("b").slot()]));
         assert!(matches!(book.find(&id("b")), Found::Nothing));
         assert_eq!(book.size(), (2, 20));
+    }
+
+    #[test]
+    fn what_is_in_memory_only_goes_even_if_it_is_pinned() {
+        let mut book = Book::default();
+        book.pin([id("a").slot()].into());
+        book.insert(&id("a"), &part(), Kept::Memory);
+        assert!(matches!(book.find(&id("a")), Found::InMemory(_)));
+        book.pin([id("a").slot(), id("b").slot()].into());
+        assert_eq!(book.make_room(u64::MAX, 0).evicted, 1);
+        assert_eq!(book.size(), (0, 0));
     }
 
     #[test]

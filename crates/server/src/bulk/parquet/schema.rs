@@ -30,11 +30,19 @@ fn component(column: &ColumnDescriptor) -> Option<Number32> {
     }
 }
 
+/// Whether a group is a list of one thing, and not a map or rows of several.
+fn is_list(field: &Type) -> bool {
+    let info = field.get_basic_info();
+    info.converted_type() == ConvertedType::LIST || info.logical_type_ref() == Some(&LogicalType::List)
+}
+
 /// The leaf that is the vector.
 pub fn vector_column(schema: &SchemaDescriptor, wanted: Option<&str>) -> Result<usize> {
     let is_vector = |leaf: &usize| {
         let column = schema.column(*leaf);
-        column.max_rep_level() == 1 && column.path().parts().len() <= 3 && component(&column).is_some()
+        let depth = column.path().parts().len();
+        let is_list = depth == 1 || is_list(schema.get_column_root(*leaf));
+        column.max_rep_level() == 1 && depth <= 3 && is_list && component(&column).is_some()
     };
     let found: Vec<usize> = (0..schema.num_columns()).filter(is_vector).collect();
     let name = |leaf: usize| schema.get_column_root(leaf).name();
@@ -80,10 +88,15 @@ pub fn id_column(schema: &SchemaDescriptor, wanted: Option<&str>) -> Result<Opti
                 | ConvertedType::TIMESTAMP_MICROS
         ),
         (Physical::BYTE_ARRAY, ConvertedType::UTF8) => true,
-        (Physical::FIXED_LEN_BYTE_ARRAY, _) => column.type_length() == 16,
+        (Physical::FIXED_LEN_BYTE_ARRAY, ConvertedType::NONE) => column.type_length() == 16,
         _ => false,
     };
-    match is_flat && known {
+    // Times in nanoseconds and other newer kinds have a logical type only.
+    let is_plain = matches!(
+        column.logical_type_ref(),
+        None | Some(LogicalType::Integer { .. } | LogicalType::String | LogicalType::Uuid)
+    );
+    match is_flat && known && is_plain {
         true => Ok(Some(leaf)),
         false => Err(wrong(format!(
             "column `{name}` cannot be ids: give whole numbers, UUIDs as text or as 16 bytes; --id-column names another"
@@ -141,4 +154,40 @@ pub fn check_payload(field: &Type, column: &str) -> Result<()> {
         _ => false,
     };
     if is_known { Ok(()) } else { refuse("decimals, times of day, binary data or another such type") }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use ::parquet::schema::parser::parse_message_type;
+
+    use super::*;
+
+    const LIST: &str = "optional group v (LIST) { repeated group list { optional float element; } }";
+    const MAP: &str = "optional group m (MAP) { repeated group key_value { required binary key (UTF8); optional float value; } }";
+
+    fn schema(fields: &str) -> SchemaDescriptor {
+        SchemaDescriptor::new(Arc::new(parse_message_type(&format!("message m {{ {fields} }}")).unwrap()))
+    }
+
+    #[test]
+    fn maps_and_rows_are_no_vectors() {
+        assert_eq!(vector_column(&schema(&format!("{MAP} {LIST}")), None).unwrap(), 2);
+        vector_column(&schema(MAP), None).unwrap_err();
+        vector_column(&schema(MAP), Some("m")).unwrap_err();
+        vector_column(&schema("repeated group v { required float x; required float y; }"), None).unwrap_err();
+        assert_eq!(vector_column(&schema("repeated float v;"), None).unwrap(), 0);
+    }
+
+    #[test]
+    fn numbers_that_mean_something_else_are_no_ids() {
+        let id = |field: &str| id_column(&schema(&format!("{field} {LIST}")), None);
+        for right in ["int64 id", "int32 id (INTEGER(32,false))", "fixed_len_byte_array(16) id (UUID)"] {
+            assert_eq!(id(&format!("required {right};")).unwrap(), Some(0), "{right}");
+        }
+        for wrong in ["fixed_len_byte_array(16) id (DECIMAL(38,0))", "int64 id (TIMESTAMP(NANOS,true))"] {
+            id(&format!("required {wrong};")).unwrap_err();
+        }
+    }
 }

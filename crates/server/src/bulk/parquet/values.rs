@@ -190,7 +190,7 @@ fn json(field: Field) -> Option<Value> {
         Field::Float(x) => number(x.into())?,
         Field::Double(x) => number(x)?,
         Field::Str(text) => text.into(),
-        Field::Date(days) => time(i64::from(days) * 86_400_000_000),
+        Field::Date(days) => time(i64::from(days).checked_mul(86_400_000_000)?),
         Field::TimestampMillis(millis) => time(millis.checked_mul(1000)?),
         Field::TimestampMicros(micros) => time(micros),
         Field::Group(row) => {
