@@ -9,18 +9,21 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
-from _bench import Server, binary, data, parser, percentiles, report, wordnet
+from _bench import Server, binary, data, parser, percentiles, report, serving, wordnet
 from harness.minio import Minio
-from harness.stores import MinioStore
+from harness.stores import MinioStore, Store
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT = 10
+RESTING = {"LODESTONE_COMPACT_IDLE": "2s"}
+"""Has a server merge soon after the last write."""
 STAGES = ["state", "outline", "codes", "rows", "load", "search"]
 
 
@@ -174,38 +177,36 @@ class VectorSet:
 def load(store: MinioStore, points: VectorSet, fields: list[str]) -> None:
     """Brings vectors straight into the bucket, then lets a server make indexes of the fields and merge until it rests."""
     with tempfile.TemporaryDirectory() as directory:
-        payloads, local = Path(directory, "payloads.jsonl"), Path(directory, "local")
+        payloads = Path(directory, "payloads.jsonl")
         with payloads.open("w") as lines:
             lines.writelines(json.dumps(payload) + "\n" for payload in points.payload)
-        to = [*store.arguments(), "--local", str(local), "--collection", wordnet.COLLECTION, "--distance", "cosine"]
-        line = [str(binary()), "import", *to, "--payload", str(payloads), str(points.file)]
         begun = time.perf_counter()
-        subprocess.run(line, env={**os.environ, **store.environment()}, stdout=subprocess.DEVNULL, check=True)
+        bring(store, points.file, payloads)
         report("import", points=len(points.payload), seconds=round(time.perf_counter() - begun, 1))
-    server = Server(store, environment={"LODESTONE_COMPACT_IDLE": "2s"})
-    server.start()
-    client = server.client(grpc=True, timeout=600)
-    for field in fields:
-        client.create_payload_index(wordnet.COLLECTION, field, "bool", wait=True)
-    settle(server, 900)
-    client.close()
-    server.stop()
-    server.close()
+    with serving(store, RESTING) as server, closing(server.client(grpc=True, timeout=600)) as client:
+        for field in fields:
+            client.create_payload_index(wordnet.COLLECTION, field, "bool", wait=True)
+        settle(server, 900)
+        server.stop()
+
+
+def bring(store: Store, vectors: Path, payloads: Path | None) -> None:
+    """Imports a file of vectors straight into the bucket."""
+    with tempfile.TemporaryDirectory() as local:
+        to = [*store.arguments(), "--local", local, "--collection", wordnet.COLLECTION, "--distance", "cosine"]
+        line = [str(binary()), "import", *to, *(["--payload", str(payloads)] if payloads else []), str(vectors)]
+        subprocess.run(line, env={**os.environ, **store.environment()}, stdout=subprocess.DEVNULL, check=True)
 
 
 def fill(store: MinioStore, points: Any, fields: list[str]) -> None:
     """Uploads everything, and waits until the server lets it rest."""
-    server = Server(store, environment={"LODESTONE_COMPACT_IDLE": "2s"})
-    server.start()
-    client = server.client(grpc=True, timeout=120)
-    wordnet.create(client, points)
-    for field in fields:
-        client.create_payload_index(wordnet.COLLECTION, field, "bool", wait=True)
-    wordnet.upload(client, points, parallel=2, batch_size=256, wait=True)
-    settle(server)
-    client.close()
-    server.stop()
-    server.close()
+    with serving(store, RESTING) as server, closing(server.client(grpc=True, timeout=120)) as client:
+        wordnet.create(client, points)
+        for field in fields:
+            client.create_payload_index(wordnet.COLLECTION, field, "bool", wait=True)
+        wordnet.upload(client, points, parallel=2, batch_size=256, wait=True)
+        settle(server)
+        server.stop()
 
 
 def settle(server: Server, seconds: float = 300) -> None:
@@ -216,6 +217,8 @@ def settle(server: Server, seconds: float = 300) -> None:
             info = http.get(f"{server.url}/collections/{wordnet.COLLECTION}").json()["result"]
             green = green + 1 if info["status"] == "green" else 0
             time.sleep(0.5)
+        if green < 12:
+            raise TimeoutError(f"not at rest after {seconds} s: {info}")
         report("collection", segments=info["segments_count"], indexed=info["indexed_vectors_count"], points=info["points_count"])
 
 

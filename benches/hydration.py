@@ -85,9 +85,11 @@ def compare(without: list[Search], coming: list[Search]) -> None:
     took = [search.answer.took for search in coming]
     fastest = float(np.median(took[-WINDOW:]))
     last_far = max((number for number, search in enumerate(coming) if is_far(search)), default=-1)
+    if not 0 <= last_far < len(coming) - WINDOW:
+        raise SystemExit("nothing was far, or not all is here: give it more --seconds")
     windows = (n for n in range(last_far + 1, len(took)) if np.median(took[n : n + WINDOW]) <= 1.2 * fastest)
     warm = next(windows, len(took) - 1)
-    during = took[: last_far + 1] or took[:1]
+    during = took[: last_far + 1]
     alone = [search.answer.took for search in without]
     ms = percentiles(during)
     report(

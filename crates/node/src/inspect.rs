@@ -1,6 +1,6 @@
 //! What a bucket holds, misses and has too much of, found out from the bucket alone and without changing it.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -88,9 +88,16 @@ pub async fn inspect(store: &Arc<dyn Store>, only: Option<&str>, check_content: 
         }
     }
     inspection.orphans = orphans(store, state, &needed, &present).await?;
-    if check_content {
-        inspection.damaged = damaged(store, state, only, &inspection.missing).await;
+    let mut damaged = if check_content { damaged(store, state, only).await } else { Vec::new() };
+    damaged.retain(|(objects, _)| !objects.iter().any(|key| inspection.missing.contains(key)));
+    if !(inspection.missing.is_empty() && damaged.is_empty()) {
+        // Looking takes a while, and a process that works may have collected meanwhile what its newer state no longer
+        // needs. What that state does need must be there.
+        let needed = self::needed(&recover::recover(store, Rules::default()).await?.state);
+        inspection.missing.retain(|key| needed.contains(key));
+        damaged.retain(|(objects, _)| objects.iter().all(|key| needed.contains(key)));
     }
+    inspection.damaged = damaged.into_iter().map(|(objects, why)| (objects.join(", "), why)).collect();
     Ok(inspection)
 }
 
@@ -159,13 +166,9 @@ async fn orphans(
     Ok(orphans)
 }
 
-async fn damaged(
-    store: &Arc<dyn Store>,
-    state: &State,
-    only: Option<&str>,
-    missing: &[String],
-) -> Vec<(String, String)> {
-    let mut damaged: HashMap<String, String> = HashMap::new();
+/// The objects of each segment and slot whose content is wrong, and what is wrong with it.
+async fn damaged(store: &Arc<dyn Store>, state: &State, only: Option<&str>) -> Vec<(Vec<String>, String)> {
+    let mut damaged = BTreeMap::new();
     let wanted = only.and_then(|name| state.collection(name)).map(|c| c.id);
     let fetch: Arc<dyn Fetch> = Arc::new(Direct(store.clone()));
     for (id, shard) in &state.shards {
@@ -179,27 +182,21 @@ async fn damaged(
                 Ok(bytes) => object::check_slice(bytes, &range.slice).map(|_| ()).map_err(|e| e.to_string()),
                 Err(e) => Err(e.to_string()),
             };
-            note(&mut damaged, key, checked);
+            if let Err(why) = checked {
+                damaged.insert(vec![key], why);
+            }
         }
         for entry in &shard.segments {
             let checked = match SegmentMeta::from_entry(entry) {
                 Ok(meta) => SegmentReader::open(Arc::new(meta), fetch.clone()).load_all().await,
                 Err(e) => Err(e),
             };
-            let key = entry.objects.join(", ");
-            note(&mut damaged, key, checked.map_err(|e| e.to_string()));
+            if let Err(why) = checked {
+                damaged.insert(entry.objects.clone(), why.to_string());
+            }
         }
     }
-    damaged.retain(|key, _| !missing.contains(key));
-    let mut damaged: Vec<_> = damaged.into_iter().collect();
-    damaged.sort_unstable();
-    damaged
-}
-
-fn note(damaged: &mut HashMap<String, String>, key: String, checked: Result<(), String>) {
-    if let Err(why) = checked {
-        damaged.insert(key, why);
-    }
+    damaged.into_iter().collect()
 }
 
 /// Reads from the store itself: a cache would hide what is wrong there.

@@ -67,7 +67,7 @@ pub struct Query {
     random: Mutex<Box<dyn RngCore + Send>>,
     options: QueryOptions,
     hydration: Arc<Hydration>,
-    pins: Mutex<Pins>,
+    pins: Mutex<warm::Noted>,
 }
 
 impl std::fmt::Debug for Query {

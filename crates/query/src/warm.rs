@@ -1,8 +1,9 @@
 //! Brings collections here before they are searched, and keeps those that are pinned.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
-use lodestone_manifest::{CollectionId, ShardId, State};
+use lodestone_manifest::{CollectionId, ShardId, Slot, State};
 use lodestone_meta::Consistency;
 use lodestone_segment::PartMeta;
 use lodestone_shard::{Needs, kept, wanted_parts};
@@ -22,6 +23,15 @@ pub struct Pins {
     pub bytes: u64,
 }
 
+/// What was made of the pins of a state.
+#[derive(Default)]
+pub(crate) struct Noted {
+    slot: Option<Slot>,
+    pins: Pins,
+    /// Of the collections that stay.
+    shards: Arc<HashSet<ShardId>>,
+}
+
 /// The parts of the shards of a pinned collection.
 type Parts = Vec<(ShardId, Vec<PartMeta>)>;
 
@@ -32,19 +42,19 @@ impl Query {
             let request = request.clone();
             async move { self.bring(scope, request).await }
         });
-        let late = match warmed.await {
-            Ok(()) => None,
-            Err(error) if error.kind == ErrorKind::Timeout => Some(error),
+        let is_late = match warmed.await {
+            Ok(()) => false,
+            Err(error) if error.kind == ErrorKind::Timeout => true,
             Err(error) => return Err(error),
         };
         let warmth = self.warmth(collection, &request).await?;
-        match late {
-            None => Ok(warmth),
-            Some(_) => Err(Error::timeout(format!(
+        if is_late {
+            return Err(Error::timeout(format!(
                 "{} of {} bytes of the collection are here by now; the others go on coming: ask again to wait for them",
                 warmth.here, warmth.bytes
-            ))),
+            )));
         }
+        Ok(warmth)
     }
 
     async fn bring(&self, scope: Scope, request: WarmRequest) -> Result<()> {
@@ -67,9 +77,8 @@ impl Query {
     pub async fn warmth(&self, collection: &str, wanted: &WarmRequest) -> Result<Warmth> {
         let state = self.meta.read(Consistency::Eventual).await?;
         let known = state.collection(collection).ok_or_else(|| Error::no_collection(collection))?;
-        let pins = self.pins.lock().clone();
         let pin = match state.pinned.contains(&known.id) {
-            true if pins.no_room.contains(&known.id) => Pin::NoRoom,
+            true if self.pins.lock().pins.no_room.contains(&known.id) => Pin::NoRoom,
             true => Pin::Kept,
             false => Pin::None,
         };
@@ -97,25 +106,21 @@ impl Query {
 
     /// What is pinned.
     pub fn pins(&self) -> Pins {
-        self.pins.lock().clone()
+        self.pins.lock().pins.clone()
     }
 
     /// Has the collections that are pinned stay here, as far as there is room, and brings what is missing of them, unless nothing is
     /// to be brought in the background. To be called again and again: segments come and go.
     pub async fn keep_pins(&self) {
-        let mut state = self.meta.watch().borrow().clone();
-        let mut shards = self.note_pins(&state);
+        let known = self.meta.watch().borrow().clone();
+        let shards = self.note_pins(&known);
         if !self.options.hydrate {
             return;
         }
-        for shard in shards.clone() {
+        for shard in shards.iter().copied() {
             // Bringing the one before it may have taken long.
-            let now = self.meta.watch().borrow().clone();
-            if now.slot > state.slot {
-                shards = self.note_pins(&now);
-                state = now;
-            }
-            if !shards.contains(&shard) {
+            let state = self.meta.watch().borrow().clone();
+            if !self.note_pins(&state).contains(&shard) {
                 continue;
             }
             if let Err(error) = self.keep(&state, shard).await {
@@ -125,10 +130,15 @@ impl Query {
     }
 
     /// Has the collections that are pinned now stay here, as far as there is room, and those that no longer are go when others want
-    /// their room. Returns the shards of the first.
-    pub fn note_pins(&self, state: &State) -> Vec<ShardId> {
-        if state.pinned.is_empty() && *self.pins.lock() == Pins::default() {
-            return Vec::new();
+    /// their room. Returns the shards of the first. A state that is no newer than one before changes nothing.
+    pub fn note_pins(&self, state: &State) -> Arc<HashSet<ShardId>> {
+        let mut noted = self.pins.lock();
+        if noted.slot >= Some(state.slot) {
+            return noted.shards.clone();
+        }
+        noted.slot = Some(state.slot);
+        if state.pinned.is_empty() && noted.pins == Pins::default() {
+            return noted.shards.clone();
         }
         let mut found: Vec<(CollectionId, Parts)> = Vec::new();
         for collection in &state.pinned {
@@ -150,15 +160,16 @@ impl Query {
             }
         }
         self.views.pin(&all);
-        let before = std::mem::replace(&mut *self.pins.lock(), pins.clone());
-        for collection in pins.no_room.difference(&before.no_room) {
+        for collection in pins.no_room.difference(&noted.pins.no_room) {
             let name = state.collections.get(collection).map(|collection| &collection.name);
             tracing::warn!(
                 collection = name,
                 "`cache.memory` or `cache.disk` has no room for a pinned collection"
             );
         }
-        all.into_keys().collect()
+        noted.pins = pins;
+        noted.shards = Arc::new(all.into_keys().collect());
+        noted.shards.clone()
     }
 
     /// Brings what is missing of a shard, in turn with what else is brought in the background.

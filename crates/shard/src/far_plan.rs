@@ -44,7 +44,7 @@ const DEFAULT_EF: usize = 128;
 const LEAST_MATCHING: u64 = 1_000;
 /// Requests that find out what is newest, beside the first trip.
 const STATE_REQUESTS: usize = 1;
-/// Bytes of codes that one request asks for at most: what is more comes faster side by side.
+/// Bytes of codes that one request asks for at most, as long as there are requests left: what is more comes faster side by side.
 const RANGE_BYTES: u64 = 1 << 20;
 /// Ranges of codes that are read at least, whatever the budget, and so many more for each segment after the first: with fewer
 /// too much is missed.
@@ -63,6 +63,20 @@ pub(crate) struct CodeRead<'a, 'g> {
 impl CodeRead<'_, '_> {
     fn bytes(&self) -> u64 {
         self.places.len() as u64 * self.segment.index.entry_bytes()
+    }
+}
+
+impl Segment<'_> {
+    /// A range of codes in pieces of [`RANGE_BYTES`], or larger ones, so that there are at most `spare` more than one.
+    fn pieces(&self, places: Range<u32>, spare: usize) -> Vec<Range<u32>> {
+        let mut most = (RANGE_BYTES / self.index.entry_bytes().max(1)).max(1) as u32;
+        loop {
+            let pieces = self.index.places().pieces(places.clone(), most);
+            if pieces.len() <= spare + 1 {
+                return pieces;
+            }
+            most = most.saturating_mul(2);
+        }
     }
 }
 
@@ -130,12 +144,8 @@ impl Plan {
             let mut spare = budget.ranges.saturating_sub(ranges.len());
             for (number, places) in ranges {
                 let segment = &group.segments[number];
-                let most = (RANGE_BYTES / segment.index.entry_bytes().max(1)) as u32;
-                let mut pieces = segment.index.places().pieces(places.clone(), most);
-                match spare.checked_sub(pieces.len().saturating_sub(1)) {
-                    Some(left) => spare = left,
-                    None => pieces = vec![places],
-                }
+                let pieces = segment.pieces(places, spare);
+                spare -= pieces.len().saturating_sub(1);
                 reads.extend(pieces.into_iter().map(|places| CodeRead { segment, query, places }));
             }
         }

@@ -76,6 +76,18 @@ impl Log {
         self.write(|builder| builder.push_slice(shard, 1, &slice)).await;
     }
 
+    /// Shards of three collections, with a segment of one row each.
+    async fn three_folded(&mut self) -> [ShardId; 3] {
+        let mut shards = Vec::new();
+        for name in ["a", "b", "c"] {
+            let shard = self.create(name).await;
+            self.put(shard, 1).await;
+            self.fold(shard, 1..2, shard.0).await;
+            shards.push(shard);
+        }
+        shards.try_into().unwrap()
+    }
+
     /// Everything up to now becomes a segment with these rows.
     async fn fold(&mut self, shard: ShardId, ids: std::ops::Range<u64>, job: u64) {
         let snapshot = self.views.snapshot(&self.state, shard).await.unwrap();
@@ -191,14 +203,7 @@ async fn idle_views_go_and_come_back() {
 #[tokio::test]
 async fn who_was_not_read_for_longest_lets_go_of_memory_and_one_more_must_be_worth_it() {
     let mut log = Log::new().await;
-    let mut shards = Vec::new();
-    for name in ["a", "b", "c"] {
-        let shard = log.create(name).await;
-        log.put(shard, 1).await;
-        log.fold(shard, 1..2, shard.0).await;
-        shards.push(shard);
-    }
-    let [a, b, c] = shards[..] else { unreachable!() };
+    let [a, b, c] = log.three_folded().await;
     log.has(a, &[1]).await;
     let one = log.views.size().1;
     // Room for two.
@@ -226,14 +231,7 @@ async fn who_was_not_read_for_longest_lets_go_of_memory_and_one_more_must_be_wor
 #[tokio::test]
 async fn pinned_shards_stay_and_their_room_is_not_given_away() {
     let mut log = Log::new().await;
-    let mut shards = Vec::new();
-    for name in ["a", "b", "c"] {
-        let shard = log.create(name).await;
-        log.put(shard, 1).await;
-        log.fold(shard, 1..2, shard.0).await;
-        shards.push(shard);
-    }
-    let [a, b, c] = shards[..] else { unreachable!() };
+    let [a, b, c] = log.three_folded().await;
     log.has(a, &[1]).await;
     let one = log.views.size().1;
     let _dir = log.limit_memory(2 * one + one / 2);

@@ -37,9 +37,11 @@ impl Views {
     pub fn make_room_for(&self, coming: &[(ShardId, Needs)]) -> Result<()> {
         let is_coming = |shard: &ShardId| coming.iter().any(|(coming, _)| coming == shard);
         let takes = coming.iter().fold(Needs::default(), |sum, (_, needs)| sum.plus(*needs));
-        let pinned = self.source.pinned.lock().clone().into_iter();
-        let pinned =
-            pinned.filter(|(shard, _)| !is_coming(shard)).fold(Needs::default(), |sum, pin| sum.plus(pin.1));
+        let pinned = {
+            let pinned = self.source.pinned.lock();
+            let others = pinned.iter().filter(|(shard, _)| !is_coming(shard));
+            others.fold(Needs::default(), |sum, (_, needs)| sum.plus(*needs))
+        };
         self.check_room(takes, pinned)?;
         let mut others = self.source.residents(&self.shards);
         others.retain(|resident| !is_coming(&resident.shard));
@@ -73,11 +75,11 @@ impl Views {
 
     /// What pinned shards but `shard` will take beyond what they take now.
     fn coming_pins(&self, residents: &[Resident], shard: ShardId) -> Needs {
+        let here: HashMap<ShardId, Needs> =
+            residents.iter().map(|resident| (resident.shard, resident.takes)).collect();
         let pinned = self.source.pinned.lock();
-        let missing = |(pinned, needs): (&ShardId, &Needs)| {
-            let here = residents.iter().find(|resident| resident.shard == *pinned);
-            here.map_or(*needs, |here| needs.less(here.takes))
-        };
+        let missing =
+            |(pinned, needs): (&ShardId, &Needs)| here.get(pinned).map_or(*needs, |takes| needs.less(*takes));
         let others = pinned.iter().filter(|(pinned, _)| **pinned != shard);
         others.map(missing).fold(Needs::default(), Needs::plus)
     }
