@@ -49,7 +49,7 @@ impl Compactor {
         let (running, cancel) = (job.clone(), self.stopping().clone());
         let segment_bytes = self.options().fold_segment_bytes;
         let rewrite = output::write(self.store(), move |objects| {
-            fold::fold(&view, &manifest, to, shard, &running, segment_bytes, &cancel, objects)
+            fold::fold(&view, &manifest, to, shard, &running, segment_bytes, &[], &cancel, objects)
         })
         .await?;
         let landed = output::land(rewrite, self.log()).await?;

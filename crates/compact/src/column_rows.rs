@@ -39,7 +39,9 @@ impl<'a, P: Fn(u32) -> (usize, u32) + Sync> ColumnRows<'a, P> {
         let size = self.shape.row_bytes();
         match &self.columns[column] {
             Vectors::Memory(bytes) => {
-                vectors.for_each(|(slot, out)| self.decode(&bytes[*slot as usize * size..][..size], out));
+                vectors.for_each(|(slot, out)| {
+                    decode_row(&self.shape, &bytes[*slot as usize * size..][..size], out)
+                });
             }
             Vectors::Disk(disk) => {
                 let runs = slots.chunk_by(|a, b| b - a <= NEAR_SLOTS);
@@ -53,22 +55,23 @@ impl<'a, P: Fn(u32) -> (usize, u32) + Sync> ColumnRows<'a, P> {
                         run += 1;
                     }
                     let at = before + (slot - runs[run].start) as usize;
-                    self.decode(&bytes[at * size..][..size], out);
+                    decode_row(&self.shape, &bytes[at * size..][..size], out);
                 }
             }
         }
         Ok(())
     }
+}
 
-    fn decode(&self, bytes: &[u8], out: &mut [f32]) {
-        let mut vector = Vec::with_capacity(self.shape.dim);
-        decode(self.shape.element, bytes, &mut vector);
-        // Bytes are stored as they came.
-        if self.shape.metric == Metric::Cosine {
-            normalize(&mut vector);
-        }
-        out.copy_from_slice(&vector);
+/// A stored vector as an index sees it.
+pub(crate) fn decode_row(shape: &VectorShape, bytes: &[u8], out: &mut [f32]) {
+    let mut vector = Vec::with_capacity(shape.dim);
+    decode(shape.element, bytes, &mut vector);
+    // Bytes are stored as they came.
+    if shape.metric == Metric::Cosine {
+        normalize(&mut vector);
     }
+    out.copy_from_slice(&vector);
 }
 
 impl<P: Fn(u32) -> (usize, u32) + Sync> Rows for ColumnRows<'_, P> {

@@ -8,9 +8,10 @@ use lodestone_types::Result;
 use lodestone_wal::keys;
 
 use crate::Objects;
+use crate::folded_index::{Indexer, Source};
 
 /// Folds the tail of `view`, which shows `manifest` as it was at slot `to` and is loaded for it, into segments of about
-/// `segment_bytes` at most. Takes a processor for a while.
+/// `segment_bytes` at most, with indexes by the models of `sources`. Takes a processor for a while, and for these all of them.
 #[expect(
     clippy::too_many_arguments,
     reason = "each is one thing a job is given; a struct would only rename them"
@@ -22,10 +23,11 @@ pub fn fold(
     shard: ShardId,
     job: &Job,
     segment_bytes: usize,
+    sources: &[Source],
     cancel: &Cancel,
     objects: &Objects,
 ) -> Result<Rewrite> {
-    let mut put = write_rows(view, job, segment_bytes, cancel, objects)?;
+    let mut put = write_rows(view, job, segment_bytes, sources, cancel, objects)?;
     let mut remove = Vec::new();
     let key = keys::part(job.epoch, job.id, "del", 0);
     let mut bitmaps = ObjectWriter::new(&key);
@@ -60,24 +62,34 @@ fn write_rows(
     view: &ShardView,
     job: &Job,
     segment_bytes: usize,
+    sources: &[Source],
     cancel: &Cancel,
     objects: &Objects,
 ) -> Result<Vec<SegmentEntry>> {
     let mut entries = Vec::new();
+    let mut indexes = 0..;
     let mut rows = view.folded_rows(cancel)?.peekable();
     while rows.peek().is_some() {
         let number = entries.len() as u8;
         let mut writer = SegmentWriter::new(view.schema().segment())?;
+        let indexers = sources.iter().map(|source| source.indexer(*view.schema().vector(source.vector())?));
+        let mut indexers: Vec<Indexer> = indexers.collect::<Result<_>>()?;
         let mut bytes = 0;
         // The numbers of a job's segments end: the last one takes all that is left.
         while (bytes < segment_bytes || number == u8::MAX)
             && let Some(row) = rows.next()
         {
-            bytes += push(&mut writer, &row?)?;
+            let row = row?;
+            indexers.iter_mut().for_each(|indexer| indexer.push(writer.rows(), &row));
+            bytes += push(&mut writer, &row)?;
         }
         let key = keys::part(job.epoch, job.id, "seg", u32::from(number));
-        let (object, meta) = writer.finish(&key, SegmentId::new(job.epoch, job.id, number))?;
+        let (object, mut meta) = writer.finish(&key, SegmentId::new(job.epoch, job.id, number))?;
         objects.put(key, object)?;
+        for (indexer, number) in indexers.into_iter().zip(&mut indexes) {
+            let parts = indexer.finish(job, number, objects)?;
+            meta = parts.into_iter().flatten().fold(meta, |meta, part| meta.with_part(part));
+        }
         entries.push(meta.to_entry(0)?);
     }
     Ok(entries)

@@ -11,6 +11,7 @@ mod builders;
 mod bulk;
 mod column_rows;
 pub mod fold;
+mod folded_index;
 pub mod merge;
 mod merged_index;
 mod output;

@@ -16,6 +16,8 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::time::Instant;
 
+use crate::builders::Urgency;
+use crate::folded_index::Source;
 use crate::output::{self, Landed, in_background};
 use crate::plan::{self, CompactOptions, IndexTask, Task};
 use crate::resting::Resting;
@@ -341,9 +343,12 @@ impl Compactor {
             }
             None => None,
         };
+        // Another model would be better, but this one will do.
+        let has_one = reader.meta().part(&PartKind::VectorIndex(task.vector.clone())).is_some();
+        let urgency = if has_one { Urgency::Later } else { Urgency::Soon };
         let (begun, wanted, building) = (Instant::now(), task.clone(), job.clone());
         let built = output::write(self.store.as_ref(), move |objects| {
-            builders::build(wanted.threads, || {
+            builders::build(wanted.threads, urgency, || {
                 vector_index::build_index(&reader, model_of.as_ref(), &wanted, &building, objects)
             })
         })
@@ -395,6 +400,20 @@ impl Compactor {
         output::land(rewrite, self.log.as_ref()).await
     }
 
+    /// The models by which a fold indexes what it writes.
+    async fn fold_sources(&self, snapshot: &Snapshot) -> Result<Vec<Source>> {
+        let Snapshot { manifest, view, collection, .. } = snapshot;
+        let mut sources = Vec::new();
+        for plan in plan::fold_indexes(collection, manifest, &self.options)? {
+            let Some(reader) = view.segments().find(|reader| reader.meta().id == plan.model_of) else {
+                continue;
+            };
+            reader.load(&[PartKind::Model(plan.vector.clone())]).await?;
+            sources.push(Source::new(plan, reader.clone()));
+        }
+        Ok(sources)
+    }
+
     /// Loads what the task reads, does it, and writes what it makes. `None` if the view has moved on so that the task
     /// makes no sense any more.
     async fn rewrite(
@@ -413,10 +432,24 @@ impl Compactor {
                 if to <= manifest.folded || to > manifest.lsn {
                     return Ok(None);
                 }
+                let urgency = fold_urgency(&manifest, &self.options);
+                let sources = self.fold_sources(&snapshot).await?;
                 let view = in_background(move || snapshot.view_at(to)).await?;
                 view.load_for_fold().await?;
                 output::write(store, move |objects| {
-                    fold::fold(&view, &manifest, to, shard, &job, segment_bytes, &cancel, objects)
+                    builders::build(1, urgency, || {
+                        fold::fold(
+                            &view,
+                            &manifest,
+                            to,
+                            shard,
+                            &job,
+                            segment_bytes,
+                            &sources,
+                            &cancel,
+                            objects,
+                        )
+                    })
                 })
                 .await?
             }
@@ -436,7 +469,9 @@ impl Compactor {
                 }
                 let schema = view.schema().clone();
                 output::write(store, move |objects| {
-                    builders::build(0, || merge::merge(&inputs, &schema, &indexed, shard, &job, objects))
+                    builders::build(0, Urgency::Later, || {
+                        merge::merge(&inputs, &schema, &indexed, shard, &job, objects)
+                    })
                 })
                 .await?
             }
@@ -454,6 +489,12 @@ impl Compactor {
         };
         Ok(Some(rewrite))
     }
+}
+
+/// A tail of twice the size that makes a fold due says that folds do not keep up with writes.
+fn fold_urgency(shard: &Shard, options: &CompactOptions) -> Urgency {
+    let behind = shard.tail_rows >= 2 * options.fold_rows || shard.tail_bytes >= 2 * options.fold_bytes;
+    if behind { Urgency::Soon } else { Urgency::Later }
 }
 
 fn known(state: &State, shard: ShardId) -> Option<(&Collection, &Shard)> {

@@ -31,6 +31,11 @@ pub struct RowTag {
 }
 
 impl RowTag {
+    /// Of a row with this vector; its slot is known when all are.
+    pub fn new(row: u32, id: PointId, lsn: u64, vector: &[u8]) -> Self {
+        Self { row, slot: 0, checksum: crc32c::crc32c(vector), lsn, id }
+    }
+
     /// From its stored form; `None` if that has a length that tags do not have.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (fixed, id) = bytes.split_at_checked(FIXED)?;
@@ -88,8 +93,7 @@ impl RowTags {
                     continue;
                 }
                 let Some(vector) = vectors.row(old)? else { continue };
-                let (checksum, lsn, id) = (crc32c::crc32c(&vector), reader.lsn(old)?, reader.id(old)?);
-                tags.push(RowTag { row, slot: 0, checksum, lsn, id });
+                tags.push(RowTag::new(row, reader.id(old)?, reader.lsn(old)?, &vector));
             }
         }
         Ok(tags.into_iter().collect())

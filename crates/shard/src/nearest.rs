@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::ops::Range;
 
-use lodestone_index::dense::{Effort, Model, VectorIndex};
+use lodestone_index::dense::{BoundedCodes, BoundedQuery, Effort, Model, VectorIndex};
 use lodestone_kernels::{Metric, Scorer};
 use lodestone_segment::{PartKind, PartMeta, SegmentReader, VectorColumn, Vectors};
 use lodestone_types::{Error, PointId, Result};
@@ -19,6 +19,7 @@ use crate::best::{Best, Scored};
 use crate::cancel::Cancel;
 use crate::indexed;
 use crate::rows::{RowReader, damaged_row};
+use crate::schema::VectorShape;
 use crate::selection::Selection;
 use crate::tail_vectors::Chunk;
 use crate::view::{Found, Place};
@@ -116,8 +117,9 @@ pub struct Hit {
 pub(crate) struct Scan<'a> {
     scorer: Scorer,
     greater: bool,
-    /// Whether the user wants the vectors on disk.
-    on_disk: bool,
+    shape: VectorShape,
+    /// The query as it is compared with coded rows of the tail.
+    bounded: BoundedQuery,
     query: &'a Nearest<'a>,
     cancel: &'a Cancel,
 }
@@ -135,7 +137,8 @@ impl Selection {
         let query = &Nearest { limit: query.limit.min(self.view().most_points()), ..*query };
         let scorer = Scorer::new(query.vector, shape.metric, shape.element);
         let greater = shape.metric.greater_is_nearer();
-        let scan = Scan { scorer, greater, on_disk: shape.on_disk, query, cancel };
+        let bounded = BoundedQuery::new(&shape.decode(&shape.encode(query.vector)));
+        let scan = Scan { scorer, greater, shape, bounded, query, cancel };
         let (segments, tail) =
             rayon::join(|| self.nearest_in_segments(&scan), || self.nearest_in_tail(&scan));
         let hits = segments?.merge(tail?).into_sorted().into_iter();
@@ -202,7 +205,7 @@ impl Selection {
             Some(id) => reader.ids()?.find(id).filter(|row| rows.contains(*row)),
             None => None,
         };
-        let vectors = column.vectors(scan.on_disk)?;
+        let vectors = column.vectors(scan.shape.on_disk)?;
         let is_on_disk = matches!(vectors, Vectors::Disk(_));
         let index = match self.index(segment, rows.len(), scan, is_on_disk)? {
             None if scan.leaves_out(reader, column)? => return Ok(None),
@@ -253,21 +256,59 @@ impl Selection {
         if let Some((id, _)) = chunk.rows().first().filter(|_| chunk.row_bytes() != size) {
             return Err(damaged_row(*id, scan.query.using, chunk.row_bytes(), size));
         }
+        match chunk.codes(&scan.shape) {
+            Some(codes) => self.nearest_by_bounds(chunk, codes, scan),
+            None => self.nearest_of_all(chunk, scan),
+        }
+    }
+
+    /// Compares every row.
+    fn nearest_of_all(&self, chunk: &Chunk, scan: &Scan) -> Result<Best<Scored<Ranked>>> {
         let (mut best, mut reader) = (scan.best(), RowReader::new(self.view()));
         let mut scores = [0.0; BLOCK_ROWS];
-        let blocks = chunk.vectors().chunks(BLOCK_ROWS * size).zip(chunk.rows().chunks(BLOCK_ROWS));
+        let blocks =
+            chunk.vectors().chunks(BLOCK_ROWS * chunk.row_bytes()).zip(chunk.rows().chunks(BLOCK_ROWS));
         for (vectors, rows) in blocks {
             let scores = &mut scores[..rows.len()];
             scan.scorer.score_block(vectors, scores);
-            for ((id, lsn), score) in rows.iter().zip(scores) {
-                // A row that was written again is in another chunk too, or no more.
-                if scan.has_chance(*score, &best) && self.view().memtable().row_at(*id, *lsn) {
-                    let found = Found { id: *id, place: Place::Tail };
-                    self.consider(found, *score, scan, &mut reader, &mut best)?;
-                }
+            for (row, score) in rows.iter().zip(scores) {
+                self.consider_row(*row, *score, scan, &mut reader, &mut best)?;
             }
         }
         Ok(best)
+    }
+
+    /// Compares the rows that may be near by their codes. The answer is the same.
+    fn nearest_by_bounds(
+        &self,
+        chunk: &Chunk,
+        codes: &BoundedCodes,
+        scan: &Scan,
+    ) -> Result<Best<Scored<Ranked>>> {
+        let (mut best, mut reader) = (scan.best(), RowReader::new(self.view()));
+        let vectors = chunk.vectors().chunks_exact(chunk.row_bytes());
+        for (number, (row, vector)) in chunk.rows().iter().zip(vectors).enumerate() {
+            if scan.has_chance(scan.best_score(codes, number), &best) {
+                self.consider_row(*row, scan.scorer.score(vector), scan, &mut reader, &mut best)?;
+            }
+        }
+        Ok(best)
+    }
+
+    /// Takes a row of a chunk that is near and matches.
+    fn consider_row(
+        &self,
+        (id, lsn): (PointId, u64),
+        score: f32,
+        scan: &Scan,
+        reader: &mut RowReader,
+        best: &mut Best<Scored<Ranked>>,
+    ) -> Result<()> {
+        // A row that was written again is in another chunk too, or no more.
+        if scan.has_chance(score, best) && self.view().memtable().row_at(id, lsn) {
+            self.consider(Found { id, place: Place::Tail }, score, scan, reader, best)?;
+        }
+        Ok(())
     }
 
     /// Takes a row that is near and matches.
@@ -334,6 +375,15 @@ impl Scan<'_> {
         disk.read_runs(&runs, &mut read)?;
         self.scorer.score_numbered(&read, &places, scores);
         Ok(())
+    }
+
+    /// No better score can a row have that is coded like this.
+    fn best_score(&self, codes: &BoundedCodes, row: usize) -> f32 {
+        match self.scorer.metric() {
+            Metric::Dot | Metric::Cosine => self.bounded.most_product(codes, row),
+            Metric::Euclid => self.bounded.least_square(codes, row).max(0.0).sqrt(),
+            Metric::Manhattan => 0.0,
+        }
     }
 
     /// Whether a segment is not to be searched: it lacks an index and is too large to do without.

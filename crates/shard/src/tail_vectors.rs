@@ -3,17 +3,23 @@
 //! Vectors are copied here once, when a search first meets them, into chunks that the views of later LSNs share. A row
 //! that was written again or deleted stays in its chunk; that it is out of date is noticed where it seems near, by its
 //! LSN. Chunks of which nothing is left in the tail are dropped, and all are made anew where most of their rows are dead.
+//! Larger chunks are coded when they are first searched, so that of most rows a quarter of the bytes is read.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use lodestone_index::dense::BoundedCodes;
+use lodestone_kernels::{Element, Metric, decode};
 use lodestone_types::PointId;
 
 use crate::memtable::Memtable;
+use crate::schema::VectorShape;
 use crate::tail::TailEntry;
 
 /// Rows of a chunk beyond which no other is joined to it.
 const CHUNK_ROWS: usize = 1024;
+/// Fewer are compared as quickly as coded.
+const LEAST_CODED: usize = 128;
 
 /// By name the vectors of one tail.
 #[derive(Debug, Default)]
@@ -29,6 +35,8 @@ pub(crate) struct Chunk {
     /// Of each vector the point, and the LSN of its row when it was copied.
     rows: Vec<(PointId, u64)>,
     last_lsn: u64,
+    /// Made when first asked for; `None` if such vectors are not coded.
+    codes: OnceLock<Option<BoundedCodes>>,
 }
 
 impl TailVectors {
@@ -96,6 +104,7 @@ fn add(chunks: &mut Vec<Arc<Chunk>>, mut chunk: Chunk) {
         joined.vectors.extend_from_slice(&chunk.vectors);
         joined.rows.extend_from_slice(&chunk.rows);
         joined.last_lsn = joined.last_lsn.max(chunk.last_lsn);
+        joined.codes = OnceLock::new();
         chunk = joined;
     }
     chunks.push(Arc::new(chunk));
@@ -103,7 +112,7 @@ fn add(chunks: &mut Vec<Arc<Chunk>>, mut chunk: Chunk) {
 
 impl Chunk {
     fn new(row_bytes: usize) -> Self {
-        Self { row_bytes, vectors: Vec::new(), rows: Vec::new(), last_lsn: 0 }
+        Self { row_bytes, vectors: Vec::new(), rows: Vec::new(), last_lsn: 0, codes: OnceLock::new() }
     }
 
     fn push(&mut self, id: PointId, lsn: u64, vector: &[u8]) {
@@ -126,6 +135,27 @@ impl Chunk {
     /// One vector after another, in their stored form.
     pub fn vectors(&self) -> &[u8] {
         &self.vectors
+    }
+
+    /// Codes of the vectors, if there are so many of them and they are of a kind that it pays for.
+    pub fn codes(&self, shape: &VectorShape) -> Option<&BoundedCodes> {
+        let are_coded = self.rows.len() >= LEAST_CODED
+            && self.row_bytes == shape.row_bytes()
+            && shape.metric != Metric::Manhattan
+            && shape.element != Element::U8;
+        let code = || {
+            let row = |number: usize, out: &mut [f32]| {
+                let mut vector = Vec::with_capacity(shape.dim);
+                decode(
+                    shape.element,
+                    &self.vectors[number * self.row_bytes..][..self.row_bytes],
+                    &mut vector,
+                );
+                out.copy_from_slice(&vector);
+            };
+            are_coded.then(|| BoundedCodes::of(shape.dim, self.rows.len(), &row))
+        };
+        self.codes.get_or_init(code).as_ref()
     }
 
     /// Of each vector its point and the LSN of its row.

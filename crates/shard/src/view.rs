@@ -74,19 +74,32 @@ impl ShardView {
     /// The view after the operations with the given LSN.
     pub fn apply(&self, lsn: u64, ops: Vec<Op>) -> Result<Self> {
         let memtable = self.memtable.apply(lsn, ops)?;
-        let carry = |segment: &SegmentView| {
-            let known = segment.overlay.get().map(|overlay| (self.memtable.lsn(), overlay.clone()));
-            SegmentView {
-                reader: segment.reader.clone(),
-                overlay: OnceLock::new(),
-                earlier: known.or_else(|| segment.earlier.clone()),
-            }
+        let carry = |segment: &SegmentView| SegmentView {
+            reader: segment.reader.clone(),
+            overlay: OnceLock::new(),
+            earlier: segment.known_overlay(&self.memtable),
         };
         Ok(Self {
             schema: self.schema.clone(),
             segments: self.segments.iter().map(carry).collect(),
             memtable: Arc::new(memtable),
         })
+    }
+
+    /// This view, with what an earlier one has found out about those of its segments that are here too. Rows that the tail had
+    /// written over by then and that have left it with a fold are deleted in the segment itself, so it is no harm that they stay
+    /// masked.
+    pub(crate) fn with_overlays_of(mut self, before: &Self) -> Self {
+        let known = |segment: &SegmentView| {
+            let is_it = |other: &&SegmentView| {
+                let (meta, other) = (segment.reader.meta(), other.reader.meta());
+                (meta.id, meta.rows) == (other.id, other.rows)
+            };
+            before.segments.iter().find(is_it)?.known_overlay(&before.memtable)
+        };
+        let carry = |segment: &SegmentView| SegmentView { earlier: known(segment), ..segment.clone() };
+        self.segments = self.segments.iter().map(carry).collect();
+        self
     }
 
     /// The same data under other settings: an index was created or dropped.
@@ -208,6 +221,12 @@ impl ShardView {
 }
 
 impl SegmentView {
+    /// What is known of the overlay of a view with this tail, or of one before it, and the LSN of that view's tail.
+    fn known_overlay(&self, memtable: &Memtable) -> Option<(u64, Arc<Overlay>)> {
+        let known = self.overlay.get().map(|overlay| (memtable.lsn(), overlay.clone()));
+        known.or_else(|| self.earlier.clone())
+    }
+
     fn overlay(&self, memtable: &Memtable) -> Result<&Arc<Overlay>> {
         if let Some(overlay) = self.overlay.get() {
             return Ok(overlay);

@@ -307,10 +307,15 @@ impl Source {
             Some(b) => b.view.with_schema(schema),
             None => {
                 let memtable = match before {
+                    Some(b) if b.manifest.folded == manifest.folded => b.view.memtable().clone(),
                     Some(b) => b.view.memtable().after_fold(manifest.folded.0)?,
                     None => Memtable::new(manifest.folded.0),
                 };
-                ShardView::new(schema, self.segments(before, prepared, manifest)?, memtable)
+                let view = ShardView::new(schema, self.segments(before, prepared, manifest)?, memtable);
+                match before {
+                    Some(b) => view.with_overlays_of(&b.view),
+                    None => view,
+                }
             }
         };
         let slots = tail_after(manifest, Slot(view.lsn())).into_iter();

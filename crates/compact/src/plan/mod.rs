@@ -11,7 +11,9 @@ use lodestone_segment::{PartKind, SegmentMeta};
 use lodestone_types::{FieldIndex, JsonPath, Result};
 
 pub use self::codes::Codes;
-pub use self::vectors::{IndexTask, Indexed, index_due, indexed_from, indexed_vectors, segment_of};
+pub use self::vectors::{
+    FoldIndex, IndexTask, Indexed, fold_indexes, index_due, indexed_from, indexed_vectors, segment_of,
+};
 
 /// When work is due, and how much is done at once.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -28,6 +28,36 @@ pub struct IndexTask {
     pub model: Option<(SegmentId, PartMeta)>,
 }
 
+/// An index that a fold makes with the segment it writes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FoldIndex {
+    /// The name of the vectors.
+    pub vector: String,
+    /// How many there have to be, and how they are coded.
+    pub indexed: Indexed,
+    /// A segment of the shard whose model suits them.
+    pub model_of: SegmentId,
+    /// The part of that model.
+    pub model: PartMeta,
+}
+
+/// The indexes that a fold of the tail makes at once: of vectors for which the shard has a model that suits so many rows.
+pub fn fold_indexes(
+    collection: &Collection,
+    shard: &Shard,
+    options: &CompactOptions,
+) -> Result<Vec<FoldIndex>> {
+    let mut indexes = Vec::new();
+    for (vector, indexed) in indexed_from(collection, options)? {
+        if shard.tail_rows < indexed.least {
+            continue;
+        }
+        let model = model_for(&vector, shard.tail_rows, indexed.codes, None, &shard.segments)?;
+        indexes.extend(model.map(|(model_of, model)| FoldIndex { vector, indexed, model_of, model }));
+    }
+    Ok(indexes)
+}
+
 /// The index that is due first, if any: one that a segment lacks, or whose model does not suit its rows. Where nothing was
 /// written for long, segments too small for one get it too if another has one: whoever comes with nothing here would have
 /// to read all their vectors.
@@ -269,6 +299,23 @@ mod tests {
         assert_eq!(due(&segments(320)), Some((SegmentId(4), Some(SegmentId(2)))), "3000 is too many for 320");
         assert_eq!(due(&segments(3800)), Some((SegmentId(4), Some(SegmentId(3)))));
         assert_eq!(due(&[new, old, segment(4, 3800)]), Some((SegmentId(4), Some(SegmentId(1)))));
+    }
+
+    #[test]
+    fn a_fold_indexes_by_a_model_that_suits_its_rows() {
+        let large = indexed(&segment(1, 2000), &model(2000), "parts/1", 1.0);
+        let planned = |segments: &[SegmentMeta], tail_rows| {
+            let segments = segments.iter().map(|meta| meta.to_entry(0).unwrap()).collect();
+            let shard = Shard { segments, tail_rows, ..Shard::default() };
+            let indexes = fold_indexes(&collection(), &shard, &CompactOptions::default()).unwrap();
+            indexes.into_iter().map(|index| (index.vector, index.model_of.0)).collect::<Vec<_>>()
+        };
+        let by_first = vec![(String::new(), 1)];
+        assert_eq!(planned(std::slice::from_ref(&large), 320), by_first);
+        assert_eq!(planned(std::slice::from_ref(&large), 319), [], "as many as an index is made for");
+        assert_eq!(planned(std::slice::from_ref(&large), 8001), [], "the model is too small");
+        assert_eq!(planned(&[segment(2, 2000)], 2000), [], "nobody has a model");
+        assert_eq!(planned(&[segment(2, 2000), large], 2000), by_first);
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! ```
 
 mod assign;
+mod bounded;
 mod build;
 mod code;
 mod coded;
@@ -26,6 +27,7 @@ mod search;
 mod shortlist;
 mod vector_index;
 
+pub use bounded::{BoundedCodes, BoundedQuery};
 pub use build::{BuildOptions, GONE, MergeInput, build, merge};
 pub use cold::{ColdQuery, ListPlaces, Outline, ReadBudget, plan_reads};
 pub use model::{Distance, Model, ModelHeader, TrainOptions};
