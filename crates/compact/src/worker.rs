@@ -468,8 +468,9 @@ impl Compactor {
                     return Ok(None);
                 }
                 let schema = view.schema().clone();
+                let urgency = merge_urgency(manifest, &self.options);
                 output::write(store, move |objects| {
-                    builders::build(0, Urgency::Later, || {
+                    builders::build(0, urgency, || {
                         merge::merge(&inputs, &schema, &indexed, shard, &job, objects)
                     })
                 })
@@ -494,6 +495,12 @@ impl Compactor {
 /// A tail of twice the size that makes a fold due says that folds do not keep up with writes.
 fn fold_urgency(shard: &Shard, options: &CompactOptions) -> Urgency {
     let behind = shard.tail_rows >= 2 * options.fold_rows || shard.tail_bytes >= 2 * options.fold_bytes;
+    if behind { Urgency::Soon } else { Urgency::Later }
+}
+
+/// Several times as many segments as make a merge due say that merges do not keep up with folds.
+fn merge_urgency(shard: &Shard, options: &CompactOptions) -> Urgency {
+    let behind = shard.segments.len() >= 4 * options.merge_fan_in;
     if behind { Urgency::Soon } else { Urgency::Later }
 }
 

@@ -60,7 +60,8 @@ async fn merge_and_restart(distance: Distance) {
     for segments in [1, 2] {
         upload(&engine, segments - 1).await;
         let info = quiet(&engine, segments).await;
-        assert_eq!((info.indexed_vectors_count, jobs(&engine, "index")), (segments * FOLD, segments));
+        // The second one is indexed by the fold that writes it.
+        assert_eq!((info.indexed_vectors_count, jobs(&engine, "index")), (segments * FOLD, 1));
     }
     let before = list_all(store.as_ref(), "parts/").await.unwrap();
     let models = before.iter().filter(|object| object.key.contains("-model-")).count();
@@ -71,7 +72,7 @@ async fn merge_and_restart(distance: Distance) {
     write(&engine, UpdateOp::Delete(PointSelector::Ids(gone))).await;
     upload(&engine, 2).await;
     let info = quiet(&engine, 1).await;
-    assert_eq!((jobs(&engine, "merge"), jobs(&engine, "index")), (1, 2), "no index was built for it");
+    assert_eq!((jobs(&engine, "merge"), jobs(&engine, "index")), (1, 1), "no index was built for it");
     assert_eq!(info.indexed_vectors_count, info.points_count);
     let exact = answers(&engine, true).await;
     assert_alike(&answers(&engine, false).await, &exact);

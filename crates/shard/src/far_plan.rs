@@ -124,7 +124,8 @@ impl Plan {
         let least_ranges = LEAST_RANGES + RANGES_OF_SEGMENT * segments().count().saturating_sub(1);
         Self {
             places: wanted.clamp(1, affordable.max(1) as usize),
-            ranges: budget.requests.saturating_sub(first + third).max(least_ranges),
+            // Of more than these some would wait for others: a trip more.
+            ranges: budget.requests.saturating_sub(first + third).max(least_ranges).min(budget.requests),
             rows,
             entry,
             third_trip: third_trip(matching),
