@@ -433,7 +433,11 @@ impl Compactor {
                     return Ok(None);
                 }
                 let urgency = fold_urgency(&manifest, &self.options);
-                let sources = self.fold_sources(&snapshot).await?;
+                // Who is behind leaves the index to its own job.
+                let sources = match urgency {
+                    Urgency::Soon => Vec::new(),
+                    Urgency::Later => self.fold_sources(&snapshot).await?,
+                };
                 let view = in_background(move || snapshot.view_at(to)).await?;
                 view.load_for_fold().await?;
                 output::write(store, move |objects| {
