@@ -6,8 +6,8 @@ use rayon::ThreadPoolBuilder;
 /// How much a job keeps those who answer waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Urgency {
-    /// Searches and writes suffer as long as it is not done: its threads get about two fifths of a processor that others want too.
-    /// With less, searches that lack an index keep it from being built.
+    /// Others wait for it: its threads get about two fifths of a processor that others want too. With less, searches that lack an
+    /// index keep it from being built, and folds wait for merges until writes are refused.
     Soon,
     /// All goes well without it for a while: a tenth of such a processor, and all of one that nobody else wants.
     Later,

@@ -11,7 +11,7 @@ use crate::Objects;
 use crate::folded_index::{Indexer, Source};
 
 /// Folds the tail of `view`, which shows `manifest` as it was at slot `to` and is loaded for it, into segments of about
-/// `segment_bytes` at most, with indexes by the models of `sources`. Takes a processor for a while, and for these all of them.
+/// `segment_bytes` at most, with indexes by the models of `sources`. Takes a processor for a while.
 #[expect(
     clippy::too_many_arguments,
     reason = "each is one thing a job is given; a struct would only rename them"

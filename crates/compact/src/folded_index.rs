@@ -62,7 +62,7 @@ impl Indexer<'_> {
         self.tags.push(RowTag::new(number, row.id, row.lsn, bytes));
     }
 
-    /// The parts of the model and of the index; `None` where there are too few vectors for one. Takes all processors for a while.
+    /// The parts of the model and of the index; `None` where there are too few vectors for one. Takes a while.
     pub fn finish(self, job: &Job, object: u32, objects: &Objects) -> Result<Option<[PartMeta; 2]>> {
         if (self.vectors.len() as u64) < self.plan.indexed.least {
             return Ok(None);

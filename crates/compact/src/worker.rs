@@ -343,12 +343,9 @@ impl Compactor {
             }
             None => None,
         };
-        // Another model would be better, but this one will do.
-        let has_one = reader.meta().part(&PartKind::VectorIndex(task.vector.clone())).is_some();
-        let urgency = if has_one { Urgency::Later } else { Urgency::Soon };
         let (begun, wanted, building) = (Instant::now(), task.clone(), job.clone());
         let built = output::write(self.store.as_ref(), move |objects| {
-            builders::build(wanted.threads, urgency, || {
+            builders::build(wanted.threads, Urgency::Soon, || {
                 vector_index::build_index(&reader, model_of.as_ref(), &wanted, &building, objects)
             })
         })
@@ -472,9 +469,8 @@ impl Compactor {
                     return Ok(None);
                 }
                 let schema = view.schema().clone();
-                let urgency = merge_urgency(manifest, &self.options);
                 output::write(store, move |objects| {
-                    builders::build(0, urgency, || {
+                    builders::build(0, Urgency::Soon, || {
                         merge::merge(&inputs, &schema, &indexed, shard, &job, objects)
                     })
                 })
@@ -499,12 +495,6 @@ impl Compactor {
 /// A tail of twice the size that makes a fold due says that folds do not keep up with writes.
 fn fold_urgency(shard: &Shard, options: &CompactOptions) -> Urgency {
     let behind = shard.tail_rows >= 2 * options.fold_rows || shard.tail_bytes >= 2 * options.fold_bytes;
-    if behind { Urgency::Soon } else { Urgency::Later }
-}
-
-/// Several times as many segments as make a merge due say that merges do not keep up with folds.
-fn merge_urgency(shard: &Shard, options: &CompactOptions) -> Urgency {
-    let behind = shard.segments.len() >= 4 * options.merge_fan_in;
     if behind { Urgency::Soon } else { Urgency::Later }
 }
 

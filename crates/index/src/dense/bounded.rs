@@ -11,6 +11,8 @@ use super::code::dot;
 
 /// Bytes of the factors behind a code: the step, the sum of the absolute values of the code's components, the row's squared length.
 const FACTORS: usize = 12;
+/// Queries whose greatest component is below this are too small to be rounded to levels.
+const SMALLEST: f32 = 1e-30;
 /// What sums of `f32` are off by at most, as a share of the lengths' product.
 const ROUNDING: f32 = 2e-5;
 
@@ -73,12 +75,10 @@ impl BoundedQuery {
         padded.resize(query.len().next_multiple_of(LEVEL_DIM_STEP), 0.0);
         let mut levels = LevelQuery::new(padded.len(), LevelBits::Eight);
         levels.set(&padded);
-        Self {
-            levels,
-            step: greatest(query) / 127.0,
-            absolute: query.iter().map(|x| x.abs()).sum(),
-            square: dot(query, query),
-        }
+        let greatest = greatest(query);
+        // No row can be ruled out where nothing is known.
+        let step = if greatest < SMALLEST { f32::INFINITY } else { greatest / 127.0 };
+        Self { levels, step, absolute: query.iter().map(|x| x.abs()).sum(), square: dot(query, query) }
     }
 
     /// The inner product with a row is at most this.
@@ -165,6 +165,17 @@ mod tests {
         for i in 0..50 {
             let over = bounded.most_product(&codes, i) - dot(&query, &vector(i));
             assert!((0.0..0.02).contains(&over), "{over}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_small_rules_nothing_out() {
+        let row = |_: usize, out: &mut [f32]| out.fill(1.0);
+        let codes = BoundedCodes::of(64, 1, &row);
+        for x in [0.0, 1e-44, 1e-37] {
+            let bounded = BoundedQuery::new(&[x; 64]);
+            assert_eq!(bounded.most_product(&codes, 0), f32::INFINITY, "{x}");
+            assert_eq!(bounded.least_square(&codes, 0), f32::NEG_INFINITY, "{x}");
         }
     }
 
