@@ -3,26 +3,10 @@
 use lodestone_types::{Error, Result};
 use rayon::ThreadPoolBuilder;
 
-/// How much a job keeps those who answer waiting.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Urgency {
-    /// Others wait for it: its threads get about two fifths of a processor that others want too. With less, searches that lack an
-    /// index keep it from being built, and folds wait for merges until writes are refused.
-    Soon,
-    /// All goes well without it for a while: a tenth of such a processor, and all of one that nobody else wants.
-    Later,
-}
-
-impl Urgency {
-    /// How much nicer its threads are than others.
-    const fn nice(self) -> i32 {
-        match self {
-            Urgency::Soon => 2,
-            Urgency::Later => 10,
-        }
-    }
-}
-
+/// How much nicer a building thread is than one that answers: with this the scheduler gives it about two fifths of a
+/// processor that both want, and all of one that nobody else does. With less, searches that lack an index keep it from
+/// being built, and writes wait for folds.
+const NICE: i32 = 2;
 /// For how long a building thread would like to go on at a stretch, in nanoseconds: the most that may be asked for. Whoever wakes with
 /// shorter turns need not wait until this one is over (Linux 6.12 and newer; older ones take no notice), so that an answer, which
 /// passes through several threads, does not wait for a turn at each. What a thread gets in all is as it was.
@@ -31,24 +15,20 @@ const TURN: u64 = 100_000_000;
 
 /// Runs `work`, and what it does in parallel, on threads of its own that stand back behind all others; as many as there
 /// are processors if `threads` is 0.
-pub(crate) fn build<T: Send>(
-    threads: usize,
-    urgency: Urgency,
-    work: impl FnOnce() -> Result<T> + Send,
-) -> Result<T> {
+pub(crate) fn build<T: Send>(threads: usize, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let pool = ThreadPoolBuilder::new()
         .num_threads(threads)
         .thread_name(|number| format!("build-{number}"))
-        .start_handler(move |_| stand_back(urgency))
+        .start_handler(|_| stand_back())
         .build()
         .map_err(|e| Error::internal(format!("no threads to build an index with: {e}")))?;
     pool.install(work)
 }
 
 /// Where this is refused, building only slows down what else goes on.
-fn stand_back(urgency: Urgency) {
+fn stand_back() {
     #[cfg(target_os = "linux")]
-    match rustix::process::nice(urgency.nice()) {
+    match rustix::process::nice(NICE) {
         Ok(nice) => take_long_turns(nice),
         Err(error) => tracing::debug!(%error, "a building thread keeps its priority"),
     }
@@ -80,20 +60,17 @@ mod tests {
 
     #[test]
     fn as_many_threads_as_asked_for() {
-        let on = |threads| build(threads, Urgency::Later, || Ok(rayon::current_num_threads())).unwrap();
+        let on = |threads| build(threads, || Ok(rayon::current_num_threads())).unwrap();
         assert_eq!((on(1), on(3)), (1, 3));
-        let failed = build(2, Urgency::Later, || Err::<(), _>(Error::internal("broken")));
+        let failed = build(2, || Err::<(), _>(Error::internal("broken")));
         assert!(failed.unwrap_err().to_string().contains("broken"));
     }
 
     #[cfg(target_os = "linux")]
     #[test]
     fn they_stand_back_and_others_do_not() {
-        let nice = || rustix::process::nice(0).unwrap();
-        let before = nice();
-        for urgency in [Urgency::Soon, Urgency::Later] {
-            let inside = build(1, urgency, || Ok(nice())).unwrap();
-            assert_eq!((inside, nice()), ((before + urgency.nice()).min(19), before));
-        }
+        let before = rustix::process::nice(0).unwrap();
+        let inside = build(1, || Ok(rustix::process::nice(0).unwrap())).unwrap();
+        assert_eq!((inside, rustix::process::nice(0).unwrap()), ((before + NICE).min(19), before));
     }
 }

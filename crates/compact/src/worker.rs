@@ -16,7 +16,6 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::time::Instant;
 
-use crate::builders::Urgency;
 use crate::folded_index::Source;
 use crate::output::{self, Landed, in_background};
 use crate::plan::{self, CompactOptions, IndexTask, Task};
@@ -345,7 +344,7 @@ impl Compactor {
         };
         let (begun, wanted, building) = (Instant::now(), task.clone(), job.clone());
         let built = output::write(self.store.as_ref(), move |objects| {
-            builders::build(wanted.threads, Urgency::Soon, || {
+            builders::build(wanted.threads, || {
                 vector_index::build_index(&reader, model_of.as_ref(), &wanted, &building, objects)
             })
         })
@@ -429,16 +428,15 @@ impl Compactor {
                 if to <= manifest.folded || to > manifest.lsn {
                     return Ok(None);
                 }
-                let urgency = fold_urgency(&manifest, &self.options);
                 // Who is behind leaves the index to its own job.
-                let sources = match urgency {
-                    Urgency::Soon => Vec::new(),
-                    Urgency::Later => self.fold_sources(&snapshot).await?,
+                let sources = match is_behind(&manifest, &self.options) {
+                    true => Vec::new(),
+                    false => self.fold_sources(&snapshot).await?,
                 };
                 let view = in_background(move || snapshot.view_at(to)).await?;
                 view.load_for_fold().await?;
                 output::write(store, move |objects| {
-                    builders::build(1, urgency, || {
+                    builders::build(1, || {
                         fold::fold(
                             &view,
                             &manifest,
@@ -470,9 +468,7 @@ impl Compactor {
                 }
                 let schema = view.schema().clone();
                 output::write(store, move |objects| {
-                    builders::build(0, Urgency::Soon, || {
-                        merge::merge(&inputs, &schema, &indexed, shard, &job, objects)
-                    })
+                    builders::build(0, || merge::merge(&inputs, &schema, &indexed, shard, &job, objects))
                 })
                 .await?
             }
@@ -492,10 +488,9 @@ impl Compactor {
     }
 }
 
-/// A tail of twice the size that makes a fold due says that folds do not keep up with writes.
-fn fold_urgency(shard: &Shard, options: &CompactOptions) -> Urgency {
-    let behind = shard.tail_rows >= 2 * options.fold_rows || shard.tail_bytes >= 2 * options.fold_bytes;
-    if behind { Urgency::Soon } else { Urgency::Later }
+/// Whether folds do not keep up with writes: the tail has twice the size that makes one due.
+fn is_behind(shard: &Shard, options: &CompactOptions) -> bool {
+    shard.tail_rows >= 2 * options.fold_rows || shard.tail_bytes >= 2 * options.fold_bytes
 }
 
 fn known(state: &State, shard: ShardId) -> Option<(&Collection, &Shard)> {
