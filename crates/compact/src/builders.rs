@@ -7,11 +7,6 @@ use rayon::ThreadPoolBuilder;
 /// processor that both want, and all of one that nobody else does. With less, searches that lack an index keep it from
 /// being built, and writes wait for folds.
 const NICE: i32 = 2;
-/// For how long a building thread would like to go on at a stretch, in nanoseconds: the most that may be asked for. Whoever wakes with
-/// shorter turns need not wait until this one is over (Linux 6.12 and newer; older ones take no notice), so that an answer, which
-/// passes through several threads, does not wait for a turn at each. What a thread gets in all is as it was.
-#[cfg(target_os = "linux")]
-const TURN: u64 = 100_000_000;
 
 /// Runs `work`, and what it does in parallel, on threads of its own that stand back behind all others; as many as there
 /// are processors if `threads` is 0.
@@ -28,29 +23,8 @@ pub(crate) fn build<T: Send>(threads: usize, work: impl FnOnce() -> Result<T> + 
 /// Where this is refused, building only slows down what else goes on.
 fn stand_back() {
     #[cfg(target_os = "linux")]
-    match rustix::process::nice(NICE) {
-        Ok(nice) => take_long_turns(nice),
-        Err(error) => tracing::debug!(%error, "a building thread keeps its priority"),
-    }
-}
-
-/// Asks for long turns for this thread, which is as `nice` as before.
-#[cfg(target_os = "linux")]
-fn take_long_turns(nice: i32) {
-    let wish = libc::sched_attr {
-        size: size_of::<libc::sched_attr>() as u32,
-        sched_policy: libc::SCHED_OTHER as u32,
-        sched_flags: 0,
-        sched_nice: nice,
-        sched_priority: 0,
-        sched_runtime: TURN,
-        sched_deadline: 0,
-        sched_period: 0,
-    };
-    // SAFETY: the kernel reads `size` bytes of a struct that lives until it returns, and writes none.
-    let refused = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const wish, 0) } != 0;
-    if refused {
-        tracing::debug!(error = %std::io::Error::last_os_error(), "a building thread keeps its turns");
+    if let Err(error) = rustix::process::nice(NICE) {
+        tracing::debug!(%error, "a building thread keeps its priority");
     }
 }
 
