@@ -43,7 +43,7 @@ pub fn plan<'a>(sources: &[Source<'a>], name: &str, wanted: Indexed) -> Result<O
     for (reader, rows) in sources {
         let Some(column) = reader.vector(name)? else { continue };
         let index = match reader.vector_index(name)? {
-            Some((model, index)) if codes.are_those_of(&index.shape()) => {
+            Some((model, index)) if codes.are_those_of(&model.header(), &index.shape()) => {
                 let part = reader.meta().part(&PartKind::Model(name.to_owned()));
                 Some((part.ok_or_else(|| Error::internal("a model has no part"))?, model, index))
             }

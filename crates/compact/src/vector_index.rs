@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use lodestone_index::dense::{self, BuildOptions, Model, TrainOptions, build};
-use lodestone_kernels::Metric;
+use lodestone_index::dense::{
+    self, BuildOptions, Calibration, HeldOut, Model, Rows, TrainOptions, VectorIndex, build,
+};
+use lodestone_kernels::{LevelBits, Metric};
 use lodestone_manifest::{Rewrite, SegmentEntry, ShardId};
 use lodestone_meta::Job;
 use lodestone_segment::{ObjectWriter, PartMeta, RowTags, SegmentMeta, SegmentReader};
-use lodestone_shard::{VectorShape, element_of, metric_of};
+use lodestone_shard::{VectorShape, effort, element_of, metric_of};
 use lodestone_types::{Error, Result};
 use lodestone_wal::keys;
+use tracing::info;
 
 use crate::Objects;
 use crate::column_rows::ColumnRows;
@@ -53,15 +56,12 @@ pub fn build_index(
     };
     let vectors = ColumnRows::new(&[column], shape, |slot| (0, slot));
     let row = |slot: u32| column.slot_to_row(slot).unwrap_or_default();
-    let build = |model: &Model| {
-        let index = build(model, column.len(), &vectors, &row, BuildOptions { spill: !task.codes.small });
-        vectors.check().map(|()| index)
-    };
     let mut shared = None;
     if let (Some(other), Some((_, part))) = (model_of, &task.model) {
         let model =
             other.model(name)?.ok_or_else(|| Error::internal("the model that was planned is gone"))?;
-        let index = build(model)?;
+        let index = build(model, column.len(), &vectors, &row, BuildOptions { spill: !task.codes.small });
+        vectors.check()?;
         if !model.header().is_outdated(&index.shape()) {
             shared = Some((part.clone(), index));
         }
@@ -70,10 +70,8 @@ pub fn build_index(
     let (model, index) = match shared {
         Some(shared) => shared,
         None => {
-            let mut model =
-                Model::train(shape.dim, column.len(), &vectors, train_options(&shape, task.codes));
-            let index = build(&model)?;
-            model.note_spread(&index);
+            let (model, index) = learn(shape, task.codes, column.len(), &vectors, &row);
+            vectors.check()?;
             // In an object of its own: later segments name the model when this index is long gone.
             let key = keys::part(job.epoch, job.id, "model", 0);
             let mut object = ObjectWriter::new(&key);
@@ -88,6 +86,38 @@ pub fn build_index(
     let index = object.add_vector_index(name, &index, &model, &tags)?;
     objects.put(key, object.finish())?;
     Ok(Built { parts: [model, index], is_model_shared })
+}
+
+/// Makes a model of `count` vectors, whose calibration is measured, and their index. `row`: the row of a number.
+fn learn(
+    shape: VectorShape,
+    codes: Codes,
+    count: usize,
+    vectors: &dyn Rows,
+    row: &(dyn Fn(u32) -> u32 + Sync),
+) -> (Model, VectorIndex) {
+    let (options, spill) = (train_options(&shape, codes), !codes.small);
+    let held_out = HeldOut::new(shape.dim, count, vectors, options.distance);
+    let model = Model::train(shape.dim, count, vectors, options);
+    let index = build(&model, count, &held_out, row, BuildOptions { spill });
+    let effort = |limit, calibration| effort(limit, None, spill, calibration);
+    let calibration = held_out.calibrate(&model, &index, row, &effort);
+    let mut made = (model, index, calibration);
+    if calibration.candidates > 1 && codes.level_bits == LevelBits::Four {
+        let model = made.0.with_level_bits(LevelBits::Eight);
+        let index = build(&model, count, vectors, row, BuildOptions { spill });
+        let finer = Calibration { finer: true, ..held_out.calibrate(&model, &index, row, &effort) };
+        if finer.candidates < calibration.candidates {
+            made = (model, index, finer);
+        }
+    }
+    let (mut model, index, calibration) = made;
+    if calibration != Calibration::default() {
+        info!(?calibration, rows = count, "searches of these vectors have to do more than usual");
+    }
+    model.note_spread(&index);
+    model.note_calibration(calibration);
+    (model, index)
 }
 
 fn train_options(shape: &VectorShape, codes: Codes) -> TrainOptions {

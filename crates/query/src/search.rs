@@ -7,6 +7,7 @@ use lodestone_shard::{
     Allowance, Cancel, Found, Hit, Method, Nearest, PayloadPicker, RowReader, Selection, merge,
     nearest_first, on_pool,
 };
+use lodestone_store::{Stage, stage};
 use lodestone_types::{
     Error, Filter, OrderValue, PayloadSelector, PointId, QueryRequest, QueryTarget, ReadOptions, Result,
     ScoredPoint, VectorSelector,
@@ -29,6 +30,10 @@ pub(crate) async fn search(
     let mut answers = Vec::with_capacity(requests.len());
     let takes_parts = Allowance::current().is_some_and(|allowance| allowance.takes_parts());
     for request in requests {
+        if !answers.is_empty() {
+            // Some are answered at once; others who wait for this thread take turns with them.
+            tokio::task::yield_now().await;
+        }
         answers.push(if takes_parts {
             // Each leaves out what it cannot have, so what one selects is of no use to another.
             let alone = |scope: Scope| async move {
@@ -148,17 +153,21 @@ async fn nearest(
     };
     try_join_all(scope.views.iter().map(|view| view.load_nearest(&request.using, method.exact))).await?;
     let vector = Arc::new(vector);
+    let is_quick = selections.iter().all(|selection| selection.is_quick(&request.using, window, &method));
     let parts = selections.iter().map(|selection| {
         let (selection, vector, cancel) = (selection.clone(), vector.clone(), cancel.clone());
         let (using, score_threshold) = (request.using.clone(), request.score_threshold);
-        on_pool(move || {
+        let work = move || {
             let wanted =
                 Nearest { vector: &vector, using: &using, score_threshold, except, limit: window, method };
             selection.nearest(&wanted, &cancel)
-        })
+        };
+        async move {
+            // Handing it over, and back, would take longer, most of all where all processors are at work.
+            if is_quick { stage(Stage::Search, async { work() }).await } else { on_pool(work).await? }
+        }
     });
-    let parts = try_join_all(parts).await?.into_iter().collect::<Result<Vec<_>>>()?;
-    Ok(merge(parts, nearest_first(greater_is_nearer), request.offset, request.limit))
+    Ok(merge(try_join_all(parts).await?, nearest_first(greater_is_nearer), request.offset, request.limit))
 }
 
 /// A point that is asked about is no answer, unless it is one of another collection.

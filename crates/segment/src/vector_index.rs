@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use lodestone_index::dense::{IndexSections, IndexShape, Model, ModelHeader, VectorIndex};
 use lodestone_types::{Error, Result};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
 use crate::meta::{PartKind, PartMeta, SectionKind};
 use crate::part::{ObjectWriter, PartBytes, PartDraft, SECTION_ALIGN, le_u32};
@@ -19,7 +19,7 @@ struct IndexDetail {
     head: Head,
 }
 
-/// What the manifest says of a model.
+/// What the manifest says of a model. Its calibration follows, if it was made since there is one.
 #[derive(Serialize, Deserialize)]
 struct ModelDetail {
     header: ModelHeader,
@@ -51,11 +51,14 @@ impl Head {
 impl ObjectWriter {
     /// Adds the model of the vectors called `name`.
     pub fn add_model(&mut self, name: &str, model: &Model) -> Result<PartMeta> {
-        let (mean, outline) = (model.mean_bytes(), model.blocks().to_vec());
+        let (header, mean, outline) = (model.header(), model.mean_bytes(), model.blocks().to_vec());
         self.add(PartDraft {
             kind: PartKind::Model(name.to_owned()),
-            entries: model.header().rows,
-            detail: detail(&ModelDetail { header: model.header(), head: Head::of(&[&mean, &outline]) })?,
+            entries: header.rows,
+            detail: detail(&(
+                ModelDetail { header, head: Head::of(&[&mean, &outline]) },
+                header.calibration,
+            ))?,
             sections: vec![
                 (SectionKind::MEAN, mean),
                 (SectionKind::OUTLINE, outline),
@@ -129,7 +132,12 @@ impl PartMeta {
     }
 
     fn model_detail(&self) -> Result<ModelDetail> {
-        postcard::from_bytes(&self.detail).map_err(|_| self.unreadable())
+        let (mut detail, rest) =
+            postcard::take_from_bytes::<ModelDetail>(&self.detail).map_err(|_| self.unreadable())?;
+        if !rest.is_empty() {
+            detail.header.calibration = postcard::from_bytes(rest).map_err(|_| self.unreadable())?;
+        }
+        Ok(detail)
     }
 
     fn index_detail(&self) -> Result<IndexDetail> {
@@ -145,13 +153,13 @@ impl PartMeta {
 }
 
 pub(crate) fn open_model(part: &PartBytes) -> Result<Model> {
-    let ModelDetail { header, .. } = read_detail(part)?;
+    let header = part.meta().model_header()?;
     let (mean, centroids) = (part.section(SectionKind::MEAN)?, part.section(SectionKind::CENTROIDS)?);
     Model::open(header, &mean.bytes, centroids.bytes).map_err(|e| part.damaged(e))
 }
 
 pub(crate) fn open_index(part: &PartBytes, rows: u32) -> Result<OpenIndex> {
-    let IndexDetail { model, shape, .. } = read_detail(part)?;
+    let IndexDetail { model, shape, .. } = part.meta().index_detail()?;
     let section = |kind| -> Result<Bytes> { Ok(part.section(kind)?.bytes) };
     let sections = IndexSections {
         lists: section(SectionKind::CLUSTERS)?,
@@ -165,9 +173,4 @@ pub(crate) fn open_index(part: &PartBytes, rows: u32) -> Result<OpenIndex> {
 
 fn detail(detail: &impl Serialize) -> Result<Vec<u8>> {
     postcard::to_stdvec(detail).map_err(|e| Error::internal(e.to_string()))
-}
-
-fn read_detail<T: DeserializeOwned>(part: &PartBytes) -> Result<T> {
-    postcard::from_bytes(&part.meta().detail)
-        .map_err(|_| part.damaged("what the manifest says about it cannot be read"))
 }

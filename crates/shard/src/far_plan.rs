@@ -118,7 +118,11 @@ impl Plan {
         let third_trip = |matching: u64| (matching.min(rows as u64) * row_bytes, of_rows);
         let rows: u64 = segments().map(|segment| u64::from(segment.index.rows())).sum();
         let matching: u64 = segments().map(Segment::matching).sum();
-        let wanted = query.method.hnsw_ef.unwrap_or(DEFAULT_EF).saturating_mul(budget.places / DEFAULT_EF);
+        // As far as the budget goes, what a search of near lists does.
+        let times = groups.iter().map(|group| group.outline.calibration().lists).max().unwrap_or(1);
+        let usual = DEFAULT_EF.saturating_mul(times as usize);
+        let ef = query.method.hnsw_ef.unwrap_or(usual);
+        let wanted = ef.saturating_mul(budget.places / DEFAULT_EF);
         let wanted = wanted.saturating_mul((rows / matching.max(1)) as usize);
         let affordable = (bytes / entry).max((LEAST_MATCHING * rows / matching.max(1)).min(rows));
         let least_ranges = LEAST_RANGES + RANGES_OF_SEGMENT * segments().count().saturating_sub(1);

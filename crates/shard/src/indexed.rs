@@ -1,6 +1,6 @@
 //! Search by a segment's vector index: candidates from codes, decided by the vectors themselves.
 
-use lodestone_index::dense::{Candidate, Effort, Filter, Searcher, Target, VectorIndex};
+use lodestone_index::dense::{Calibration, Candidate, Effort, Filter, Searcher, Target, VectorIndex};
 use lodestone_segment::PartMeta;
 use lodestone_types::Result;
 use roaring::RoaringBitmap;
@@ -12,8 +12,8 @@ use crate::nearest::{Part, Scan};
 const DEFAULT_EF: usize = 128;
 /// Lists to scan per unit of `hnsw_ef`, where rows are in two lists and where they are in one.
 const LISTS_PER_EF: [usize; 2] = [1, 3];
-/// What it costs to compare a byte of a vector that lies anywhere, to scan a byte of codes in a row, and to look at a list
-/// under a filter, in picoseconds. Measured on wordnet-minilm by `benches/filters.py`; only their ratios matter.
+/// What it costs to compare a byte of a vector or of a finer code that lies anywhere, to scan a byte of codes in a row, and to
+/// look at a list under a filter, in picoseconds. Measured on wordnet-minilm by `benches/filters.py`; only their ratios matter.
 const VECTOR_BYTE: u64 = 60;
 const CODE_BYTE: u64 = 30;
 const LIST: u64 = 400_000;
@@ -26,14 +26,16 @@ pub(crate) const KEEP_PER_CANDIDATE: usize = 4;
 /// Standard errors by which a row may seem too far and is looked at all the same.
 const DOUBT: f32 = 2.0;
 
-/// How many rows a search through indexes looks at.
-pub(crate) fn effort(limit: usize, hnsw_ef: Option<usize>, spilled: bool) -> Effort {
-    let ef = hnsw_ef.unwrap_or(DEFAULT_EF).max(limit);
+/// How many rows a search through indexes looks at. Where the user says how hard to look, so many lists are.
+pub fn effort(limit: usize, hnsw_ef: Option<usize>, spilled: bool, calibration: Calibration) -> Effort {
+    let usual = DEFAULT_EF.saturating_mul(calibration.lists as usize);
+    let ef = hnsw_ef.unwrap_or(usual).max(limit);
+    let (keep, candidates) = (ef.saturating_add(10 * limit + 50), 2 * limit + ef / 8 + 4);
     Effort {
         lists: ef.saturating_mul(LISTS_PER_EF[usize::from(!spilled)]),
         wanted: limit,
-        keep: ef.saturating_add(10 * limit + 50),
-        candidates: 2 * limit + ef / 8 + 4,
+        keep: keep.saturating_mul(calibration.keep as usize),
+        candidates: candidates.saturating_mul(calibration.candidates as usize),
         doubt: DOUBT,
     }
 }
@@ -50,10 +52,11 @@ pub(crate) fn is_scan_cheaper(
     let share = matching.max(1) as f64 / rows.max(1) as f64;
     let lists = (effort.lists as f64 / share.min(1.0)).min(f64::from(index.shape().lists));
     let codes = lists * index.rows_per_list() as f64 * f64::from(index.shape().padded) / 8.0;
-    let through_index = codes as u64 * CODE_BYTE + lists as u64 * LIST;
     let vector = row_bytes as u64 * VECTOR_BYTE + if on_disk { DISK_READ } else { 0 };
     // No more are compared than are looked at, and of those only the ones that match.
     let looked_at = (lists * index.rows_per_list() as f64 * share.min(1.0)) as u64;
+    let finer = (effort.keep as u64).min(looked_at) * index.entry_bytes() as u64 * VECTOR_BYTE;
+    let through_index = codes as u64 * CODE_BYTE + lists as u64 * LIST + finer;
     matching.saturating_sub((effort.candidates as u64).min(looked_at)) * vector <= through_index
 }
 
@@ -109,7 +112,8 @@ impl Scan<'_> {
         let mut candidates = Vec::new();
         let mut searcher = Searcher::new(model);
         let spilled = targets.iter().all(|target| target.index.shape().spilled);
-        searcher.search(model, &targets, self.vector(), self.effort(spilled), &mut candidates);
+        let effort = self.effort(spilled, model.header().calibration);
+        searcher.search(model, &targets, self.vector(), effort, &mut candidates);
         candidates.sort_unstable_by_key(|candidate| candidate.target);
         let mut hits = Vec::with_capacity(candidates.len());
         let shift = model.shift(self.vector());
@@ -152,10 +156,23 @@ mod tests {
 
     #[test]
     fn any_ef_is_an_effort() {
+        let usual = Calibration::default();
         for spilled in [true, false] {
-            let most = effort(1_000_001, Some(usize::MAX), spilled);
+            let most = effort(1_000_001, Some(usize::MAX), spilled, usual);
             assert_eq!((most.lists, most.keep), (usize::MAX, usize::MAX));
-            assert!(effort(10, Some(0), spilled).lists > 0, "at least what the limit asks for");
+            assert!(effort(10, Some(0), spilled, usual).lists > 0, "at least what the limit asks for");
         }
+    }
+
+    #[test]
+    fn a_calibration_asks_for_more_and_a_user_says_how_many_lists() {
+        let more = Calibration { lists: 4, keep: 8, candidates: 2, finer: false };
+        let usual = effort(10, None, true, Calibration::default());
+        let calibrated = effort(10, None, true, more);
+        assert_eq!(calibrated.lists, 4 * usual.lists);
+        assert!(calibrated.keep >= 8 * usual.keep && calibrated.candidates >= 2 * usual.candidates);
+        let asked = effort(10, Some(64), true, more);
+        let same = effort(10, Some(64), true, Calibration::default());
+        assert_eq!((asked.lists, asked.keep), (same.lists, 8 * same.keep));
     }
 }

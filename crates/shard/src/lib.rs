@@ -57,6 +57,7 @@ pub use far::{FarHit, FarScope};
 pub use far_plan::FarBudget;
 pub use far_rows::FarRows;
 pub use fold::{Fold, FoldedRow};
+pub use indexed::effort;
 pub use loading::on_pool;
 pub use memtable::{Memtable, TailBatch, TailOptions};
 pub use merge::{ScoredId, merge, merge_pages, nearest_first};

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::ops::Range;
 
-use lodestone_index::dense::{BoundedCodes, BoundedQuery, Effort, Model, VectorIndex};
+use lodestone_index::dense::{BoundedCodes, BoundedQuery, Calibration, Effort, Model, VectorIndex};
 use lodestone_kernels::{Metric, Scorer};
 use lodestone_segment::{PartKind, PartMeta, SegmentReader, VectorColumn, Vectors};
 use lodestone_types::{Error, PointId, Result};
@@ -31,6 +31,11 @@ const TASK_BYTES: usize = 512 << 10;
 const BLOCK_ROWS: usize = 128;
 /// Rows on disk are read one by one where they are fewer than one of so many: all of them are read faster in a row.
 const FEW: u64 = 16;
+/// A search that reads no more than this takes about a millisecond; what the usual search of an index reads, about; how hard a
+/// quick search may look.
+const QUICK_BYTES: u64 = 16 << 20;
+const INDEX_BYTES: u64 = 3 << 19;
+const QUICK_EF: usize = 256;
 /// Changed rows per task.
 const PATCHED_TASK_ROWS: usize = 1024;
 
@@ -122,9 +127,73 @@ pub(crate) struct Scan<'a> {
     bounded: BoundedQuery,
     query: &'a Nearest<'a>,
     cancel: &'a Cancel,
+    pace: Pace,
+}
+
+/// Whether a search is handed out to several threads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// Whoever asks does all of it: it takes less time than it takes others to wake up.
+    Alone,
+    /// Whoever has time does some of it.
+    Shared,
+}
+
+impl Pace {
+    fn of(is_quick: bool) -> Self {
+        if is_quick { Self::Alone } else { Self::Shared }
+    }
+
+    /// Does two things.
+    fn both<A: Send, B: Send>(self, a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
+        match self {
+            Self::Alone => (a(), b()),
+            Self::Shared => rayon::join(a, b),
+        }
+    }
+
+    /// How many things of a list one thread does at least.
+    fn least(self) -> usize {
+        match self {
+            Self::Alone => usize::MAX,
+            Self::Shared => 1,
+        }
+    }
 }
 
 impl Selection {
+    /// Whether a search among the vectors called `using` takes so little time that handing it to another thread, and back, would
+    /// take a good part of it, as far as is known beforehand; it then reads nothing from a disk. Never so under a filter.
+    pub fn is_quick(&self, using: &str, limit: usize, method: &Method) -> bool {
+        let looks_at_little = !method.exact
+            && !method.ignore_codes
+            && method.candidates.is_none()
+            && limit.max(method.hnsw_ef.unwrap_or_default()) <= QUICK_EF;
+        looks_at_little
+            && self.plan().is_none()
+            && self.bytes_of_search(using).is_some_and(|bytes| bytes <= QUICK_BYTES)
+    }
+
+    /// What a search reads, about; `None` if it is not in memory.
+    fn bytes_of_search(&self, using: &str) -> Option<u64> {
+        let view = self.view();
+        let shape = view.schema().vector(using).ok()?;
+        // Most of it as codes of a byte per component.
+        let tail = (view.memtable().len() * shape.dim) as u64;
+        let of_segment = |reader: &SegmentReader| -> Option<u64> {
+            let Some(column) = reader.vector(using).ok()? else { return Some(0) };
+            if matches!(column.vectors(shape.on_disk).ok()?, Vectors::Disk(_)) {
+                return None;
+            }
+            let bytes = (column.len() * shape.row_bytes()) as u64;
+            let Some((model, _)) = reader.vector_index(using).ok()? else { return Some(bytes) };
+            let Calibration { lists, keep, candidates, .. } = model.header().calibration;
+            let times = u64::from(lists.max(keep).max(candidates));
+            Some(INDEX_BYTES.min(bytes / 16).saturating_mul(times))
+        };
+        view.segments().try_fold(tail, |sum: u64, reader| Some(sum.saturating_add(of_segment(reader)?)))
+    }
+
     /// The nearest rows, nearest first, at most `query.limit`; rows without that vector are no answers. Needs
     /// [`Selection::load`] and [`ShardView::load_vector`](crate::ShardView::load_vector).
     pub fn nearest(&self, query: &Nearest, cancel: &Cancel) -> Result<Vec<Hit>> {
@@ -138,30 +207,33 @@ impl Selection {
         let scorer = Scorer::new(query.vector, shape.metric, shape.element);
         let greater = shape.metric.greater_is_nearer();
         let bounded = BoundedQuery::new(&shape.decode(&shape.encode(query.vector)));
-        let scan = Scan { scorer, greater, shape, bounded, query, cancel };
-        let (segments, tail) =
-            rayon::join(|| self.nearest_in_segments(&scan), || self.nearest_in_tail(&scan));
+        let pace = Pace::of(self.is_quick(query.using, query.limit, &query.method));
+        let scan = Scan { scorer, greater, shape, bounded, query, cancel, pace };
+        let (segments, tail) = pace.both(|| self.nearest_in_segments(&scan), || self.nearest_in_tail(&scan));
         let hits = segments?.merge(tail?).into_sorted().into_iter();
         Ok(hits.map(|hit| Hit { found: hit.key.0, score: hit.score(scan.greater) }).collect())
     }
 
     fn nearest_in_segments(&self, scan: &Scan) -> Result<Best<Scored<Ranked>>> {
-        let segments = (0..self.view().segment_count()).into_par_iter();
+        let segments = (0..self.view().segment_count()).into_par_iter().with_min_len(scan.pace.least());
         let part = |segment| -> Result<Option<Part>> { self.part(segment, scan) };
         let parts: Vec<Option<Part>> = segments.map(part).collect::<Result<_>>()?;
         let (indexed, others): (Vec<Part>, Vec<Part>) =
             parts.into_iter().flatten().partition(|part| part.index.is_some());
         let groups = indexed::groups(indexed);
-        let (by_index, by_scan) = rayon::join(
+        let least = scan.pace.least();
+        let (by_index, by_scan) = scan.pace.both(
             || {
                 groups
                     .par_iter()
+                    .with_min_len(least)
                     .map(|group| self.ranked(scan, scan.by_index(group)?))
                     .try_reduce(|| scan.best(), |a, b| Ok(a.merge(b)))
             },
             || {
                 others
                     .par_iter()
+                    .with_min_len(least)
                     .map(|part| {
                         self.ranked(
                             scan,
@@ -226,7 +298,8 @@ impl Selection {
         let (Some((model, index)), Some(model_part)) = (reader.vector_index(using)?, model_part) else {
             return Ok(None);
         };
-        let (effort, row_bytes) = (scan.effort(index.shape().spilled), scan.scorer.row_bytes());
+        let effort = scan.effort(index.shape().spilled, model.header().calibration);
+        let row_bytes = scan.scorer.row_bytes();
         let scan_is_cheaper = indexed::is_scan_cheaper(matching, index, effort, row_bytes, on_disk);
         Ok((!scan_is_cheaper).then_some(Index { model_part, model, index }))
     }
@@ -247,7 +320,7 @@ impl Selection {
             }
             Ok(best)
         });
-        whole.chain(patched).try_reduce(|| scan.best(), |a, b| Ok(a.merge(b)))
+        whole.chain(patched).with_min_len(scan.pace.least()).try_reduce(|| scan.best(), |a, b| Ok(a.merge(b)))
     }
 
     fn nearest_in_chunk(&self, chunk: &Chunk, scan: &Scan) -> Result<Best<Scored<Ranked>>> {
@@ -403,9 +476,10 @@ impl Scan<'_> {
     }
 
     /// How much an index looks at.
-    pub(crate) fn effort(&self, spilled: bool) -> Effort {
+    pub(crate) fn effort(&self, spilled: bool, calibration: Calibration) -> Effort {
         let Nearest { limit, except, method, .. } = *self.query;
-        let mut effort = indexed::effort(limit + usize::from(except.is_some()), method.hnsw_ef, spilled);
+        let limit = limit + usize::from(except.is_some());
+        let mut effort = indexed::effort(limit, method.hnsw_ef, spilled, calibration);
         let candidates = if method.ignore_codes { usize::MAX } else { method.candidates.unwrap_or_default() };
         effort.candidates = effort.candidates.max(candidates);
         effort.keep = effort.keep.max(candidates.saturating_mul(indexed::KEEP_PER_CANDIDATE));
@@ -442,11 +516,12 @@ impl Scan<'_> {
         let few = rows.len() < column.len() as u64 / FEW;
         let per_task = (TASK_BYTES / self.scorer.row_bytes()).max(BLOCK_ROWS) as u64;
         let tasks = rows.len().div_ceil(per_task);
-        (0..tasks)
+        (0..tasks as usize)
             .into_par_iter()
+            .with_min_len(self.pace.least())
             .map(|task| {
                 self.cancel.check()?;
-                let first = (task * per_task) as u32;
+                let first = (task as u64 * per_task) as u32;
                 let count = per_task.min(rows.len() - u64::from(first)) as usize;
                 self.some_rows(part, few, &rows, first, count)
             })

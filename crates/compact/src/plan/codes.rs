@@ -27,14 +27,15 @@ impl Codes {
         Ok(Self { small: small || vector.on_disk == Some(true), level_bits })
     }
 
-    /// Whether an index has such codes.
-    pub fn are_those_of(self, index: &IndexShape) -> bool {
-        (index.level_bits, index.spilled) == (self.level_bits.bits(), !self.small)
+    /// Whether an index of a model has such codes.
+    pub fn are_those_of(self, model: &ModelHeader, index: &IndexShape) -> bool {
+        self.suit(model) && (index.level_bits, index.spilled) == (model.level_bits, !self.small)
     }
 
-    /// Whether a model is made for such codes.
+    /// Whether a model is made for such codes, or for finer ones because such do not suit its rows.
     pub fn suit(self, model: &ModelHeader) -> bool {
-        model.level_bits == self.level_bits.bits()
+        let made_for = if model.calibration.finer { LevelBits::Four.bits() } else { model.level_bits };
+        made_for == self.level_bits.bits()
     }
 }
 

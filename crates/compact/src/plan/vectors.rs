@@ -81,8 +81,8 @@ pub fn index_due(
             let index = meta.part(&PartKind::VectorIndex(name.clone()));
             let is_due = match (model, index) {
                 (Some(model), Some(index)) => {
-                    let shape = index.index_shape()?;
-                    model.model_header()?.is_outdated(&shape) || !codes.are_those_of(&shape)
+                    let (model, shape) = (model.model_header()?, index.index_shape()?);
+                    model.is_outdated(&shape) || !codes.are_those_of(&model, &shape)
                 }
                 _ => true,
             };

@@ -15,6 +15,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use lodestone_kernels::{Estimate, LevelBits, LevelQuery, MAX_DIM, SignQuery, block_bytes};
 
+use super::calibration::Calibration;
 use super::model::{Distance, ModelHeader, floats};
 use super::rotation::Rotation;
 use super::vector_index::LEVEL_FACTORS;
@@ -44,6 +45,11 @@ impl Outline {
             return Err("the codes of its centroids are no whole blocks".into());
         }
         Ok(Self { level_bits, mean: floats(mean).collect(), rotation, blocks, header })
+    }
+
+    /// What searches have to do.
+    pub fn calibration(&self) -> Calibration {
+        self.header.calibration
     }
 
     /// Bytes that were read for it.

@@ -13,6 +13,7 @@
 mod assign;
 mod bounded;
 mod build;
+mod calibration;
 mod code;
 mod coded;
 mod cold;
@@ -29,6 +30,7 @@ mod vector_index;
 
 pub use bounded::{BoundedCodes, BoundedQuery};
 pub use build::{BuildOptions, GONE, MergeInput, build, merge};
+pub use calibration::{Calibration, HeldOut};
 pub use cold::{ColdQuery, ListPlaces, Outline, ReadBudget, plan_reads};
 pub use model::{Distance, Model, ModelHeader, TrainOptions};
 pub use rotation::Rotation;

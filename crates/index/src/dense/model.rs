@@ -5,6 +5,7 @@ use lodestone_kernels::{BLOCK_ROWS, LevelBits, MAX_DIM, empty_block, put_row};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::calibration::{Calibration, held_out};
 use super::code::{dot, sign_factors};
 use super::kmeans::cluster;
 use super::order::bisected;
@@ -55,8 +56,13 @@ pub struct ModelHeader {
     pub rows: u64,
     /// The [spread](IndexShape::spread) of those rows; infinite if it was not noted.
     pub spread: f32,
+    /// What a search has to do; the usual if it was not measured. Stored after all else, which models of old end with.
+    #[serde(skip)]
+    pub calibration: Calibration,
 }
 
+/// Rows that are so many times farther from the mean than the middle one have no say in where it is.
+const STRAY: f32 = 16.0;
 /// A model is made anew for so many times more rows.
 const OUTGROWN: u64 = 4;
 /// And for so many times fewer: most of each list's block would be empty.
@@ -100,9 +106,15 @@ pub struct Model {
 }
 
 impl Model {
-    /// Learns from `count` vectors of `dim` components, of which it reads as many as it may learn from, each once.
+    /// Learns from `count` vectors of `dim` components, of which it reads as many as it may learn from, each once. Some are
+    /// [held out](super::HeldOut).
     pub fn train(dim: usize, count: usize, rows: &dyn Rows, options: TrainOptions) -> Self {
-        let numbers = drawn(count, options.sample_rows, options.seed);
+        let mut numbers = drawn(count, options.sample_rows, options.seed);
+        let mut held_out = held_out(count).peekable();
+        numbers.retain(|number| {
+            while held_out.next_if(|held| held < number).is_some() {}
+            held_out.peek() != Some(number)
+        });
         let rotation = Rotation::new(dim, options.seed);
         let padded = rotation.padded();
         // Each with room for what turning adds.
@@ -115,7 +127,7 @@ impl Model {
                 places.chunks_exact_mut(padded).zip(vectors).for_each(|(p, v)| p[..dim].copy_from_slice(v));
             },
         );
-        let mean = mean(dim, turned.chunks_exact(padded).map(|row| &row[..dim]));
+        let mean = mean_of_most(dim, &turned, padded);
         turned.par_chunks_mut(padded).for_each_init(
             || vec![0.0; dim],
             |vector, turned| {
@@ -139,6 +151,7 @@ impl Model {
             seed: options.seed,
             rows: count as u64,
             spread: f32::INFINITY,
+            calibration: Calibration::default(),
         };
         let bytes = centroids.iter().flat_map(|x| x.to_le_bytes()).collect();
         Self::new(header, options.level_bits, rotation, mean, bytes)
@@ -183,6 +196,17 @@ impl Model {
     /// Notes the spread of the rows that the model was made for, by an index of them.
     pub fn note_spread(&mut self, index: &VectorIndex) {
         self.header.spread = index.shape().spread;
+    }
+
+    /// Notes what searches have to do.
+    pub fn note_calibration(&mut self, calibration: Calibration) {
+        self.header.calibration = calibration;
+    }
+
+    /// The same model, with level codes of so many bits.
+    pub fn with_level_bits(&self, level_bits: LevelBits) -> Self {
+        let header = ModelHeader { level_bits: level_bits.bits(), ..self.header };
+        Self::new(header, level_bits, self.rotation.clone(), self.mean.clone(), self.centroids.clone())
     }
 
     /// What of it is not in the sections.
@@ -307,6 +331,31 @@ fn coded(distance: Distance, centroids: &[u8], padded: usize) -> Vec<u8> {
 
 pub(super) fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
     bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes))
+}
+
+/// The mean of the rows, each the first `dim` of `padded` floats, but for those that are so far away that they alone decided
+/// where it is: one row a million times longer than all others leaves the signs of these without meaning.
+fn mean_of_most(dim: usize, rows: &[f32], padded: usize) -> Vec<f32> {
+    let row = |i: usize| &rows[i * padded..][..dim];
+    let mut kept: Vec<usize> = (0..rows.len() / padded).collect();
+    loop {
+        let mean = mean(dim, kept.iter().map(|i| row(*i)));
+        let squared = |i: &usize| -> f32 { row(*i).iter().zip(&mean).map(|(x, m)| (x - m) * (x - m)).sum() };
+        let squares: Vec<f32> = kept.par_iter().map(squared).collect();
+        let mut ordered = squares.clone();
+        let middle = ordered.len() / 2;
+        if middle == 0 {
+            return mean;
+        }
+        let limit = STRAY * STRAY * *ordered.select_nth_unstable_by(middle, f32::total_cmp).1;
+        let near: Vec<usize> =
+            kept.iter().zip(&squares).filter(|(_, square)| **square <= limit).map(|(i, _)| *i).collect();
+        // Where they are many, they are no strays.
+        if near.len() == kept.len() || near.len() < rows.len() / padded / 10 * 9 {
+            return mean;
+        }
+        kept = near;
+    }
 }
 
 fn mean<'a>(dim: usize, rows: impl ExactSizeIterator<Item = &'a [f32]>) -> Vec<f32> {

@@ -1,0 +1,273 @@
+//! How hard a search by one model has to look, measured on rows that were held out.
+//!
+//! The default effort suits vectors that come from models of language or images: near rows are in few lists, and codes tell them
+//! apart. Nothing makes other vectors so. Where there is no structure at all, the nearest rows are spread over many lists; where
+//! lengths differ a thousandfold, or all rows are close together and far from their mean, signs say little, and now and then
+//! finer codes too. So whoever makes a model keeps some rows from it, notes which rows are truly nearest to them while the
+//! index is built, and raises what a search does by default until it finds those.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use lodestone_kernels::{Element, Metric, Scorer};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::{Candidate, Distance, Effort, Model, Rows, Searcher, Target, VectorIndex};
+
+/// Rows that are held out: with ten neighbours each, a percent of recall is some six of these.
+const HELD_OUT: usize = 64;
+/// Of so many rows one is held out at most.
+const SPARED: usize = 16;
+/// Neighbours that should be found.
+const NEIGHBOURS: usize = 10;
+/// Rows that may be as far as the last neighbour; a row with more of those, copies of one another, says nothing.
+const TIES: usize = 64;
+/// With so much recall the default effort is enough: a user is promised 0.95, of queries that may be stranger than rows.
+const ENOUGH: f64 = 0.97;
+/// What is asked of each stage where it is not, with all that it leaves compared in the stages after it.
+const LISTS_HOLD: f64 = 0.99;
+const SIGNS_KEEP: f64 = 0.985;
+const CODES_KEEP: f64 = 0.98;
+/// Rows that are compared with all held out ones at once: as many as stay in the cache of a core.
+const BLOCK_ROWS: usize = 64;
+
+/// How many times more than usual a search has to do, stage by stage; 1 each where the usual does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Calibration {
+    /// Lists to scan.
+    pub lists: u32,
+    /// Rows that are handed to the finer codes.
+    pub keep: u32,
+    /// Candidates to compare.
+    pub candidates: u32,
+    /// Whether level codes have 8 bits because 4, which were asked for, do not tell rows apart.
+    pub finer: bool,
+}
+
+impl Default for Calibration {
+    fn default() -> Self {
+        Self { lists: 1, keep: 1, candidates: 1, finer: false }
+    }
+}
+
+/// Rows that a model is not made of, and that learn their nearest neighbours as the others are read through them.
+pub struct HeldOut<'a> {
+    rows: &'a dyn Rows,
+    dim: usize,
+    distance: Distance,
+    held: Vec<Held>,
+}
+
+/// One of them.
+struct Held {
+    number: u32,
+    vector: Vec<f32>,
+    scorer: Scorer,
+    nearest: Mutex<Neighbours>,
+}
+
+/// The numbers of the rows that are held out of `count`.
+pub(super) fn held_out(count: usize) -> impl Iterator<Item = u32> {
+    let held = HELD_OUT.min(count / SPARED);
+    // In the middle of equal runs: files often go from topic to topic.
+    (0..held).map(move |i| ((2 * i + 1) * count / (2 * held)) as u32)
+}
+
+impl<'a> HeldOut<'a> {
+    /// Of `count` vectors of `dim` components.
+    pub fn new(dim: usize, count: usize, rows: &'a dyn Rows, distance: Distance) -> Self {
+        let numbers: Vec<u32> = held_out(count).collect();
+        let mut vectors = vec![0.0; numbers.len() * dim];
+        rows.write(&numbers, &mut vectors);
+        let metric = match distance {
+            Distance::Euclid => Metric::Euclid,
+            Distance::Dot => Metric::Dot,
+        };
+        let held = |(number, vector): (&u32, &[f32])| Held {
+            number: *number,
+            vector: vector.to_vec(),
+            scorer: Scorer::new(vector, metric, Element::F32),
+            nearest: Mutex::default(),
+        };
+        Self { rows, dim, distance, held: numbers.iter().zip(vectors.chunks_exact(dim)).map(held).collect() }
+    }
+
+    /// What a search of `index` has to do to find the neighbours, all rows having been read. `name`: the row of the index that a
+    /// number is; `effort`: what a search for so many rows does under a calibration.
+    pub fn calibrate(
+        &self,
+        model: &Model,
+        index: &VectorIndex,
+        name: &(dyn Fn(u32) -> u32 + Sync),
+        effort: &(dyn Fn(usize, Calibration) -> Effort + Sync),
+    ) -> Calibration {
+        let recall = |calibration: Calibration| {
+            // Itself is found too.
+            self.recall(model, index, name, effort(NEIGHBOURS + 1, calibration))
+        };
+        if recall(Calibration::default()) >= ENOUGH {
+            return Calibration::default();
+        }
+        const ALL: u32 = u32::MAX;
+        let most = |usual: usize, all: usize| all.div_ceil(usual.max(1)).min(ALL as usize) as u32;
+        let usual = effort(NEIGHBOURS + 1, Calibration::default());
+        let mut found = Calibration { keep: ALL, candidates: ALL, ..Calibration::default() };
+        found.lists = least(most(usual.lists, model.lists()), LISTS_HOLD, |lists| {
+            recall(Calibration { lists, ..found })
+        });
+        found.keep =
+            least(most(usual.keep, index.rows()), SIGNS_KEEP, |keep| recall(Calibration { keep, ..found }));
+        found.candidates = least(most(usual.candidates, index.rows()), CODES_KEEP, |candidates| {
+            recall(Calibration { candidates, ..found })
+        });
+        found
+    }
+
+    /// The share of neighbours that are candidates; 1 where there are none.
+    fn recall(
+        &self,
+        model: &Model,
+        index: &VectorIndex,
+        name: &(dyn Fn(u32) -> u32 + Sync),
+        effort: Effort,
+    ) -> f64 {
+        let counts = self.held.par_iter().map(|held| {
+            let nearest = held.nearest();
+            let Some(wanted) = nearest.wanted() else { return (0, 0) };
+            let mut candidates = Vec::new();
+            let target = Target { index, filter: None };
+            Searcher::new(model).search(model, &[target], &held.vector, effort, &mut candidates);
+            (nearest.among(&candidates, name).min(wanted), wanted)
+        });
+        let (found, wanted) = counts.reduce(|| (0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
+        if wanted == 0 { 1.0 } else { found as f64 / wanted as f64 }
+    }
+}
+
+/// The least power of two for which `recall` is at least `target`, or `most`.
+fn least(most: u32, target: f64, recall: impl Fn(u32) -> f64) -> u32 {
+    let mut times = 1;
+    while times < most && recall(times) < target {
+        times = times.saturating_mul(2).min(most);
+    }
+    times
+}
+
+impl Rows for HeldOut<'_> {
+    fn write(&self, numbers: &[u32], out: &mut [f32]) {
+        self.rows.write(numbers, out);
+        let mut bytes = Vec::with_capacity(4 * BLOCK_ROWS * self.dim);
+        let mut scores = [0.0; BLOCK_ROWS];
+        for (numbers, rows) in numbers.chunks(BLOCK_ROWS).zip(out.chunks(BLOCK_ROWS * self.dim)) {
+            bytes.clear();
+            bytes.extend(rows.iter().flat_map(|x| x.to_le_bytes()));
+            for held in &self.held {
+                let scores = &mut scores[..numbers.len()];
+                held.scorer.score_block(&bytes, scores);
+                if self.distance == Distance::Dot {
+                    scores.iter_mut().for_each(|score| *score = -*score);
+                }
+                held.meet(numbers, scores);
+            }
+        }
+    }
+}
+
+impl Held {
+    fn nearest(&self) -> MutexGuard<'_, Neighbours> {
+        self.nearest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn meet(&self, numbers: &[u32], distances: &[f32]) {
+        let mut nearest = self.nearest();
+        for (number, distance) in numbers.iter().zip(distances) {
+            if *number != self.number {
+                nearest.meet(*distance, *number);
+            }
+        }
+    }
+}
+
+/// The nearest rows that were met, and others as far as the last of those.
+#[derive(Default)]
+struct Neighbours {
+    /// The nearest first.
+    rows: Vec<(f32, u32)>,
+}
+
+impl Neighbours {
+    fn bar(&self) -> f32 {
+        self.rows.get(NEIGHBOURS - 1).map_or(f32::INFINITY, |last| last.0)
+    }
+
+    fn meet(&mut self, distance: f32, number: u32) {
+        // Not so for NaN.
+        if distance <= self.bar() {
+            let at = self.rows.partition_point(|row| row.0 <= distance);
+            self.rows.insert(at, (distance, number));
+            let bar = self.bar();
+            let within = self.rows.partition_point(|row| row.0 <= bar);
+            self.rows.truncate(within.min(NEIGHBOURS + TIES));
+        }
+    }
+
+    /// How many are to be found; `None` if too many are as far as the last of them.
+    fn wanted(&self) -> Option<usize> {
+        (self.rows.len() < NEIGHBOURS + TIES).then_some(self.rows.len().min(NEIGHBOURS))
+    }
+
+    /// How many of them are candidates.
+    fn among(&self, candidates: &[Candidate], name: &dyn Fn(u32) -> u32) -> usize {
+        let mut rows: Vec<u32> = self.rows.iter().map(|(_, number)| name(*number)).collect();
+        rows.sort_unstable();
+        candidates.iter().filter(|candidate| rows.binary_search(&candidate.row).is_ok()).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_rows_are_held_out() {
+        for (count, expected) in [(0, 0), (15, 0), (16, 1), (160, 10), (5_000, 64), (4_000_000_000, 64)] {
+            let numbers: Vec<u32> = held_out(count).collect();
+            assert_eq!(numbers.len(), expected, "{count}");
+            assert!(numbers.is_sorted_by(|a, b| a < b), "{count}");
+            assert!(numbers.iter().all(|number| (*number as usize) < count), "{count}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_are_kept_with_what_is_as_far() {
+        let mut nearest = Neighbours::default();
+        // Ten times each distance from 99 down to 0, but 0 three times.
+        for distance in (0..100u32).rev() {
+            for copy in 0..if distance == 0 { 3 } else { 10 } {
+                nearest.meet(distance as f32, 10 * distance + copy);
+            }
+        }
+        nearest.meet(f32::NAN, 7777);
+        let rows: Vec<u32> = nearest.rows.iter().map(|row| row.1).collect();
+        assert_eq!(rows, (0..3).chain(10..20).collect::<Vec<u32>>());
+        assert_eq!(nearest.wanted(), Some(10));
+        let candidates = [1, 15, 19, 20, 7777].map(|row| Candidate { target: 0, row, estimate: 0.0 });
+        assert_eq!(nearest.among(&candidates, &|number| number), 3);
+
+        let mut crowded = Neighbours::default();
+        (0..1000).for_each(|number| crowded.meet(1.0, number));
+        assert_eq!(crowded.wanted(), None);
+        // What is nearer makes room.
+        (0..10).for_each(|number| crowded.meet(0.5, number));
+        assert_eq!(crowded.wanted(), Some(10));
+    }
+
+    #[test]
+    fn doubles_until_it_is_enough() {
+        let recall = |times: u32| f64::from(times) / 10.0;
+        assert_eq!(least(100, 0.1, recall), 1);
+        assert_eq!(least(100, 0.5, recall), 8);
+        assert_eq!(least(6, 0.9, recall), 6);
+        assert_eq!(least(0, 0.9, recall), 1);
+    }
+}
