@@ -9,7 +9,7 @@ use lodestone_kernels::{LevelBits, Metric};
 use lodestone_manifest::{Rewrite, SegmentEntry, ShardId};
 use lodestone_meta::Job;
 use lodestone_segment::{ObjectWriter, PartMeta, RowTags, SegmentMeta, SegmentReader};
-use lodestone_shard::{VectorShape, effort, element_of, metric_of};
+use lodestone_shard::{VectorShape, element_of, metric_of, search_effort};
 use lodestone_types::{Error, Result};
 use lodestone_wal::keys;
 use tracing::info;
@@ -70,8 +70,7 @@ pub fn build_index(
     let (model, index) = match shared {
         Some(shared) => shared,
         None => {
-            let (model, index) = learn(shape, task.codes, column.len(), &vectors, &row);
-            vectors.check()?;
+            let (model, index) = learn(shape, task.codes, column.len(), &vectors, &row)?;
             // In an object of its own: later segments name the model when this index is long gone.
             let key = keys::part(job.epoch, job.id, "model", 0);
             let mut object = ObjectWriter::new(&key);
@@ -88,36 +87,41 @@ pub fn build_index(
     Ok(Built { parts: [model, index], is_model_shared })
 }
 
-/// Makes a model of `count` vectors, whose calibration is measured, and their index. `row`: the row of a number.
-fn learn(
+/// Makes a model of vectors, whose calibration is measured, and their index. `row`: the row of a number.
+fn learn<P: Fn(u32) -> (usize, u32) + Sync>(
     shape: VectorShape,
     codes: Codes,
     count: usize,
-    vectors: &dyn Rows,
+    vectors: &ColumnRows<'_, P>,
     row: &(dyn Fn(u32) -> u32 + Sync),
-) -> (Model, VectorIndex) {
+) -> Result<(Model, VectorIndex)> {
     let (options, spill) = (train_options(&shape, codes), !codes.small);
+    let build = |model: &Model, vectors: &dyn Rows| build(model, count, vectors, row, BuildOptions { spill });
     let held_out = HeldOut::new(shape.dim, count, vectors, options.distance);
-    let model = Model::train(shape.dim, count, vectors, options);
-    let index = build(&model, count, &held_out, row, BuildOptions { spill });
-    let effort = |limit, calibration| effort(limit, None, spill, calibration);
-    let calibration = held_out.calibrate(&model, &index, row, &effort);
-    let mut made = (model, index, calibration);
-    if calibration.candidates > 1 && codes.level_bits == LevelBits::Four {
-        let model = made.0.with_level_bits(LevelBits::Eight);
-        let index = build(&model, count, vectors, row, BuildOptions { spill });
-        let finer = Calibration { finer: true, ..held_out.calibrate(&model, &index, row, &effort) };
-        if finer.candidates < calibration.candidates {
-            made = (model, index, finer);
+    let mut model = Model::train(shape.dim, count, vectors, options);
+    let mut index = build(&model, &held_out);
+    vectors.check()?;
+    let effort = |limit, calibration| search_effort(limit, None, spill, calibration);
+    let mut calibration = held_out.calibrate(&model, &index, row, &effort);
+    if calibration.candidates > 1 && options.level_bits == LevelBits::Four && !codes.small {
+        // One index in memory at a time.
+        drop(index);
+        let finer = model.with_level_bits(LevelBits::Eight);
+        index = build(&finer, vectors);
+        let of_finer = Calibration { finer: true, ..held_out.calibrate(&finer, &index, row, &effort) };
+        if of_finer.candidates < calibration.candidates {
+            (model, calibration) = (finer, of_finer);
+        } else {
+            index = build(&model, vectors);
         }
+        vectors.check()?;
     }
-    let (mut model, index, calibration) = made;
     if calibration != Calibration::default() {
         info!(?calibration, rows = count, "searches of these vectors have to do more than usual");
     }
     model.note_spread(&index);
     model.note_calibration(calibration);
-    (model, index)
+    Ok((model, index))
 }
 
 fn train_options(shape: &VectorShape, codes: Codes) -> TrainOptions {

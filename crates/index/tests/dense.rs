@@ -141,6 +141,23 @@ fn the_same_index_on_any_number_of_threads() {
 }
 
 #[test]
+fn how_long_a_query_is_changes_no_order_of_products() {
+    let rows = clouds(Distance::Dot, 6000, 60, 21);
+    let index = index(&rows, options(Distance::Dot));
+    let effort = effort(12, 80, 20);
+    for i in 0..40 {
+        let query = rows.row(i * 31);
+        let found = search(&index, query, effort, None);
+        for scale in [1.0 / 1024.0, 4096.0] {
+            let scaled: Vec<f32> = query.iter().map(|x| x * scale).collect();
+            let same = search(&index, &scaled, effort, None);
+            let unscaled = same.into_iter().map(|c| Candidate { estimate: c.estimate / scale, ..c });
+            assert_eq!(unscaled.collect::<Vec<_>>(), found, "{scale}");
+        }
+    }
+}
+
+#[test]
 fn a_searcher_forgets_the_query_before() {
     let rows = clouds(Distance::Dot, 2000, 30, 17);
     let (model, index) = index(&rows, options(Distance::Dot));

@@ -153,14 +153,18 @@ async fn nearest(
     };
     try_join_all(scope.views.iter().map(|view| view.load_nearest(&request.using, method.exact))).await?;
     let vector = Arc::new(vector);
-    let is_quick = selections.iter().all(|selection| selection.is_quick(&request.using, window, &method));
+    let is_quick = Selection::are_quick(selections, &request.using, window, &method);
     let parts = selections.iter().map(|selection| {
         let (selection, vector, cancel) = (selection.clone(), vector.clone(), cancel.clone());
         let (using, score_threshold) = (request.using.clone(), request.score_threshold);
         let work = move || {
             let wanted =
                 Nearest { vector: &vector, using: &using, score_threshold, except, limit: window, method };
-            selection.nearest(&wanted, &cancel)
+            if is_quick {
+                selection.nearest_alone(&wanted, &cancel)
+            } else {
+                selection.nearest(&wanted, &cancel)
+            }
         };
         async move {
             // Handing it over, and back, would take longer, most of all where all processors are at work.

@@ -2,7 +2,7 @@
 //! name one model part.
 
 use bytes::Bytes;
-use lodestone_index::dense::{IndexSections, IndexShape, Model, ModelHeader, VectorIndex};
+use lodestone_index::dense::{Calibration, IndexSections, IndexShape, Model, ModelHeader, VectorIndex};
 use lodestone_types::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -19,11 +19,18 @@ struct IndexDetail {
     head: Head,
 }
 
-/// What the manifest says of a model. Its calibration follows, if it was made since there is one.
+/// What the manifest says of a model, with [`ModelMeasures`] behind it if it was made since there are any.
 #[derive(Serialize, Deserialize)]
 struct ModelDetail {
     header: ModelHeader,
     head: Head,
+}
+
+/// What was measured of a model's rows.
+#[derive(Serialize, Deserialize)]
+struct ModelMeasures {
+    calibration: Calibration,
+    row_length: f32,
 }
 
 /// The bytes at the start of a part that a search of a far index reads first, filling included.
@@ -57,7 +64,7 @@ impl ObjectWriter {
             entries: header.rows,
             detail: detail(&(
                 ModelDetail { header, head: Head::of(&[&mean, &outline]) },
-                header.calibration,
+                ModelMeasures { calibration: header.calibration, row_length: header.row_length },
             ))?,
             sections: vec![
                 (SectionKind::MEAN, mean),
@@ -135,7 +142,13 @@ impl PartMeta {
         let (mut detail, rest) =
             postcard::take_from_bytes::<ModelDetail>(&self.detail).map_err(|_| self.unreadable())?;
         if !rest.is_empty() {
-            detail.header.calibration = postcard::from_bytes(rest).map_err(|_| self.unreadable())?;
+            let ModelMeasures { calibration, row_length } =
+                postcard::from_bytes(rest).map_err(|_| self.unreadable())?;
+            // With a factor of 0 nothing would be found.
+            if calibration.lists.min(calibration.keep).min(calibration.candidates) == 0 {
+                return Err(self.unreadable());
+            }
+            (detail.header.calibration, detail.header.row_length) = (calibration, row_length);
         }
         Ok(detail)
     }

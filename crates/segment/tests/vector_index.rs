@@ -5,8 +5,11 @@ mod common;
 use std::sync::Arc;
 
 use common::*;
-use lodestone_index::dense::{Effort, Searcher, Target};
-use lodestone_segment::{PartKind, SegmentReader};
+use lodestone_index::dense::{
+    Calibration, Distance, Effort, Model as VectorModel, Searcher, Target, TrainOptions,
+};
+use lodestone_kernels::LevelBits;
+use lodestone_segment::{ObjectWriter, PartKind, PartMeta, SegmentReader};
 use lodestone_types::{ErrorKind, PointId};
 
 const ROWS: u64 = 900;
@@ -54,6 +57,36 @@ fn comes_back_and_finds_what_it_holds() {
             "every row that has a vector"
         );
     }
+}
+
+#[test]
+fn a_model_says_what_searches_have_to_do() {
+    let row = |i: usize, out: &mut [f32]| out.fill(i as f32);
+    let options = TrainOptions {
+        distance: Distance::Euclid,
+        list_rows: 10,
+        sample_rows: 100,
+        level_bits: LevelBits::Four,
+        seed: 1,
+    };
+    let mut model = VectorModel::train(3, 100, &row, options);
+    let usual = ObjectWriter::new("usual").add_model("", &model).unwrap();
+    let calibration = Calibration { lists: 2, keep: 300, candidates: 5, finer: true };
+    model.note_calibration(calibration);
+    let more = ObjectWriter::new("more").add_model("", &model).unwrap();
+    assert_eq!(more.model_header().unwrap(), model.header());
+    assert_eq!(more.model_header().unwrap().calibration, calibration);
+    // Models of before there were calibrations end without one.
+    let measures = postcard::to_stdvec(&(Calibration::default(), 0f32)).unwrap();
+    let bytes = usual.detail.len() - measures.len();
+    let with = |detail: Vec<u8>| PartMeta { detail, ..usual.clone() };
+    let before = with(usual.detail[..bytes].to_vec());
+    let header = before.model_header().unwrap();
+    assert_eq!((header.rows, header.row_length, header.calibration), (100, 0.0, Calibration::default()));
+    let nothing = Calibration { keep: 0, ..calibration };
+    let never = with([&usual.detail[..bytes], &postcard::to_stdvec(&(nothing, 1f32)).unwrap()].concat());
+    assert_eq!(never.model_header().unwrap_err().kind, ErrorKind::Damaged);
+    assert!(with(more.detail[..more.detail.len() - 1].to_vec()).model_header().is_err(), "cut off");
 }
 
 #[test]

@@ -120,8 +120,7 @@ impl Plan {
         let matching: u64 = segments().map(Segment::matching).sum();
         // As far as the budget goes, what a search of near lists does.
         let times = groups.iter().map(|group| group.outline.calibration().lists).max().unwrap_or(1);
-        let usual = DEFAULT_EF.saturating_mul(times as usize);
-        let ef = query.method.hnsw_ef.unwrap_or(usual);
+        let ef = query.method.hnsw_ef.unwrap_or(DEFAULT_EF).saturating_mul(times as usize);
         let wanted = ef.saturating_mul(budget.places / DEFAULT_EF);
         let wanted = wanted.saturating_mul((rows / matching.max(1)) as usize);
         let affordable = (bytes / entry).max((LEAST_MATCHING * rows / matching.max(1)).min(rows));

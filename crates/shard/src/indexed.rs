@@ -1,6 +1,6 @@
 //! Search by a segment's vector index: candidates from codes, decided by the vectors themselves.
 
-use lodestone_index::dense::{Calibration, Candidate, Effort, Filter, Searcher, Target, VectorIndex};
+use lodestone_index::dense::{Calibration, Candidate, Effort, Filter, Model, Searcher, Target, VectorIndex};
 use lodestone_segment::PartMeta;
 use lodestone_types::Result;
 use roaring::RoaringBitmap;
@@ -19,6 +19,8 @@ const CODE_BYTE: u64 = 30;
 const LIST: u64 = 400_000;
 /// What it costs besides to read a vector from disk, in the same unit: reads of a batch are under way together.
 const DISK_READ: u64 = 15_000_000;
+/// Bytes beside the signs of a row.
+const FACTORS: usize = 12;
 /// Rows that one task searches at most, if there are others to share the work with.
 const TASK_ROWS: usize = 400_000;
 /// Rows that the scan keeps for each that is to be compared, where users say how many these are.
@@ -26,10 +28,14 @@ pub(crate) const KEEP_PER_CANDIDATE: usize = 4;
 /// Standard errors by which a row may seem too far and is looked at all the same.
 const DOUBT: f32 = 2.0;
 
-/// How many rows a search through indexes looks at. Where the user says how hard to look, so many lists are.
-pub fn effort(limit: usize, hnsw_ef: Option<usize>, spilled: bool, calibration: Calibration) -> Effort {
-    let usual = DEFAULT_EF.saturating_mul(calibration.lists as usize);
-    let ef = hnsw_ef.unwrap_or(usual).max(limit);
+/// How many rows a search through indexes looks at.
+pub fn search_effort(
+    limit: usize,
+    hnsw_ef: Option<usize>,
+    spilled: bool,
+    calibration: Calibration,
+) -> Effort {
+    let ef = hnsw_ef.unwrap_or(DEFAULT_EF).max(limit).saturating_mul(calibration.lists as usize);
     let (keep, candidates) = (ef.saturating_add(10 * limit + 50), 2 * limit + ef / 8 + 4);
     Effort {
         lists: ef.saturating_mul(LISTS_PER_EF[usize::from(!spilled)]),
@@ -38,6 +44,16 @@ pub fn effort(limit: usize, hnsw_ef: Option<usize>, spilled: bool, calibration: 
         candidates: candidates.saturating_mul(calibration.candidates as usize),
         doubt: DOUBT,
     }
+}
+
+/// What a search without a filter reads, about.
+pub(crate) fn bytes_read(model: &Model, index: &VectorIndex, effort: Effort, row_bytes: usize) -> u64 {
+    let rows = effort.lists.min(model.lists()).saturating_mul(index.rows_per_list());
+    let (keep, candidates) = (effort.keep.min(rows), effort.candidates.min(rows));
+    let scanned = rows.saturating_mul(model.padded() / 8 + FACTORS);
+    let closely =
+        keep.saturating_mul(index.entry_bytes()).saturating_add(candidates.saturating_mul(row_bytes));
+    model.blocks().len().saturating_add(scanned).saturating_add(closely) as u64
 }
 
 /// Whether comparing all of `matching` rows costs less than going through the index.
@@ -158,21 +174,20 @@ mod tests {
     fn any_ef_is_an_effort() {
         let usual = Calibration::default();
         for spilled in [true, false] {
-            let most = effort(1_000_001, Some(usize::MAX), spilled, usual);
+            let most = search_effort(1_000_001, Some(usize::MAX), spilled, usual);
             assert_eq!((most.lists, most.keep), (usize::MAX, usize::MAX));
-            assert!(effort(10, Some(0), spilled, usual).lists > 0, "at least what the limit asks for");
+            assert!(search_effort(10, Some(0), spilled, usual).lists > 0, "at least what the limit asks for");
         }
     }
 
     #[test]
-    fn a_calibration_asks_for_more_and_a_user_says_how_many_lists() {
+    fn a_calibration_asks_for_more_whatever_the_user_asks_for() {
         let more = Calibration { lists: 4, keep: 8, candidates: 2, finer: false };
-        let usual = effort(10, None, true, Calibration::default());
-        let calibrated = effort(10, None, true, more);
-        assert_eq!(calibrated.lists, 4 * usual.lists);
-        assert!(calibrated.keep >= 8 * usual.keep && calibrated.candidates >= 2 * usual.candidates);
-        let asked = effort(10, Some(64), true, more);
-        let same = effort(10, Some(64), true, Calibration::default());
-        assert_eq!((asked.lists, asked.keep), (same.lists, 8 * same.keep));
+        for (limit, ef) in [(10, None), (10, Some(64)), (1000, None)] {
+            let usual = search_effort(limit, ef, true, Calibration::default());
+            let calibrated = search_effort(limit, ef, true, more);
+            assert_eq!(calibrated.lists, 4 * usual.lists);
+            assert!(calibrated.keep >= 8 * usual.keep && calibrated.candidates >= 2 * usual.candidates);
+        }
     }
 }

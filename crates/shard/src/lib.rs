@@ -19,7 +19,8 @@
 //!
 //! Reads are exact and deterministic: equal scores are ordered by id. They are pure: what they read is loaded before,
 //! by the `load` methods, the only `async` ones. They use rayon's threads, so call them there ([`on_pool`] does) or
-//! on a thread that may block, never on one that drives I/O.
+//! on a thread that may block, never on one that drives I/O; [`Selection::nearest_alone`] is for searches that are too quick
+//! for that.
 
 mod allowance;
 mod best;
@@ -57,7 +58,7 @@ pub use far::{FarHit, FarScope};
 pub use far_plan::FarBudget;
 pub use far_rows::FarRows;
 pub use fold::{Fold, FoldedRow};
-pub use indexed::effort;
+pub use indexed::search_effort;
 pub use loading::on_pool;
 pub use memtable::{Memtable, TailBatch, TailOptions};
 pub use merge::{ScoredId, merge, merge_pages, nearest_first};

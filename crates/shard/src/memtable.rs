@@ -50,6 +50,8 @@ pub struct Memtable {
     folded: u64,
     lsn: u64,
     bytes: u64,
+    /// Rows that operations changed rather than wrote.
+    patches: usize,
     /// Gathered when first asked for.
     vectors: OnceLock<Arc<TailVectors>>,
     /// Those of an earlier tail, and its LSN.
@@ -141,6 +143,7 @@ impl Memtable {
         change: &Arc<Change>,
         fresh: Option<&Arc<TailEntry>>,
     ) -> Result<()> {
+        self.patches += 1;
         let entry = match (self.entries.get(&id), fresh) {
             (Some(entry), _) => match entry.changed(lsn, change)? {
                 Some(entry) => {
@@ -211,6 +214,20 @@ impl Memtable {
                 None => TailVectors::of(self),
             })
         })
+    }
+
+    /// How many times rows were changed rather than written.
+    pub(crate) fn patches(&self) -> usize {
+        self.patches
+    }
+
+    /// Rows that were written since the vectors were last gathered.
+    pub(crate) fn unseen_rows(&self) -> usize {
+        match (self.vectors.get(), &self.earlier_vectors) {
+            (Some(_), _) => 0,
+            (None, Some((lsn, _))) => self.ids_after(*lsn).count(),
+            (None, None) => self.len(),
+        }
     }
 
     fn known_vectors(&self) -> Option<(u64, Arc<TailVectors>)> {

@@ -17,7 +17,7 @@ use roaring::RoaringBitmap;
 
 use crate::best::{Best, Scored};
 use crate::cancel::Cancel;
-use crate::indexed;
+use crate::indexed::{self, search_effort};
 use crate::rows::{RowReader, damaged_row};
 use crate::schema::VectorShape;
 use crate::selection::Selection;
@@ -31,11 +31,13 @@ const TASK_BYTES: usize = 512 << 10;
 const BLOCK_ROWS: usize = 128;
 /// Rows on disk are read one by one where they are fewer than one of so many: all of them are read faster in a row.
 const FEW: u64 = 16;
-/// A search that reads no more than this takes about a millisecond; what the usual search of an index reads, about; how hard a
-/// quick search may look.
+/// A search that reads no more than this takes about a millisecond.
 const QUICK_BYTES: u64 = 16 << 20;
-const INDEX_BYTES: u64 = 3 << 19;
-const QUICK_EF: usize = 256;
+/// What looking at a row costs beside its bytes, and at a changed one, in bytes that are read in that time.
+const ROW_BYTES: usize = 64;
+const PATCH_BYTES: usize = 4096;
+/// So many rows of the tail may a quick search be the first to see.
+const FEW_UNSEEN: usize = 1024;
 /// Changed rows per task.
 const PATCHED_TASK_ROWS: usize = 1024;
 
@@ -140,10 +142,6 @@ enum Pace {
 }
 
 impl Pace {
-    fn of(is_quick: bool) -> Self {
-        if is_quick { Self::Alone } else { Self::Shared }
-    }
-
     /// Does two things.
     fn both<A: Send, B: Send>(self, a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
         match self {
@@ -162,41 +160,56 @@ impl Pace {
 }
 
 impl Selection {
-    /// Whether a search among the vectors called `using` takes so little time that handing it to another thread, and back, would
-    /// take a good part of it, as far as is known beforehand; it then reads nothing from a disk. Never so under a filter.
-    pub fn is_quick(&self, using: &str, limit: usize, method: &Method) -> bool {
-        let looks_at_little = !method.exact
+    /// Whether a search of all these takes so little time that handing it to another thread, and back, would take a good part of
+    /// it, as far as is known beforehand. Never so under a filter, or where something has to be read first.
+    pub fn are_quick(selections: &[Self], using: &str, limit: usize, method: &Method) -> bool {
+        let mut bytes = 0u64;
+        !method.exact
             && !method.ignore_codes
             && method.candidates.is_none()
-            && limit.max(method.hnsw_ef.unwrap_or_default()) <= QUICK_EF;
-        looks_at_little
-            && self.plan().is_none()
-            && self.bytes_of_search(using).is_some_and(|bytes| bytes <= QUICK_BYTES)
+            && selections.iter().all(|selection| {
+                let of_one = selection.bytes_of_search(using, limit, method);
+                bytes = bytes.saturating_add(of_one.unwrap_or(u64::MAX));
+                bytes <= QUICK_BYTES
+            })
     }
 
-    /// What a search reads, about; `None` if it is not in memory.
-    fn bytes_of_search(&self, using: &str) -> Option<u64> {
-        let view = self.view();
-        let shape = view.schema().vector(using).ok()?;
+    /// What a search reads, about; `None` if that cannot be told, or not all of it is in memory.
+    fn bytes_of_search(&self, using: &str, limit: usize, method: &Method) -> Option<u64> {
+        let (view, shape) = (self.view(), self.view().schema().vector(using).ok()?);
+        if self.plan().is_some() || view.memtable().unseen_rows() > FEW_UNSEEN {
+            return None;
+        }
+        let limit = limit.min(view.most_points());
         // Most of it as codes of a byte per component.
-        let tail = (view.memtable().len() * shape.dim) as u64;
+        let whole = view.memtable().len() * shape.dim;
+        let tail = whole + view.memtable().patches() * (shape.row_bytes() + PATCH_BYTES);
         let of_segment = |reader: &SegmentReader| -> Option<u64> {
             let Some(column) = reader.vector(using).ok()? else { return Some(0) };
-            if matches!(column.vectors(shape.on_disk).ok()?, Vectors::Disk(_)) {
+            if matches!(column.at_hand(), Vectors::Disk(_)) {
                 return None;
             }
-            let bytes = (column.len() * shape.row_bytes()) as u64;
-            let Some((model, _)) = reader.vector_index(using).ok()? else { return Some(bytes) };
-            let Calibration { lists, keep, candidates, .. } = model.header().calibration;
-            let times = u64::from(lists.max(keep).max(candidates));
-            Some(INDEX_BYTES.min(bytes / 16).saturating_mul(times))
+            let all = (column.len() * (shape.row_bytes() + ROW_BYTES)) as u64;
+            let Some((model, index)) = reader.vector_index(using).ok()? else { return Some(all) };
+            let (spilled, calibration) = (index.shape().spilled, model.header().calibration);
+            let effort = search_effort(limit, method.hnsw_ef, spilled, calibration);
+            Some(all.min(indexed::bytes_read(model, index, effort, shape.row_bytes())))
         };
-        view.segments().try_fold(tail, |sum: u64, reader| Some(sum.saturating_add(of_segment(reader)?)))
+        view.segments().try_fold(tail as u64, |sum, reader| Some(sum.saturating_add(of_segment(reader)?)))
     }
 
     /// The nearest rows, nearest first, at most `query.limit`; rows without that vector are no answers. Needs
     /// [`Selection::load`] and [`ShardView::load_vector`](crate::ShardView::load_vector).
     pub fn nearest(&self, query: &Nearest, cancel: &Cancel) -> Result<Vec<Hit>> {
+        self.nearest_at(Pace::Shared, query, cancel)
+    }
+
+    /// As [`Selection::nearest`], by this thread alone, which may be one that drives I/O where it is [quick](Self::are_quick).
+    pub fn nearest_alone(&self, query: &Nearest, cancel: &Cancel) -> Result<Vec<Hit>> {
+        self.nearest_at(Pace::Alone, query, cancel)
+    }
+
+    fn nearest_at(&self, pace: Pace, query: &Nearest, cancel: &Cancel) -> Result<Vec<Hit>> {
         let shape = *self.view().schema().vector(query.using)?;
         shape.check(query.vector)?;
         if query.limit == 0 {
@@ -207,7 +220,6 @@ impl Selection {
         let scorer = Scorer::new(query.vector, shape.metric, shape.element);
         let greater = shape.metric.greater_is_nearer();
         let bounded = BoundedQuery::new(&shape.decode(&shape.encode(query.vector)));
-        let pace = Pace::of(self.is_quick(query.using, query.limit, &query.method));
         let scan = Scan { scorer, greater, shape, bounded, query, cancel, pace };
         let (segments, tail) = pace.both(|| self.nearest_in_segments(&scan), || self.nearest_in_tail(&scan));
         let hits = segments?.merge(tail?).into_sorted().into_iter();
@@ -277,7 +289,10 @@ impl Selection {
             Some(id) => reader.ids()?.find(id).filter(|row| rows.contains(*row)),
             None => None,
         };
-        let vectors = column.vectors(scan.shape.on_disk)?;
+        let vectors = match scan.pace {
+            Pace::Alone => column.at_hand(),
+            Pace::Shared => column.vectors(scan.shape.on_disk)?,
+        };
         let is_on_disk = matches!(vectors, Vectors::Disk(_));
         let index = match self.index(segment, rows.len(), scan, is_on_disk)? {
             None if scan.leaves_out(reader, column)? => return Ok(None),
@@ -479,7 +494,7 @@ impl Scan<'_> {
     pub(crate) fn effort(&self, spilled: bool, calibration: Calibration) -> Effort {
         let Nearest { limit, except, method, .. } = *self.query;
         let limit = limit + usize::from(except.is_some());
-        let mut effort = indexed::effort(limit, method.hnsw_ef, spilled, calibration);
+        let mut effort = search_effort(limit, method.hnsw_ef, spilled, calibration);
         let candidates = if method.ignore_codes { usize::MAX } else { method.candidates.unwrap_or_default() };
         effort.candidates = effort.candidates.max(candidates);
         effort.keep = effort.keep.max(candidates.saturating_mul(indexed::KEEP_PER_CANDIDATE));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use lodestone_kernels::Scorer;
 use lodestone_shard::{Cancel, Memtable, Method, Nearest, Selection, ShardSchema, ShardView};
 use lodestone_types::{CollectionConfig, Datatype, Distance, PointId, VectorParams};
-use lodestone_wal::{Op, Row};
+use lodestone_wal::{Delta, Op, Row};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -53,6 +53,10 @@ async fn a_long_tail_is_searched_as_if_all_its_rows_were_compared() {
             memtable = memtable.apply(lsn, vec![Op::Put((0..).zip(rows).map(row).collect())]).unwrap();
         }
         let view = ShardView::new(schema, Vec::new(), memtable);
+        let is_quick = |view: &ShardView| {
+            Selection::are_quick(&[Selection::new(view, None)], "", 10, &Method::default())
+        };
+        assert!(!is_quick(&view), "nobody has seen the tail yet");
         for limit in [1, 10, 100] {
             let query = vector(&mut rng, bytes);
             let method = Method::default();
@@ -67,6 +71,21 @@ async fn a_long_tail_is_searched_as_if_all_its_rows_were_compared() {
             expected.sort_by(|a, b| (sign * a.0).total_cmp(&(sign * b.0)).then(a.1.cmp(&b.1)));
             expected.truncate(limit);
             assert_eq!(hits, expected, "{distance:?} {datatype:?} {limit}");
+            assert!(is_quick(&view));
+            let alone = Selection::new(&view, None).nearest_alone(&nearest, &Cancel::default()).unwrap();
+            let alone: Vec<(f32, PointId)> = alone.iter().map(|hit| (hit.score, hit.found.id)).collect();
+            assert_eq!(alone, expected, "{distance:?} {datatype:?} {limit}");
         }
+        assert!(!Selection::are_quick(
+            &[Selection::new(&view, None)],
+            "",
+            10,
+            &Method { exact: true, ..Method::default() }
+        ));
+        let patch = Op::Patch { ids: (0..3000).map(PointId::Num).collect(), delta: Delta::ClearPayload };
+        assert!(is_quick(
+            &view.apply(100, vec![Op::Delete([PointId::Num(1)].into_iter().collect())]).unwrap()
+        ));
+        assert!(!is_quick(&view.apply(100, vec![patch]).unwrap()), "many changed rows");
     }
 }

@@ -192,7 +192,7 @@ pub fn segment_of<'a>(part: &PartMeta, shard: &'a Shard) -> Result<Option<&'a Se
 mod tests {
     use std::sync::Arc;
 
-    use lodestone_index::dense::{self, BuildOptions, Model, TrainOptions, build};
+    use lodestone_index::dense::{self, BuildOptions, Calibration, Model, TrainOptions, build};
     use lodestone_kernels::LevelBits;
     use lodestone_manifest::CollectionId;
     use lodestone_segment::{ObjectWriter, Row, RowTag, SegmentSchema, SegmentWriter, VectorSpec};
@@ -340,6 +340,27 @@ mod tests {
         assert_eq!(due(&changed), (SegmentId(1), false, LevelBits::Four, true));
         vector_settings(&mut changed, Some("\"Disabled\""), Some(false));
         assert_eq!(due(&changed).0, SegmentId(2), "as it was");
+    }
+
+    #[test]
+    fn finer_codes_than_were_asked_for_stay_where_the_build_chose_them() {
+        let mut finer = model(1000).with_level_bits(LevelBits::Eight);
+        finer.note_calibration(Calibration { lists: 2, keep: 4, candidates: 2, finer: true });
+        let segments = [
+            indexed(&segment(1, 1000), &finer, "parts/1", 1.0).to_entry(0).unwrap(),
+            segment(2, 400).to_entry(0).unwrap(),
+        ];
+        let shard = Shard { segments: segments.into(), tail_rows: 400, ..Shard::default() };
+        let options = CompactOptions::default();
+        let due = |collection: &Collection| {
+            let task = index_due(collection, &shard, Duration::ZERO, &options).unwrap().unwrap();
+            (task.segment, task.model.map(|(of, _)| of))
+        };
+        let mut asked = collection();
+        assert_eq!(due(&asked), (SegmentId(2), Some(SegmentId(1))), "as good as those that were asked for");
+        assert_eq!(fold_indexes(&asked, &shard, &options).unwrap().len(), 1);
+        Arc::make_mut(&mut asked.config).quantization = Some(r#"{"scalar":{"type":"int8"}}"#.into());
+        assert_eq!(due(&asked), (SegmentId(1), None), "whoever asks for them wants them without more effort");
     }
 
     fn vector_settings(collection: &mut Collection, quantization: Option<&str>, on_disk: Option<bool>) {

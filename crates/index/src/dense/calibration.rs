@@ -28,6 +28,8 @@ const ENOUGH: f64 = 0.97;
 const LISTS_HOLD: f64 = 0.99;
 const SIGNS_KEEP: f64 = 0.985;
 const CODES_KEEP: f64 = 0.98;
+/// Rows that one search keeps at most while it is measured, so that memory is bounded.
+const MOST_KEPT: usize = 1 << 19;
 /// Rows that are compared with all held out ones at once: as many as stay in the cache of a core.
 const BLOCK_ROWS: usize = 64;
 
@@ -108,18 +110,16 @@ impl<'a> HeldOut<'a> {
         if recall(Calibration::default()) >= ENOUGH {
             return Calibration::default();
         }
-        const ALL: u32 = u32::MAX;
-        let most = |usual: usize, all: usize| all.div_ceil(usual.max(1)).min(ALL as usize) as u32;
         let usual = effort(NEIGHBOURS + 1, Calibration::default());
-        let mut found = Calibration { keep: ALL, candidates: ALL, ..Calibration::default() };
-        found.lists = least(most(usual.lists, model.lists()), LISTS_HOLD, |lists| {
-            recall(Calibration { lists, ..found })
-        });
-        found.keep =
-            least(most(usual.keep, index.rows()), SIGNS_KEEP, |keep| recall(Calibration { keep, ..found }));
-        found.candidates = least(most(usual.candidates, index.rows()), CODES_KEEP, |candidates| {
-            recall(Calibration { candidates, ..found })
-        });
+        let times = |usual: usize, all: usize| all.div_ceil(usual.max(1)).clamp(1, u32::MAX as usize) as u32;
+        let all = index.rows().min(MOST_KEPT);
+        let lists = times(usual.lists, model.lists());
+        let (keep, candidates) = (times(usual.keep, all), times(usual.candidates, all));
+        let mut found = Calibration { keep, candidates, ..Calibration::default() };
+        found.lists = least(lists, LISTS_HOLD, |lists| recall(Calibration { lists, ..found }));
+        found.keep = least(keep, SIGNS_KEEP, |keep| recall(Calibration { keep, ..found }));
+        found.candidates =
+            least(candidates, CODES_KEEP, |candidates| recall(Calibration { candidates, ..found }));
         found
     }
 

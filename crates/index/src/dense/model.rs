@@ -56,13 +56,18 @@ pub struct ModelHeader {
     pub rows: u64,
     /// The [spread](IndexShape::spread) of those rows; infinite if it was not noted.
     pub spread: f32,
-    /// What a search has to do; the usual if it was not measured. Stored after all else, which models of old end with.
+    /// About how long rows are; 0 if it was not noted. Like what follows stored after all else, which models of old end with.
+    #[serde(skip)]
+    pub row_length: f32,
+    /// What a search has to do; the usual if it was not measured.
     #[serde(skip)]
     pub calibration: Calibration,
 }
 
 /// Rows that are so many times farther from the mean than the middle one have no say in where it is.
 const STRAY: f32 = 16.0;
+/// And so often are they looked for: some hide behind others.
+const STRAY_ROUNDS: usize = 3;
 /// A model is made anew for so many times more rows.
 const OUTGROWN: u64 = 4;
 /// And for so many times fewer: most of each list's block would be empty.
@@ -151,6 +156,7 @@ impl Model {
             seed: options.seed,
             rows: count as u64,
             spread: f32::INFINITY,
+            row_length: row_length(&mean, &turned, padded),
             calibration: Calibration::default(),
         };
         let bytes = centroids.iter().flat_map(|x| x.to_le_bytes()).collect();
@@ -272,6 +278,16 @@ impl Model {
         }
     }
 
+    /// By what a query is multiplied. Products keep their order, whatever it is, but estimates of them are from signs of what is left
+    /// after the centroid is taken off, and are good where the query is about where rows are: as long as they.
+    pub(super) fn query_scale(&self, turned: &[f32]) -> f32 {
+        let scale = self.header.row_length / dot(turned, turned).sqrt();
+        match self.header.distance {
+            Distance::Dot if scale.is_normal() => scale,
+            _ => 1.0,
+        }
+    }
+
     /// The inner product of a list's centroid with a turned vector.
     pub(super) fn product(&self, list: usize, vector: &[f32]) -> f32 {
         let size = 4 * self.padded();
@@ -338,13 +354,15 @@ pub(super) fn floats(bytes: &[u8]) -> impl Iterator<Item = f32> {
 fn mean_of_most(dim: usize, rows: &[f32], padded: usize) -> Vec<f32> {
     let row = |i: usize| &rows[i * padded..][..dim];
     let mut kept: Vec<usize> = (0..rows.len() / padded).collect();
+    let mut rounds = 0;
     loop {
         let mean = mean(dim, kept.iter().map(|i| row(*i)));
+        rounds += 1;
         let squared = |i: &usize| -> f32 { row(*i).iter().zip(&mean).map(|(x, m)| (x - m) * (x - m)).sum() };
         let squares: Vec<f32> = kept.par_iter().map(squared).collect();
         let mut ordered = squares.clone();
         let middle = ordered.len() / 2;
-        if middle == 0 {
+        if middle == 0 || rounds > STRAY_ROUNDS {
             return mean;
         }
         let limit = STRAY * STRAY * *ordered.select_nth_unstable_by(middle, f32::total_cmp).1;
@@ -356,6 +374,16 @@ fn mean_of_most(dim: usize, rows: &[f32], padded: usize) -> Vec<f32> {
         }
         kept = near;
     }
+}
+
+/// The length that half of the rows are longer than. What is left of them after the mean has no part of it on average.
+fn row_length(mean: &[f32], centred: &[f32], padded: usize) -> f32 {
+    let mut squares: Vec<f32> = centred.par_chunks(padded).map(|row| dot(row, row)).collect();
+    let middle = squares.len() / 2;
+    if squares.is_empty() {
+        return 0.0;
+    }
+    (dot(mean, mean) + *squares.select_nth_unstable_by(middle, f32::total_cmp).1).sqrt()
 }
 
 fn mean<'a>(dim: usize, rows: impl ExactSizeIterator<Item = &'a [f32]>) -> Vec<f32> {
@@ -378,4 +406,25 @@ fn drawn(n: usize, count: usize, seed: u64) -> Vec<u32> {
         }
     }
     numbers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_far_from_all_others_have_no_say_in_the_mean() {
+        let near = |i: usize| [i as f32 % 10.0, 1.0, 0.0, 0.0];
+        let usual: Vec<f32> = (0..100).flat_map(near).collect();
+        let expected = mean_of_most(2, &usual, 4);
+        assert_eq!(expected, [4.5, 1.0]);
+        // One behind the other.
+        let strays: Vec<f32> = [usual.clone(), vec![1e4, 0.0, 0.0, 0.0, 0.0, -1e9, 0.0, 0.0]].concat();
+        assert_eq!(mean_of_most(2, &strays, 4), expected);
+        // A fifth of all is no stray.
+        let many: Vec<f32> = (0..100).flat_map(|i| if i % 5 == 0 { [1e6; 4] } else { near(i) }).collect();
+        assert!(mean_of_most(2, &many, 4)[0] > 1e5);
+        assert_eq!(mean_of_most(2, &[1e30; 4], 4), [1e30; 2]);
+        assert_eq!(mean_of_most(2, &[], 4), [0.0; 2]);
+    }
 }

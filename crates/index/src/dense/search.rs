@@ -141,6 +141,8 @@ impl Searcher {
             rows = rows.checked_add(target.index.rows() as u32).expect("targets of less than 2^32 rows");
         }
         model.turn_query(query, &mut self.centred, &mut self.turned);
+        let scale = model.query_scale(&self.turned);
+        self.turned.iter_mut().for_each(|x| *x *= scale);
         self.signs.set(&self.turned);
         self.rows.clear();
         if targets.iter().all(|target| target.filter.is_none()) {
@@ -151,6 +153,7 @@ impl Searcher {
         // A row in two of the lists was found twice.
         self.rows.forget_repeated();
         self.rank(model, targets, effort, out);
+        out.iter_mut().for_each(|candidate| candidate.estimate /= scale);
     }
 
     /// Finds the rows of the nearest lists that are nearest by their signs.
