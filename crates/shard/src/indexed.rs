@@ -46,14 +46,15 @@ pub fn search_effort(
     }
 }
 
-/// What a search without a filter reads, about.
+/// What a search without a filter reads, about. Some candidates more than the least are compared as a rule.
 pub(crate) fn bytes_read(model: &Model, index: &VectorIndex, effort: Effort, row_bytes: usize) -> u64 {
     let rows = effort.lists.min(model.lists()).saturating_mul(index.rows_per_list());
-    let (keep, candidates) = (effort.keep.min(rows), effort.candidates.min(rows));
+    let (keep, candidates) = (effort.keep.min(rows), effort.candidates.saturating_mul(4).min(rows));
+    let centroids = effort.lists.min(model.lists()) * 6 * model.padded();
     let scanned = rows.saturating_mul(model.padded() / 8 + FACTORS);
     let closely =
         keep.saturating_mul(index.entry_bytes()).saturating_add(candidates.saturating_mul(row_bytes));
-    model.blocks().len().saturating_add(scanned).saturating_add(closely) as u64
+    (model.blocks().len() + centroids).saturating_add(scanned).saturating_add(closely) as u64
 }
 
 /// Whether comparing all of `matching` rows costs less than going through the index.

@@ -221,11 +221,14 @@ impl Memtable {
         self.patches
     }
 
-    /// Rows that were written since the vectors were last gathered.
-    pub(crate) fn unseen_rows(&self) -> usize {
+    /// Rows whose vectors have yet to be gathered, of which more than `enough` are not counted.
+    pub(crate) fn unseen_rows(&self, enough: usize) -> usize {
         match (self.vectors.get(), &self.earlier_vectors) {
             (Some(_), _) => 0,
-            (None, Some((lsn, _))) => self.ids_after(*lsn).count(),
+            (None, Some((lsn, earlier))) => {
+                let fresh = self.ids_after(*lsn).take(enough + 1).count();
+                if earlier.is_outworn(self, fresh) { self.len() } else { fresh }
+            }
             (None, None) => self.len(),
         }
     }

@@ -33,6 +33,8 @@ const BLOCK_ROWS: usize = 128;
 const FEW: u64 = 16;
 /// A search that reads no more than this takes about a millisecond.
 const QUICK_BYTES: u64 = 16 << 20;
+/// So many rows may be asked for.
+const QUICK_LIMIT: usize = 256;
 /// What looking at a row costs beside its bytes, and at a changed one, in bytes that are read in that time.
 const ROW_BYTES: usize = 64;
 const PATCH_BYTES: usize = 4096;
@@ -167,6 +169,7 @@ impl Selection {
         !method.exact
             && !method.ignore_codes
             && method.candidates.is_none()
+            && limit <= QUICK_LIMIT
             && selections.iter().all(|selection| {
                 let of_one = selection.bytes_of_search(using, limit, method);
                 bytes = bytes.saturating_add(of_one.unwrap_or(u64::MAX));
@@ -177,13 +180,19 @@ impl Selection {
     /// What a search reads, about; `None` if that cannot be told, or not all of it is in memory.
     fn bytes_of_search(&self, using: &str, limit: usize, method: &Method) -> Option<u64> {
         let (view, shape) = (self.view(), self.view().schema().vector(using).ok()?);
-        if self.plan().is_some() || view.memtable().unseen_rows() > FEW_UNSEEN {
+        let (memtable, is_unseen) = (view.memtable(), |rows| rows > FEW_UNSEEN);
+        // Vectors that live on disk are sent there by searches that may wait for it.
+        if self.plan().is_some() || shape.on_disk || is_unseen(memtable.unseen_rows(FEW_UNSEEN)) {
             return None;
         }
-        let limit = limit.min(view.most_points());
-        // Most of it as codes of a byte per component.
-        let whole = view.memtable().len() * shape.dim;
-        let tail = whole + view.memtable().patches() * (shape.row_bytes() + PATCH_BYTES);
+        if is_unseen(memtable.len()) && !(0..view.segment_count()).all(|segment| view.knows_overlay(segment))
+        {
+            return None;
+        }
+        // Most rows of the tail are coded, a byte per component, where such vectors are.
+        let of_row = if shape.metric == Metric::Manhattan { shape.row_bytes() } else { shape.dim };
+        let tail =
+            memtable.len() * (of_row + ROW_BYTES) + memtable.patches() * (shape.row_bytes() + PATCH_BYTES);
         let of_segment = |reader: &SegmentReader| -> Option<u64> {
             let Some(column) = reader.vector(using).ok()? else { return Some(0) };
             if matches!(column.at_hand(), Vectors::Disk(_)) {

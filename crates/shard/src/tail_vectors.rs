@@ -57,9 +57,14 @@ impl TailVectors {
         ids.sort_unstable();
         ids.dedup();
         next.push(memtable, ids.into_iter());
+        if next.is_outworn(memtable, 0) { Self::of(memtable) } else { next }
+    }
+
+    /// Whether, with so many more rows, most would be dead.
+    pub fn is_outworn(&self, memtable: &Memtable, more: usize) -> bool {
         let rows = |chunks: &Vec<Arc<Chunk>>| chunks.iter().map(|chunk| chunk.rows.len()).sum();
         let most = 2 * memtable.len() + CHUNK_ROWS;
-        if next.chunks.values().map(rows).any(|rows: usize| rows > most) { Self::of(memtable) } else { next }
+        self.chunks.values().map(rows).any(|rows: usize| rows + more > most)
     }
 
     /// The vectors called `name`.

@@ -161,6 +161,11 @@ impl ShardView {
         self.segments[segment].overlay(&self.memtable)
     }
 
+    /// Whether what the tail has written over in a segment is known, or was at an earlier LSN.
+    pub(crate) fn knows_overlay(&self, segment: usize) -> bool {
+        self.segments[segment].known_overlay(&self.memtable).is_some()
+    }
+
     /// The rows of a segment that are read as they are.
     pub(crate) fn plain_rows(&self, segment: usize) -> Result<RoaringBitmap> {
         self.overlay(segment)?.plain_rows(self.reader(segment))

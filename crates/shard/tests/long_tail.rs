@@ -82,10 +82,18 @@ async fn a_long_tail_is_searched_as_if_all_its_rows_were_compared() {
             10,
             &Method { exact: true, ..Method::default() }
         ));
-        let patch = Op::Patch { ids: (0..3000).map(PointId::Num).collect(), delta: Delta::ClearPayload };
         assert!(is_quick(
             &view.apply(100, vec![Op::Delete([PointId::Num(1)].into_iter().collect())]).unwrap()
         ));
-        assert!(!is_quick(&view.apply(100, vec![patch]).unwrap()), "many changed rows");
+        let (query, method) = (vector(&mut rng, bytes), Method::default());
+        let nearest =
+            Nearest { vector: &query, using: "", score_threshold: None, except: None, limit: 1, method };
+        let mut changed = view.clone();
+        for lsn in 100..105 {
+            let patch = Op::Patch { ids: (0..1000).map(PointId::Num).collect(), delta: Delta::ClearPayload };
+            changed = changed.apply(lsn, vec![patch]).unwrap();
+            Selection::new(&changed, None).nearest(&nearest, &Cancel::default()).unwrap();
+        }
+        assert!(!is_quick(&changed), "rows that were changed cost more");
     }
 }

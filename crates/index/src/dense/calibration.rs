@@ -112,7 +112,7 @@ impl<'a> HeldOut<'a> {
         }
         let usual = effort(NEIGHBOURS + 1, Calibration::default());
         let times = |usual: usize, all: usize| all.div_ceil(usual.max(1)).clamp(1, u32::MAX as usize) as u32;
-        let all = index.rows().min(MOST_KEPT);
+        let all = index.rows();
         let lists = times(usual.lists, model.lists());
         let (keep, candidates) = (times(usual.keep, all), times(usual.candidates, all));
         let mut found = Calibration { keep, candidates, ..Calibration::default() };
@@ -129,8 +129,12 @@ impl<'a> HeldOut<'a> {
         model: &Model,
         index: &VectorIndex,
         name: &(dyn Fn(u32) -> u32 + Sync),
-        effort: Effort,
+        mut effort: Effort,
     ) -> f64 {
+        if effort.keep > MOST_KEPT {
+            (effort.keep, effort.doubt) = (MOST_KEPT, 0.0);
+        }
+        effort.candidates = effort.candidates.min(MOST_KEPT);
         let counts = self.held.par_iter().map(|held| {
             let nearest = held.nearest();
             let Some(wanted) = nearest.wanted() else { return (0, 0) };
