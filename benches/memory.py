@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Search with vectors in memory and on disk: speed, recall and resident memory, for one client.
 
-One line per setting: `on_disk` as a user sets it, with io_uring and where that is refused, then vectors that should be in memory with room for none, half and all.
-Vectors on disk are really read there: their files are dropped from the page cache before the clock starts.
+First vectors that are `on_disk`, as a user sets it, with codes as they are usually and with `binary` ones, each with several efforts, and once where io_uring is
+refused; then vectors that should be in memory with room for none, half and all. Vectors on disk are really read there: their files are dropped from the page
+cache before the clock starts, and read past it.
 """
 
 import mmap
@@ -24,12 +25,17 @@ SHARDS = 2
 """So that half of the vectors can be in memory."""
 
 
-def build(points: Any, on_disk: bool) -> LocalStore:
+BINARY = models.BinaryQuantization(binary=models.BinaryQuantizationConfig())
+EFFORTS = [16, 32, 64, None, 256, 512]
+"""Values of `hnsw_ef`; `None` is what users get who say nothing."""
+
+
+def build(points: Any, on_disk: bool, codes: models.QuantizationConfig | None) -> LocalStore:
     """A store with the points in one indexed segment per shard."""
     store = LocalStore()
     late = {"LODESTONE_COMPACT_FOLD_ROWS": "1000000", "LODESTONE_COMPACT_FOLD_BYTES": "8GiB"}
     soon = {"LODESTONE_COMPACT_FOLD_ROWS": "1", "LODESTONE_COMPACT_MERGE_FAN_IN": "2"}
-    _serve(store, late, lambda client: _fill(client, points, on_disk))
+    _serve(store, late, lambda client: _fill(client, points, on_disk, codes))
     _serve(store, soon, _index)
     return store
 
@@ -43,9 +49,13 @@ def _serve(store: LocalStore, environment: dict[str, str], work: Callable[[Qdran
         server.close()
 
 
-def _fill(client: QdrantClient, points: Any, on_disk: bool) -> None:
+def _fill(client: QdrantClient, points: Any, on_disk: bool, codes: models.QuantizationConfig | None) -> None:
     wordnet.create(client, points, shards=SHARDS, on_disk=on_disk)
-    client.update_collection(wordnet.COLLECTION, optimizers_config=models.OptimizersConfigDiff(indexing_threshold=0))
+    client.update_collection(
+        wordnet.COLLECTION,
+        optimizers_config=models.OptimizersConfigDiff(indexing_threshold=0),
+        quantization_config=codes,
+    )
     wordnet.upload(client, points, parallel=2, batch_size=256, wait=True)
 
 
@@ -79,11 +89,11 @@ def resident(server: Server) -> dict[str, float]:
     return {"anonymous_mb": round(anonymous / 1024, 1), "mapped_mb": round((kib["Rss"] - anonymous) / 1024, 1)}
 
 
-def codes(store: LocalStore, points: Any) -> dict[str, float]:
-    """Bytes of codes and models, which searches keep in memory, per vector, and as a share of the vectors as `f32`."""
-    whole = sum(size for key, size in store.objects().items() if "-vec-" in key)
+def kept(figures: dict[str, float], points: Any) -> dict[str, float]:
+    """Bytes that searches keep in memory per vector beside vectors, ids and models included, and as a share of the vectors as `f32`."""
+    whole = figures["lodestone_views_bytes"] - figures['lodestone_vectors_bytes{place="memory"}']
     per_vector = whole / len(points.payload)
-    return {"code_bytes": round(per_vector, 1), "share_of_f32": round(per_vector / (4 * points.dimensions), 3)}
+    return {"bytes_per_vector": round(per_vector, 1), "share_of_f32": round(per_vector / (4 * points.dimensions), 3)}
 
 
 def disk(folder: Path, reads: int = 1000) -> dict[str, float]:
@@ -102,13 +112,17 @@ def disk(folder: Path, reads: int = 1000) -> dict[str, float]:
     return percentiles(taken)
 
 
-def measure(server: Server, points: Any, exact: wordnet.Exact, queries: int) -> dict[str, Any]:
+def measure(server: Server, points: Any, exact: wordnet.Exact, queries: int, effort: int | None) -> dict[str, Any]:
     """One client, one query after another."""
+    params = models.SearchParams(hnsw_ef=effort)
     client = server.client(grpc=True)
     vectors = [q.astype(np.float32).tolist() for q in points.queries[:queries]]
 
     def ask(vector: list[float]) -> list[Any]:
-        return client.query_points(wordnet.COLLECTION, query=vector, limit=LIMIT, with_payload=False).points
+        found = client.query_points(
+            wordnet.COLLECTION, query=vector, limit=LIMIT, with_payload=False, search_params=params
+        )
+        return found.points
 
     ask(vectors[0])
     drop(server.local / "parts")
@@ -135,6 +149,7 @@ def measure(server: Server, points: Any, exact: wordnet.Exact, queries: int) -> 
         "queries_per_s": round(len(vectors) / sum(taken)),
         **percentiles(taken),
         "read_per_query": read,
+        **kept(after, points),
         **where,
         **resident(server),
     }
@@ -147,20 +162,28 @@ def main() -> None:
     points = data(options.points)
     exact = wordnet.Exact(points)
     whole = 4 * points.dimensions * len(points.payload)
+    usual: list[int | None] = [None]
     settings = [
-        (True, [("any", whole, Server), ("any", whole, RefusedServer)]),
+        (True, None, [("any", whole, Server, EFFORTS), ("any", whole, RefusedServer, usual)]),
+        (True, BINARY, [("any", whole, Server, EFFORTS)]),
         # Shards are not quite of one size.
-        (False, [("none", 0, Server), ("half", int(0.6 * whole), Server), ("all", 2 * whole, Server)]),
+        (
+            False,
+            None,
+            [("none", 0, Server, usual), ("half", int(0.6 * whole), Server, usual), ("all", 2 * whole, Server, usual)],
+        ),
     ]
-    for on_disk, budgets in settings:
-        store = build(points, on_disk)
-        sizes = {"points": len(points.payload), **codes(store, points)}
+    for on_disk, codes, budgets in settings:
+        store = build(points, on_disk, codes)
+        about = {"points": len(points.payload), "on_disk": on_disk, "codes": "binary" if codes else "usual"}
         try:
-            for room, memory, kind in budgets:
+            for room, memory, kind, efforts in budgets:
                 server = kind(store, environment={"LODESTONE_CACHE_MEMORY": str(memory)})
                 try:
                     server.start()
-                    report("memory", on_disk=on_disk, room_for=room, **sizes, **measure(server, points, exact, options.queries))
+                    for effort in efforts:
+                        measured = measure(server, points, exact, options.queries, effort)
+                        report("memory", **about, room_for=room, hnsw_ef=effort, **measured)
                     if kind is RefusedServer:
                         report("one read of the disk", **disk(server.local / "parts"))
                 finally:

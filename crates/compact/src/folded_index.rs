@@ -62,8 +62,8 @@ impl Indexer<'_> {
         self.tags.push(RowTag::new(number, row.id, row.lsn, bytes));
     }
 
-    /// The parts of the model and of the index; `None` where there are too few vectors for one. Takes a while.
-    pub fn finish(self, job: &Job, object: u32, objects: &Objects) -> Result<Option<[PartMeta; 2]>> {
+    /// The parts of the model and of the index, in this order; `None` where there are too few vectors for one. Takes a while.
+    pub fn finish(self, job: &Job, object: u32, objects: &Objects) -> Result<Option<Vec<PartMeta>>> {
         if (self.vectors.len() as u64) < self.plan.indexed.least {
             return Ok(None);
         }
@@ -74,8 +74,9 @@ impl Indexer<'_> {
         let tags: RowTags = self.tags.into_iter().collect();
         let key = keys::part(job.epoch, job.id, "vec", object);
         let mut object = ObjectWriter::new(&key);
-        let part = object.add_vector_index(&self.plan.vector, &index, &self.plan.model, &tags)?;
+        let mut parts = vec![self.plan.model.clone()];
+        parts.extend(object.add_vector_index(&self.plan.vector, &index, &self.plan.model, &tags)?);
         objects.put(key, object.finish())?;
-        Ok(Some([self.plan.model.clone(), part]))
+        Ok(Some(parts))
     }
 }

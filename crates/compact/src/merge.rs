@@ -15,7 +15,9 @@ use crate::{Objects, merged_index};
 
 /// What a merge reads of a segment, beside its rows: the indexes of these vectors.
 pub fn index_parts(indexed: &BTreeMap<String, Indexed>) -> Vec<PartKind> {
-    let parts = |name: &String| [PartKind::Model(name.clone()), PartKind::VectorIndex(name.clone())];
+    let parts = |name: &String| {
+        [PartKind::Model, PartKind::VectorIndex, PartKind::LevelCodes].map(|kind| kind(name.clone()))
+    };
     indexed.keys().flat_map(parts).collect()
 }
 
@@ -47,9 +49,9 @@ pub fn merge(
             let index = plan.merge(shape)?;
             let becomes = sources.iter().map(|(reader, rows)| (*reader, Some(rows.as_slice())));
             let tags = RowTags::of(&becomes.collect::<Vec<_>>(), name)?;
-            let part = object.add_vector_index(name, &index, plan.model_part(), &tags)?;
+            let parts = object.add_vector_index(name, &index, plan.model_part(), &tags)?;
             objects.put(key, object.finish())?;
-            meta = meta.with_part(plan.model_part().clone()).with_part(part);
+            meta = meta.with_part(plan.model_part().clone()).with_index(&parts);
         }
         put.push(meta.to_entry(0)?);
     }

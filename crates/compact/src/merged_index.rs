@@ -4,6 +4,8 @@
 //! most of the work of an index: where one should be, the index is planned again later, and the segment is searched by
 //! this one until then. Even one of a model that suits few of the rows is far better than none.
 
+use std::borrow::Cow;
+
 use lodestone_index::dense::{self, BuildOptions, GONE, Model, VectorIndex};
 use lodestone_segment::{PartKind, PartMeta, SegmentReader, VectorColumn};
 use lodestone_shard::VectorShape;
@@ -24,7 +26,7 @@ struct Input<'a> {
     rows: &'a [u32],
     /// How many of them stay.
     live: u64,
-    index: Option<(&'a PartMeta, &'a Model, &'a VectorIndex)>,
+    index: Option<(&'a PartMeta, &'a Model, Cow<'a, VectorIndex>)>,
 }
 
 /// Which codes are copied, and which rows are coded anew.
@@ -42,7 +44,7 @@ pub fn plan<'a>(sources: &[Source<'a>], name: &str, wanted: Indexed) -> Result<O
     let mut inputs = Vec::new();
     for (reader, rows) in sources {
         let Some(column) = reader.vector(name)? else { continue };
-        let index = match reader.vector_index(name)? {
+        let index = match reader.whole_vector_index(name)? {
             Some((model, index)) if codes.are_those_of(&model.header(), &index.shape()) => {
                 let part = reader.meta().part(&PartKind::Model(name.to_owned()));
                 Some((part.ok_or_else(|| Error::internal("a model has no part"))?, model, index))
@@ -55,8 +57,8 @@ pub fn plan<'a>(sources: &[Source<'a>], name: &str, wanted: Indexed) -> Result<O
     let of_model = |part: &PartMeta| -> u64 {
         inputs.iter().filter(|input| input.is_of(part)).map(|input| input.live).sum()
     };
-    let models = inputs.iter().filter_map(|input| input.index);
-    let Some((model_part, model, _)) = models.max_by_key(|(part, ..)| of_model(part)) else {
+    let models = inputs.iter().filter_map(|input| input.index.as_ref());
+    let Some(&(model_part, model, _)) = models.max_by_key(|(part, ..)| of_model(part)) else {
         return Ok(None);
     };
     let all = inputs.iter().map(|input| input.live).sum::<u64>();
@@ -82,7 +84,7 @@ impl Plan<'_> {
         // Of each row that is coded anew: its column, slot, row.
         let mut new: Vec<(usize, u32, u32)> = Vec::new();
         for input in &self.inputs {
-            match input.index {
+            match &input.index {
                 Some((_, _, index)) if input.is_of(self.model_part) => {
                     old.push(dense::MergeInput { index, rows: input.rows });
                 }
@@ -108,7 +110,7 @@ impl Plan<'_> {
 
 impl Input<'_> {
     fn is_of(&self, model: &PartMeta) -> bool {
-        self.index.is_some_and(|(part, ..)| part == model)
+        self.index.as_ref().is_some_and(|(part, ..)| *part == model)
     }
 }
 

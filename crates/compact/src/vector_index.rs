@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use lodestone_index::dense::{
-    self, BuildOptions, Calibration, HeldOut, Model, Rows, TrainOptions, VectorIndex, build,
+    self, BuildOptions, Calibration, HeldOut, Measured, Model, ModelHeader, Rows, TrainOptions, VectorIndex,
+    build,
 };
 use lodestone_kernels::{LevelBits, Metric};
 use lodestone_manifest::{Rewrite, SegmentEntry, ShardId};
@@ -12,7 +13,7 @@ use lodestone_segment::{ObjectWriter, PartMeta, RowTags, SegmentMeta, SegmentRea
 use lodestone_shard::{VectorShape, element_of, metric_of, search_effort};
 use lodestone_types::{Error, Result};
 use lodestone_wal::keys;
-use tracing::info;
+use tracing::{debug, info};
 
 use crate::Objects;
 use crate::column_rows::ColumnRows;
@@ -24,13 +25,16 @@ const LIST_ROWS: usize = 100;
 /// Rows a model learns from, at most: what they take in memory is turned `f32`.
 const SAMPLE_BYTES: usize = 1 << 30;
 
+/// Where a search compares so many times as many vectors as usual because codes of 4 bits leave them in doubt, 8 bits are tried.
+const MANY: f64 = 8.0;
+
 /// Any will do; the same rows give the same index.
 const SEED: u64 = 0x10de_5704;
 
 /// An index that was built.
 pub struct Built {
-    /// The parts of the model and of the index.
-    pub parts: [PartMeta; 2],
+    /// The parts of the model and of the index, in this order.
+    pub parts: Vec<PartMeta>,
     /// Whether the model is one that segments of the shard have already.
     pub is_model_shared: bool,
 }
@@ -84,7 +88,7 @@ pub fn build_index(
     let tags = RowTags::of(&[(reader, None)], name)?;
     let index = object.add_vector_index(name, &index, &model, &tags)?;
     objects.put(key, object.finish())?;
-    Ok(Built { parts: [model, index], is_model_shared })
+    Ok(Built { parts: [vec![model], index].concat(), is_model_shared })
 }
 
 /// Makes a model of vectors, whose calibration is measured, and their index. `row`: the row of a number.
@@ -99,18 +103,25 @@ fn learn<P: Fn(u32) -> (usize, u32) + Sync>(
     let build = |model: &Model, vectors: &dyn Rows| build(model, count, vectors, row, BuildOptions { spill });
     let held_out = HeldOut::new(shape.dim, count, vectors, options.distance);
     let mut model = Model::train(shape.dim, count, vectors, options);
+    if codes.signs_alone {
+        model.note_signs_alone();
+    }
+    let header = model.header();
     let mut index = build(&model, &held_out);
     vectors.check()?;
-    let effort = |limit, calibration| search_effort(limit, None, spill, calibration);
-    let mut calibration = held_out.calibrate(&model, &index, row, &effort);
-    if calibration.candidates > 1 && options.level_bits == LevelBits::Four && !codes.small {
+    let effort =
+        |limit, calibration| search_effort(limit, None, spill, &ModelHeader { calibration, ..header });
+    let Measured { mut calibration, candidates } = held_out.calibrate(&model, &index, row, &effort);
+    debug!(?calibration, candidates, rows = count, "a model was calibrated");
+    if candidates > MANY && codes == Codes::USUAL {
         // One index in memory at a time.
         drop(index);
         let finer = model.with_level_bits(LevelBits::Eight);
         index = build(&finer, vectors);
-        let of_finer = Calibration { finer: true, ..held_out.calibrate(&finer, &index, row, &effort) };
-        if of_finer.candidates < calibration.candidates {
-            (model, calibration) = (finer, of_finer);
+        let of_finer = held_out.calibrate(&finer, &index, row, &effort);
+        debug!(?of_finer, "the same with codes of 8 bits");
+        if of_finer.candidates < candidates / 2.0 {
+            (model, calibration) = (finer, Calibration { finer: true, ..of_finer.calibration });
         } else {
             index = build(&model, vectors);
         }
@@ -146,7 +157,7 @@ pub fn add_index(
     shard: ShardId,
     job: &Arc<Job>,
 ) -> Result<Rewrite> {
-    let meta = parts.iter().fold(SegmentMeta::from_entry(entry)?, |meta, part| meta.with_part(part.clone()));
+    let meta = SegmentMeta::from_entry(entry)?.with_index(parts);
     // Were no segment left that names the model, it might be gone.
     let read = [Some(entry), model_of.filter(|other| other.id != entry.id)];
     Ok(Rewrite {

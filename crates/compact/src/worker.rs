@@ -368,7 +368,7 @@ impl Compactor {
         job: &Arc<Job>,
     ) -> Result<Landed> {
         const TRIES: u32 = 10;
-        let [model, _] = &built.parts;
+        let model = &built.parts[0];
         for _ in 0..TRIES {
             let state = self.meta.read(Consistency::Strong).await?;
             let Some((_, manifest)) = known(&state, shard) else { return Ok(Landed::Stale) };

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use lodestone_index::dense::{
-    BuildOptions, Candidate, Distance, Effort, Model, Searcher, Target, TrainOptions, VectorIndex, build,
+    BuildOptions, Candidate, Distance, Effort, IndexSections, Model, Searcher, Target, TrainOptions,
+    VectorIndex, build,
 };
 use lodestone_kernels::{Element, LevelBits, Metric, Scorer, prefetch};
 use serde_json::{Value, json};
@@ -79,7 +80,10 @@ impl Engine {
             level_bits: bits,
             seed: 1,
         };
-        let model = Model::train(vectors.dim, vectors.count(), &row, options);
+        let mut model = Model::train(vectors.dim, vectors.count(), &row, options);
+        if self.setting("levels", 1.0) == 0.0 {
+            model.note_signs_alone();
+        }
         eprintln!("trained after {:.2} s: {} lists", begun.elapsed().as_secs_f64(), model.lists());
         let index = build(
             &model,
@@ -88,6 +92,7 @@ impl Engine {
             &|row| row,
             BuildOptions { spill: self.setting("spill", 1.0) != 0.0 },
         );
+        let index = if model.header().signs_alone { without_levels(&index) } else { index };
         let bytes = model.bytes() + index.bytes() + self.vectors.raw().len();
         eprintln!(
             "built after {:.2} s: {:.1} bytes a row beside the vectors",
@@ -165,6 +170,12 @@ impl Engine {
         ids.resize(k, -1);
         ids
     }
+}
+
+/// The same index as a search by signs alone has it in memory.
+fn without_levels(index: &VectorIndex) -> VectorIndex {
+    let sections = IndexSections { levels: None, ..index.sections() };
+    VectorIndex::open(index.shape(), sections, u32::MAX).expect("what was built can be opened")
 }
 
 fn open() -> Result<Engine, Failure> {

@@ -44,7 +44,7 @@ fn measure(distance: Distance, mut all: Rows) -> Measured {
     // Rows of a segment are not numbered as vectors are.
     let name = |number: u32| number + 7;
     let index = build(&model, rows.count(), &held_out, &name, BuildOptions { spill: true });
-    let calibration = held_out.calibrate(&model, &index, &name, &effort);
+    let calibration = held_out.calibrate(&model, &index, &name, &effort).calibration;
     let recall = |calibration| recall(&rows, &queries, (&model, &index), effort(10, calibration), distance);
     Measured { calibration, usual: recall(Calibration::default()), calibrated: recall(calibration) }
 }

@@ -3,8 +3,8 @@
 mod vectors;
 
 use lodestone_index::dense::{
-    BuildOptions, Candidate, Distance, Effort, Filter, Model, Searcher, Target, TrainOptions, VectorIndex,
-    build,
+    BuildOptions, Candidate, Distance, Effort, Filter, IndexSections, Model, Searcher, Target, TrainOptions,
+    VectorIndex, build,
 };
 use lodestone_kernels::LevelBits;
 use proptest::prelude::*;
@@ -253,4 +253,56 @@ fn rows_in_one_list_take_less_room_and_are_found_in_more_lists() {
     let found_twice = recall(&rows, &queries, &twice, effort(40), distance);
     let found_once = recall(&rows, &queries, &(model, once), effort(60), distance);
     assert!(found_twice >= 0.97 && found_once >= 0.97, "{found_twice} and {found_once}");
+}
+
+/// The same index as it is in memory where searches go by signs alone.
+fn without_levels(index: &VectorIndex) -> VectorIndex {
+    let sections = IndexSections { levels: None, ..index.sections() };
+    VectorIndex::open(index.shape(), sections, index.rows() as u32).unwrap()
+}
+
+#[test]
+fn signs_alone_find_what_is_near_among_more_candidates() {
+    for distance in [Distance::Euclid, Distance::Dot] {
+        let all = clouds(distance, 10_100, 384, 14);
+        let (floats, queries) = all.floats.split_at(10_000 * 384);
+        let rows = Rows { dim: 384, floats: floats.to_vec() };
+        let queries = Rows { dim: 384, floats: queries.to_vec() };
+        let mut by_levels = index(&rows, options(distance));
+        let few = recall(&rows, &queries, &by_levels, effort(60, 200, 16), distance);
+        by_levels.0.note_signs_alone();
+        let by_signs = (by_levels.0, without_levels(&by_levels.1));
+        assert!(!by_signs.1.has_levels() && by_signs.1.bytes() < by_levels.1.bytes() / 2);
+        let [least, more] = [16, 80].map(|count| {
+            let effort = effort(60, 200, count);
+            assert_eq!(search(&by_signs, queries.row(0), effort, None).len(), count);
+            recall(&rows, &queries, &by_signs, effort, distance)
+        });
+        assert!(least < few && more >= 0.97, "{distance:?}: {least} and {more}, {few} by levels");
+        // Level codes come back for a merge.
+        let whole = by_signs.1.with_levels(by_levels.1.sections().levels.unwrap()).unwrap();
+        assert_eq!(whole.bytes(), by_levels.1.bytes());
+        assert!(by_signs.1.with_levels(vec![0; 7].into()).is_err());
+    }
+}
+
+#[test]
+fn estimates_by_signs_are_without_bias() {
+    for distance in [Distance::Euclid, Distance::Dot] {
+        let rows = clouds(distance, 3000, 256, 5);
+        let mut index = index(&rows, options(distance));
+        let query = rows.row(17);
+        let by_levels = search(&index, query, everything(&rows, &index), None);
+        index.0.note_signs_alone();
+        let by_signs = search(&index, query, everything(&rows, &index), None);
+        assert_eq!(by_signs.len(), by_levels.len());
+        let mean = |found: &[Candidate]| {
+            found.iter().map(|c| f64::from(c.estimate)).sum::<f64>() / found.len() as f64
+        };
+        let spread =
+            by_levels.iter().map(|c| (f64::from(c.estimate) - mean(&by_levels)).powi(2)).sum::<f64>().sqrt()
+                / (by_levels.len() as f64).sqrt();
+        let off = (mean(&by_signs) - mean(&by_levels)).abs();
+        assert!(off <= 0.05 * spread, "{distance:?}: {off} of {spread}");
+    }
 }

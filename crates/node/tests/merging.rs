@@ -10,7 +10,8 @@ use lodestone_api::Engine;
 use lodestone_node::inspect;
 use lodestone_store::{MemoryStore, Store, list_all};
 use lodestone_types::{
-    Distance, NamedVectors, Point, PointId, PointSelector, QueryRequest, UpdateMode, UpdateOp,
+    CollectionConfig, Distance, NamedVectors, Point, PointId, PointSelector, QueryRequest, UpdateMode,
+    UpdateOp,
 };
 
 /// Writes the points whose ids leave `remainder` when divided by three, so that segments overlap.
@@ -37,9 +38,9 @@ async fn answers(engine: &Arc<dyn Engine>, exact: bool) -> Vec<Vec<PointId>> {
     found(engine, vectors(50, 99).into_iter().map(request).collect()).await
 }
 
-fn assert_alike(found: &[Vec<PointId>], exact: &[Vec<PointId>]) {
+fn assert_alike(found: &[Vec<PointId>], exact: &[Vec<PointId>], least: usize) {
     let hits = overlap(found, exact);
-    assert!(hits >= 485, "{hits} of 500");
+    assert!(hits >= least, "{hits} of 500");
 }
 
 /// Users may ask for more than there is.
@@ -51,12 +52,13 @@ async fn assert_many(engine: &Arc<dyn Engine>, points: u64) {
     assert_eq!(counts, [points as usize, 0]);
 }
 
-async fn merge_and_restart(distance: Distance) {
+async fn merge_and_restart(distance: Distance, quantization: Option<&str>, least: usize) {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let local = tempfile::tempdir().unwrap();
     let node = start(&store, &local, true).await;
     let engine = node.engine();
-    engine.create_collection(NAME, config(distance), None).await.unwrap();
+    let config = CollectionConfig { quantization: quantization.map(Into::into), ..config(distance) };
+    engine.create_collection(NAME, config, None).await.unwrap();
     for segments in [1, 2] {
         upload(&engine, segments - 1).await;
         let info = quiet(&engine, segments).await;
@@ -75,7 +77,7 @@ async fn merge_and_restart(distance: Distance) {
     assert_eq!((jobs(&engine, "merge"), jobs(&engine, "index")), (1, 1), "no index was built for it");
     assert_eq!(info.indexed_vectors_count, info.points_count);
     let exact = answers(&engine, true).await;
-    assert_alike(&answers(&engine, false).await, &exact);
+    assert_alike(&answers(&engine, false).await, &exact, least);
     assert_many(&engine, info.points_count).await;
 
     // What the merged segment does not need goes; the model stays.
@@ -97,13 +99,15 @@ async fn merge_and_restart(distance: Distance) {
     let local = tempfile::tempdir().unwrap();
     let node = start(&store, &local, true).await;
     assert_eq!(answers(&node.engine(), true).await, exact);
-    assert_alike(&answers(&node.engine(), false).await, &exact);
+    assert_alike(&answers(&node.engine(), false).await, &exact, least);
     node.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_merged_segment_is_indexed_at_once() {
     for distance in [Distance::Cosine, Distance::Euclid] {
-        merge_and_restart(distance).await;
+        merge_and_restart(distance, None, 485).await;
+        // Level codes are a part of their own, and signs alone say less about rows without structure.
+        merge_and_restart(distance, Some(r#"{"binary":{}}"#), 450).await;
     }
 }

@@ -21,6 +21,7 @@ const JOIN_BYTES: u64 = 32 << 10;
 /// The index of one vector, of which only the beginning is here.
 #[derive(Debug)]
 pub struct FarIndex {
+    /// The one that has the level codes.
     object: String,
     /// Where each list's level codes are, in places.
     places: ListPlaces,
@@ -86,7 +87,9 @@ impl SegmentReader {
         let lists = head.section(part, SectionKind::CLUSTERS)?;
         let checksums = head.section(part, SectionKind::LIST_CHECKSUMS)?;
         let places = ListPlaces::open(&lists.bytes, shape.rows).map_err(|e| lists.damaged(e))?;
-        let levels = part.section(SectionKind::LEVELS)?;
+        let levels_part = self.meta().levels_part(name)?;
+        PartBytes::check_readable(levels_part)?;
+        let levels = levels_part.section(SectionKind::LEVELS)?;
         let entry_bytes = levels.length / u64::from(shape.rows.max(1));
         if entry_bytes * u64::from(shape.rows) != levels.length
             || checksums.bytes.len() + 4 != lists.bytes.len() / 2
@@ -96,12 +99,12 @@ impl SegmentReader {
         }
         let starts = lists.bytes.as_chunks::<8>().0.iter().map(|entry| le_u32(&entry[4..]));
         Ok(FarIndex {
-            object: part.object.clone(),
+            object: levels_part.object.clone(),
             lists: starts.zip(checksums.bytes.chunks_exact(4).map(le_u32)).collect(),
             places,
             rows: shape.rows,
             entry_bytes,
-            entries: part.offset + levels.offset,
+            entries: levels_part.offset + levels.offset,
             vectors,
         })
     }
@@ -207,9 +210,7 @@ impl SegmentReader {
     }
 
     pub(crate) fn far_part(&self, kind: &PartKind) -> Result<&PartMeta> {
-        let part = self.meta().part(kind).ok_or_else(|| {
-            Error::damaged(format!("the manifest knows no part {kind} of segment {}", self.meta().id))
-        })?;
+        let part = self.meta().part(kind).ok_or_else(|| self.meta().lacks(kind))?;
         PartBytes::check_readable(part)?;
         Ok(part)
     }

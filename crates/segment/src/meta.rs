@@ -133,6 +133,8 @@ pub enum PartKind {
     Model(String),
     /// The index of the vectors of one name.
     VectorIndex(String),
+    /// The level codes of that index, where searches go by signs alone.
+    LevelCodes(String),
     /// A kind this build does not know.
     Unknown {
         /// Its number.
@@ -167,6 +169,7 @@ impl fmt::Display for PartKind {
             PartKind::Deletes => f.write_str("deletes"),
             PartKind::Model(name) => write!(f, "model of vector '{name}'"),
             PartKind::VectorIndex(name) => write!(f, "index of vector '{name}'"),
+            PartKind::LevelCodes(name) => write!(f, "level codes of vector '{name}'"),
             PartKind::Unknown { code, name, .. } => write!(f, "kind {code} '{name}'"),
         }
     }
@@ -193,6 +196,7 @@ impl From<PartKind> for KindRecord {
             PartKind::Deletes => (5, String::new(), Vec::new()),
             PartKind::Model(name) => (6, name, Vec::new()),
             PartKind::VectorIndex(name) => (7, name, Vec::new()),
+            PartKind::LevelCodes(name) => (8, name, Vec::new()),
             PartKind::Unknown { code, name, extra } => (code, name, extra),
         };
         Self { code, name, extra }
@@ -214,6 +218,7 @@ impl From<KindRecord> for PartKind {
             (5, true, true) => return PartKind::Deletes,
             (6, _, true) => return PartKind::Model(name),
             (7, _, true) => return PartKind::VectorIndex(name),
+            (8, _, true) => return PartKind::LevelCodes(name),
             _ => {}
         }
         PartKind::Unknown { code, name, extra }
@@ -363,6 +368,7 @@ mod tests {
             PartKind::Deletes,
             PartKind::Model("image".into()),
             PartKind::VectorIndex(String::new()),
+            PartKind::LevelCodes("image".into()),
             PartKind::Unknown { code: 77, name: "sparse".into(), extra: vec![1, 2, 3] },
             PartKind::Unknown { code: 4, name: "a".into(), extra: vec![250] },
         ];

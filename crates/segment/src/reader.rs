@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -125,6 +126,7 @@ enum LoadedPart {
     Deletes(RoaringBitmap),
     Model(Box<Model>),
     VectorIndex(Box<OpenIndex>),
+    LevelCodes(Bytes),
 }
 
 impl SegmentReader {
@@ -169,7 +171,13 @@ impl SegmentReader {
     /// Loads what the rows are made of: every part but those that are made from others.
     pub async fn load_rows(&self) -> Result<()> {
         let made = |kind: &PartKind| {
-            matches!(kind, PartKind::FieldIndex { .. } | PartKind::Model(_) | PartKind::VectorIndex(_))
+            matches!(
+                kind,
+                PartKind::FieldIndex { .. }
+                    | PartKind::Model(_)
+                    | PartKind::VectorIndex(_)
+                    | PartKind::LevelCodes(_)
+            )
         };
         self.load_where(|part| !made(&part.kind)).await
     }
@@ -273,13 +281,28 @@ impl SegmentReader {
         else {
             return Err(self.lacks("model"));
         };
-        if part.checksum != open.model || !open.index.fits(model) {
+        let has_codes = model.header().signs_alone || open.index.has_levels();
+        if part.checksum != open.model || !open.index.fits(model) || !has_codes {
             return Err(Error::damaged(format!(
                 "the index of vector '{name}' in segment {} is of another model",
                 self.meta.id
             )));
         }
         Ok(Some((model, &open.index)))
+    }
+
+    /// As [`SegmentReader::vector_index`], with the level codes in memory, as merges need it.
+    pub fn whole_vector_index(&self, name: &str) -> Result<Option<(&Model, Cow<'_, VectorIndex>)>> {
+        let Some((model, index)) = self.vector_index(name)? else { return Ok(None) };
+        if index.has_levels() {
+            return Ok(Some((model, Cow::Borrowed(index))));
+        }
+        let part = self.meta.levels_part(name)?;
+        let Some(LoadedPart::LevelCodes(levels)) = self.loaded(&part.kind)? else {
+            return Err(self.lacks("level codes"));
+        };
+        let whole = index.with_levels(levels.clone()).map_err(|e| part.damaged(&e))?;
+        Ok(Some((model, Cow::Owned(whole))))
     }
 
     /// The model of the vectors called `name`; `None` if this segment has none (yet).
@@ -436,6 +459,7 @@ fn open_part(meta: &PartMeta, bytes: Bytes, rows: u32) -> Result<LoadedPart> {
         }
         PartKind::Model(_) => LoadedPart::Model(Box::new(open_model(&part)?)),
         PartKind::VectorIndex(_) => LoadedPart::VectorIndex(Box::new(open_index(&part, rows)?)),
+        PartKind::LevelCodes(_) => LoadedPart::LevelCodes(part.section(SectionKind::LEVELS)?.bytes),
         PartKind::Unknown { .. } => return Err(part.damaged("this build does not know such parts")),
     })
 }

@@ -1,12 +1,13 @@
-//! The index of one vector as two parts: the rows in lists, and the model that the lists are of. Several segments may
-//! name one model part.
+//! The index of one vector as parts: the rows in lists, and the model that the lists are of. Several segments may name one
+//! model part. Level codes are with the lists, or where searches go by signs alone, a part of their own, which only merges
+//! bring into memory.
 
 use bytes::Bytes;
 use lodestone_index::dense::{Calibration, IndexSections, IndexShape, Model, ModelHeader, VectorIndex};
 use lodestone_types::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::meta::{PartKind, PartMeta, SectionKind};
+use crate::meta::{PartKind, PartMeta, SectionKind, SegmentMeta};
 use crate::part::{ObjectWriter, PartBytes, PartDraft, SECTION_ALIGN, le_u32};
 use crate::row_tag::RowTags;
 
@@ -19,7 +20,15 @@ struct IndexDetail {
     head: Head,
 }
 
-/// What the manifest says of a model, with [`ModelMeasures`] behind it if it was made since there are any.
+/// What the manifest says of level codes that are a part of their own.
+#[derive(Serialize, Deserialize)]
+struct LevelsDetail {
+    /// The checksum of the index's part, so that rows are not given the codes of others.
+    index: u32,
+}
+
+/// What the manifest says of a model, with [`ModelMeasures`] behind it if it was made since there are any, and then whether its
+/// searches go by signs alone.
 #[derive(Serialize, Deserialize)]
 struct ModelDetail {
     header: ModelHeader,
@@ -65,6 +74,7 @@ impl ObjectWriter {
             detail: detail(&(
                 ModelDetail { header, head: Head::of(&[&mean, &outline]) },
                 ModelMeasures { calibration: header.calibration, row_length: header.row_length },
+                header.signs_alone,
             ))?,
             sections: vec![
                 (SectionKind::MEAN, mean),
@@ -74,23 +84,25 @@ impl ObjectWriter {
         })
     }
 
-    /// Adds the index of the vectors called `name`, whose lists are of the model in `model`. `tags` are of its rows.
+    /// Adds the index of the vectors called `name`, whose lists are of the model in `model`. `tags` are of its rows. The index's
+    /// own part comes first, and then its level codes, if searches go by signs alone.
     pub fn add_vector_index(
         &mut self,
         name: &str,
         index: &VectorIndex,
         model: &PartMeta,
         tags: &RowTags,
-    ) -> Result<PartMeta> {
+    ) -> Result<Vec<PartMeta>> {
         tags.check(index.sections().rows.as_chunks().0.iter().map(|row| u32::from_le_bytes(*row)))?;
         let index = index.tagged(tags.size(), &|row, out| tags.write(row, out));
         let (shape, entries, size) = (index.shape(), index.rows() as u64, index.entry_bytes());
         let IndexSections { lists, blocks, levels, rows } = index.sections();
+        let levels = levels.ok_or_else(|| Error::internal("an index is written without its level codes"))?;
         // So that its codes become the object's without being copied.
         drop(index);
         let checksums = list_checksums(&lists, &levels, size);
         let head = Head::of(&[&lists, &checksums]);
-        self.add(PartDraft {
+        let mut draft = PartDraft {
             kind: PartKind::VectorIndex(name.to_owned()),
             entries,
             detail: detail(&IndexDetail { model: model.checksum, shape, head })?,
@@ -99,9 +111,54 @@ impl ObjectWriter {
                 (SectionKind::LIST_CHECKSUMS, checksums),
                 (SectionKind::PERMUTATION, rows.into()),
                 (SectionKind::CODES, blocks.into()),
-                (SectionKind::LEVELS, levels.into()),
             ],
-        })
+        };
+        let levels = (SectionKind::LEVELS, levels.into());
+        if !model.model_header()?.signs_alone {
+            draft.sections.push(levels);
+            return Ok(vec![self.add(draft)?]);
+        }
+        let index = self.add(draft)?;
+        let levels = self.add(PartDraft {
+            kind: PartKind::LevelCodes(name.to_owned()),
+            entries,
+            detail: detail(&LevelsDetail { index: index.checksum })?,
+            sections: vec![levels],
+        })?;
+        Ok(vec![index, levels])
+    }
+}
+
+impl SegmentMeta {
+    /// The same segment with these parts of an index in the place of those that it has of the same vectors.
+    pub fn with_index(&self, parts: &[PartMeta]) -> Self {
+        let of_index = |part: &PartMeta| match &part.kind {
+            PartKind::VectorIndex(name) => Some(PartKind::LevelCodes(name.clone())),
+            _ => None,
+        };
+        let without =
+            parts.iter().filter_map(of_index).fold(self.clone(), |meta, kind| meta.without_part(&kind));
+        parts.iter().fold(without, |meta, part| meta.with_part(part.clone()))
+    }
+
+    /// The part that has the level codes of the index of the vectors called `name`.
+    pub(crate) fn levels_part(&self, name: &str) -> Result<&PartMeta> {
+        let (index, levels) = (PartKind::VectorIndex(name.to_owned()), PartKind::LevelCodes(name.to_owned()));
+        let index = self.part(&index).ok_or_else(|| self.lacks(&index))?;
+        if index.sections.iter().any(|section| section.kind == SectionKind::LEVELS) {
+            return Ok(index);
+        }
+        let part = self.part(&levels).ok_or_else(|| self.lacks(&levels))?;
+        let LevelsDetail { index: expected } =
+            postcard::from_bytes(&part.detail).map_err(|_| part.unreadable())?;
+        if expected != index.checksum {
+            return Err(part.damaged("it is of another index"));
+        }
+        Ok(part)
+    }
+
+    pub(crate) fn lacks(&self, kind: &PartKind) -> Error {
+        Error::damaged(format!("the manifest knows no part {kind} of segment {}", self.id))
     }
 }
 
@@ -142,8 +199,11 @@ impl PartMeta {
         let (mut detail, rest) =
             postcard::take_from_bytes::<ModelDetail>(&self.detail).map_err(|_| self.unreadable())?;
         if !rest.is_empty() {
-            let ModelMeasures { calibration, row_length } =
-                postcard::from_bytes(rest).map_err(|_| self.unreadable())?;
+            let (ModelMeasures { calibration, row_length }, rest) =
+                postcard::take_from_bytes(rest).map_err(|_| self.unreadable())?;
+            if !rest.is_empty() {
+                detail.header.signs_alone = postcard::from_bytes(rest).map_err(|_| self.unreadable())?;
+            }
             // With a factor of 0 nothing would be found.
             if calibration.lists.min(calibration.keep).min(calibration.candidates) == 0 {
                 return Err(self.unreadable());
@@ -174,10 +234,11 @@ pub(crate) fn open_model(part: &PartBytes) -> Result<Model> {
 pub(crate) fn open_index(part: &PartBytes, rows: u32) -> Result<OpenIndex> {
     let IndexDetail { model, shape, .. } = part.meta().index_detail()?;
     let section = |kind| -> Result<Bytes> { Ok(part.section(kind)?.bytes) };
+    let levels = part.find(SectionKind::LEVELS).map(|section| section.bytes);
     let sections = IndexSections {
         lists: section(SectionKind::CLUSTERS)?,
         blocks: section(SectionKind::CODES)?,
-        levels: section(SectionKind::LEVELS)?,
+        levels,
         rows: section(SectionKind::PERMUTATION)?,
     };
     let index = VectorIndex::open(shape, sections, rows).map_err(|e| part.damaged(e))?;

@@ -42,7 +42,7 @@ fn write_one() -> Written {
     let schema = SegmentSchema { fields: fields.into(), ..schema() };
     let (object, meta) = write(&model, &schema, "segment", 1);
     let (deletes, part) = delete_bitmap_part("deletes", &[1, 5, 4000].into_iter().collect()).unwrap();
-    let (vectors, parts) = vector_index(&open_one("segment", &object, &meta), "vectors");
+    let (vectors, parts) = vector_index_by(&open_one("segment", &object, &meta), "vectors", true);
     let meta = parts.into_iter().fold(meta.with_part(part), |meta, part| meta.with_part(part));
     (vec![("segment", object), ("deletes", deletes), ("vectors", vectors)], meta)
 }

@@ -32,8 +32,12 @@ fn spiral(numbers: u64) -> Model {
 type Written = (Vec<(&'static str, Bytes)>, SegmentMeta);
 
 fn written(numbers: u64) -> Written {
+    written_by(numbers, false)
+}
+
+fn written_by(numbers: u64, signs_alone: bool) -> Written {
     let (object, meta) = write(&spiral(numbers), &schema(), "segment", 1);
-    let (index, parts) = vector_index(&open_one("segment", &object, &meta), "index");
+    let (index, parts) = vector_index_by(&open_one("segment", &object, &meta), "index", signs_alone);
     let meta = parts.iter().fold(meta, |meta, part| meta.with_part(part.clone()));
     (vec![("segment", object), ("index", index)], meta)
 }
@@ -87,6 +91,19 @@ fn finds_rows_with_all_that_is_known_of_them() {
         assert!((40..=100).contains(&some.len()), "{}", some.len());
         assert_eq!(some[..10], found[..10], "the nearest lists have the nearest rows");
     }
+}
+
+#[test]
+fn level_codes_that_are_a_part_of_their_own_are_read_from_there() {
+    let (with_lists, alone) = (written_by(ROWS, false), written_by(ROWS, true));
+    assert_eq!(alone.1.parts.len(), with_lists.1.parts.len() + 1);
+    for budget in [ALL, ReadBudget { places: 100, ranges: 3 }] {
+        assert!(search(&alone, budget).unwrap() == search(&with_lists, budget).unwrap());
+    }
+    let part = alone.1.part(&PartKind::LevelCodes(String::new())).unwrap();
+    let (start, length) = section(part, SectionKind::LEVELS);
+    let changed = (flipped(&alone.0, "index", start + length / 2), alone.1.clone());
+    assert_eq!(search(&changed, ALL).unwrap_err().kind, ErrorKind::Damaged);
 }
 
 fn section(part: &PartMeta, kind: SectionKind) -> (u64, u64) {

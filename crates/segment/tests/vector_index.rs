@@ -9,7 +9,7 @@ use lodestone_index::dense::{
     Calibration, Distance, Effort, Model as VectorModel, Searcher, Target, TrainOptions,
 };
 use lodestone_kernels::LevelBits;
-use lodestone_segment::{ObjectWriter, PartKind, PartMeta, SegmentReader};
+use lodestone_segment::{ObjectWriter, PartKind, PartMeta, SegmentMeta, SegmentReader};
 use lodestone_types::{ErrorKind, PointId};
 
 const ROWS: u64 = 900;
@@ -77,7 +77,7 @@ fn a_model_says_what_searches_have_to_do() {
     assert_eq!(more.model_header().unwrap(), model.header());
     assert_eq!(more.model_header().unwrap().calibration, calibration);
     // Models of before there were calibrations end without one.
-    let measures = postcard::to_stdvec(&(Calibration::default(), 0f32)).unwrap();
+    let measures = postcard::to_stdvec(&(Calibration::default(), 0f32, false)).unwrap();
     let bytes = usual.detail.len() - measures.len();
     let with = |detail: Vec<u8>| PartMeta { detail, ..usual.clone() };
     let before = with(usual.detail[..bytes].to_vec());
@@ -86,7 +86,48 @@ fn a_model_says_what_searches_have_to_do() {
     let nothing = Calibration { keep: 0, ..calibration };
     let never = with([&usual.detail[..bytes], &postcard::to_stdvec(&(nothing, 1f32)).unwrap()].concat());
     assert_eq!(never.model_header().unwrap_err().kind, ErrorKind::Damaged);
-    assert!(with(more.detail[..more.detail.len() - 1].to_vec()).model_header().is_err(), "cut off");
+    // And those of before searches went by signs alone end with the calibration.
+    let end = more.detail.len() - 1;
+    assert_eq!(with(more.detail[..end].to_vec()).model_header().unwrap(), model.header());
+    assert!(with(more.detail[..end - 1].to_vec()).model_header().is_err(), "cut off");
+    model.note_signs_alone();
+    let signs = ObjectWriter::new("signs").add_model("", &model).unwrap();
+    assert!(signs.model_header().unwrap().signs_alone && !more.model_header().unwrap().signs_alone);
+}
+
+#[test]
+fn level_codes_stay_away_where_searches_go_by_signs_alone() {
+    let reader = write_and_open(&spiral(), 1);
+    let (object, parts) = vector_index_by(&reader, "index", true);
+    let kinds =
+        [PartKind::Model, PartKind::VectorIndex, PartKind::LevelCodes].map(|kind| kind(String::new()));
+    assert_eq!(parts.iter().map(|part| part.kind.clone()).collect::<Vec<_>>(), kinds);
+    let meta = reader.meta().with_index(&parts);
+    let open = |meta: &SegmentMeta| {
+        let bucket = Arc::new(Bucket::default());
+        bucket.put("index", object.clone());
+        SegmentReader::open(Arc::new(meta.clone()), bucket)
+    };
+    let indexed = open(&meta);
+    block_on(indexed.load(&kinds[..2])).unwrap();
+    assert_eq!(indexed.loaded_bytes(), parts[0].length + parts[1].length);
+    let (_, index) = indexed.vector_index("").unwrap().unwrap();
+    assert!(!index.has_levels());
+    assert!(indexed.whole_vector_index("").is_err(), "level codes are not loaded");
+    block_on(indexed.load(&kinds)).unwrap();
+    let (_, whole) = indexed.whole_vector_index("").unwrap().unwrap();
+    assert_eq!((whole.has_levels(), whole.rows()), (true, index.rows()));
+
+    // Those of another index are refused, and an index that has its own has no others beside it.
+    let (_, other) =
+        vector_index_by(&write_and_open(&spiral().into_iter().take(800).collect(), 2), "index", true);
+    let mixed = open(&meta.with_part(PartMeta { detail: other[2].detail.clone(), ..parts[2].clone() }));
+    assert_eq!(block_on(mixed.far_index("")).unwrap_err().kind, ErrorKind::Damaged);
+    let stray = open(&meta.without_part(&kinds[2]));
+    block_on(stray.load(&kinds)).unwrap();
+    assert_eq!(stray.whole_vector_index("").unwrap_err().kind, ErrorKind::Damaged);
+    let (_, usual) = vector_index(&reader, "index");
+    assert!(meta.with_index(&usual).part(&kinds[2]).is_none());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Search by a segment's vector index: candidates from codes, decided by the vectors themselves.
 
-use lodestone_index::dense::{Calibration, Candidate, Effort, Filter, Model, Searcher, Target, VectorIndex};
+use lodestone_index::dense::{Candidate, Effort, Filter, Model, ModelHeader, Searcher, Target, VectorIndex};
 use lodestone_segment::PartMeta;
 use lodestone_types::Result;
 use roaring::RoaringBitmap;
@@ -25,18 +25,17 @@ const FACTORS: usize = 12;
 const TASK_ROWS: usize = 400_000;
 /// Rows that the scan keeps for each that is to be compared, where users say how many these are.
 pub(crate) const KEEP_PER_CANDIDATE: usize = 4;
+/// Candidates that signs alone leave for each that finer codes would.
+const CANDIDATES_BY_SIGNS: usize = 2;
 /// Standard errors by which a row may seem too far and is looked at all the same.
 const DOUBT: f32 = 2.0;
 
-/// How many rows a search through indexes looks at.
-pub fn search_effort(
-    limit: usize,
-    hnsw_ef: Option<usize>,
-    spilled: bool,
-    calibration: Calibration,
-) -> Effort {
+/// How many rows a search through indexes of a model looks at.
+pub fn search_effort(limit: usize, hnsw_ef: Option<usize>, spilled: bool, model: &ModelHeader) -> Effort {
+    let ModelHeader { calibration, signs_alone, .. } = *model;
     let ef = hnsw_ef.unwrap_or(DEFAULT_EF).max(limit).saturating_mul(calibration.lists as usize);
     let (keep, candidates) = (ef.saturating_add(10 * limit + 50), 2 * limit + ef / 8 + 4);
+    let candidates = if signs_alone { candidates.saturating_mul(CANDIDATES_BY_SIGNS) } else { candidates };
     Effort {
         lists: ef.saturating_mul(LISTS_PER_EF[usize::from(!spilled)]),
         wanted: limit,
@@ -52,8 +51,7 @@ pub(crate) fn bytes_read(model: &Model, index: &VectorIndex, effort: Effort, row
     let (keep, candidates) = (effort.keep.min(rows), effort.candidates.saturating_mul(4).min(rows));
     let centroids = effort.lists.min(model.lists()) * 6 * model.padded();
     let scanned = rows.saturating_mul(model.padded() / 8 + FACTORS);
-    let closely =
-        keep.saturating_mul(index.entry_bytes()).saturating_add(candidates.saturating_mul(row_bytes));
+    let closely = finer_bytes(index, keep).saturating_add(candidates.saturating_mul(row_bytes));
     (model.blocks().len() + centroids).saturating_add(scanned).saturating_add(closely) as u64
 }
 
@@ -72,9 +70,14 @@ pub(crate) fn is_scan_cheaper(
     let vector = row_bytes as u64 * VECTOR_BYTE + if on_disk { DISK_READ } else { 0 };
     // No more are compared than are looked at, and of those only the ones that match.
     let looked_at = (lists * index.rows_per_list() as f64 * share.min(1.0)) as u64;
-    let finer = (effort.keep as u64).min(looked_at) * index.entry_bytes() as u64 * VECTOR_BYTE;
+    let finer = finer_bytes(index, effort.keep.min(looked_at as usize)) as u64 * VECTOR_BYTE;
     let through_index = codes as u64 * CODE_BYTE + lists as u64 * LIST + finer;
     matching.saturating_sub((effort.candidates as u64).min(looked_at)) * vector <= through_index
+}
+
+/// The bytes of the finer codes of so many rows, if searches look at them.
+fn finer_bytes(index: &VectorIndex, rows: usize) -> usize {
+    if index.has_levels() { rows.saturating_mul(index.entry_bytes()) } else { 0 }
 }
 
 /// Segments that are searched together: of one model, and not too many rows.
@@ -129,7 +132,7 @@ impl Scan<'_> {
         let mut candidates = Vec::new();
         let mut searcher = Searcher::new(model);
         let spilled = targets.iter().all(|target| target.index.shape().spilled);
-        let effort = self.effort(spilled, model.header().calibration);
+        let effort = self.effort(spilled, &model.header());
         searcher.search(model, &targets, self.vector(), effort, &mut candidates);
         candidates.sort_unstable_by_key(|candidate| candidate.target);
         let mut hits = Vec::with_capacity(candidates.len());
@@ -169,24 +172,42 @@ impl Scan<'_> {
 
 #[cfg(test)]
 mod tests {
+    use lodestone_index::dense::{Calibration, Distance};
+
     use super::*;
+
+    const MODEL: ModelHeader = ModelHeader {
+        distance: Distance::Dot,
+        level_bits: 4,
+        dim: 128,
+        lists: 100,
+        seed: 1,
+        rows: 10_000,
+        spread: 1.0,
+        row_length: 1.0,
+        calibration: Calibration { lists: 1, keep: 1, candidates: 1, finer: false },
+        signs_alone: false,
+    };
 
     #[test]
     fn any_ef_is_an_effort() {
-        let usual = Calibration::default();
         for spilled in [true, false] {
-            let most = search_effort(1_000_001, Some(usize::MAX), spilled, usual);
+            let most = search_effort(1_000_001, Some(usize::MAX), spilled, &MODEL);
             assert_eq!((most.lists, most.keep), (usize::MAX, usize::MAX));
-            assert!(search_effort(10, Some(0), spilled, usual).lists > 0, "at least what the limit asks for");
+            assert!(
+                search_effort(10, Some(0), spilled, &MODEL).lists > 0,
+                "at least what the limit asks for"
+            );
         }
     }
 
     #[test]
     fn a_calibration_asks_for_more_whatever_the_user_asks_for() {
-        let more = Calibration { lists: 4, keep: 8, candidates: 2, finer: false };
+        let calibration = Calibration { lists: 4, keep: 8, candidates: 2, finer: false };
+        let more = ModelHeader { calibration, ..MODEL };
         for (limit, ef) in [(10, None), (10, Some(64)), (1000, None)] {
-            let usual = search_effort(limit, ef, true, Calibration::default());
-            let calibrated = search_effort(limit, ef, true, more);
+            let usual = search_effort(limit, ef, true, &MODEL);
+            let calibrated = search_effort(limit, ef, true, &more);
             assert_eq!(calibrated.lists, 4 * usual.lists);
             assert!(calibrated.keep >= 8 * usual.keep && calibrated.candidates >= 2 * usual.candidates);
         }

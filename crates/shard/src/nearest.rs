@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::ops::Range;
 
-use lodestone_index::dense::{BoundedCodes, BoundedQuery, Calibration, Effort, Model, VectorIndex};
+use lodestone_index::dense::{BoundedCodes, BoundedQuery, Effort, Model, ModelHeader, VectorIndex};
 use lodestone_kernels::{Metric, Scorer};
 use lodestone_segment::{PartKind, PartMeta, SegmentReader, VectorColumn, Vectors};
 use lodestone_types::{Error, PointId, Result};
@@ -200,8 +200,7 @@ impl Selection {
             }
             let all = (column.len() * (shape.row_bytes() + ROW_BYTES)) as u64;
             let Some((model, index)) = reader.vector_index(using).ok()? else { return Some(all) };
-            let (spilled, calibration) = (index.shape().spilled, model.header().calibration);
-            let effort = search_effort(limit, method.hnsw_ef, spilled, calibration);
+            let effort = search_effort(limit, method.hnsw_ef, index.shape().spilled, &model.header());
             Some(all.min(indexed::bytes_read(model, index, effort, shape.row_bytes())))
         };
         view.segments().try_fold(tail as u64, |sum, reader| Some(sum.saturating_add(of_segment(reader)?)))
@@ -322,7 +321,7 @@ impl Selection {
         let (Some((model, index)), Some(model_part)) = (reader.vector_index(using)?, model_part) else {
             return Ok(None);
         };
-        let effort = scan.effort(index.shape().spilled, model.header().calibration);
+        let effort = scan.effort(index.shape().spilled, &model.header());
         let row_bytes = scan.scorer.row_bytes();
         let scan_is_cheaper = indexed::is_scan_cheaper(matching, index, effort, row_bytes, on_disk);
         Ok((!scan_is_cheaper).then_some(Index { model_part, model, index }))
@@ -500,10 +499,10 @@ impl Scan<'_> {
     }
 
     /// How much an index looks at.
-    pub(crate) fn effort(&self, spilled: bool, calibration: Calibration) -> Effort {
+    pub(crate) fn effort(&self, spilled: bool, model: &ModelHeader) -> Effort {
         let Nearest { limit, except, method, .. } = *self.query;
         let limit = limit + usize::from(except.is_some());
-        let mut effort = search_effort(limit, method.hnsw_ef, spilled, calibration);
+        let mut effort = search_effort(limit, method.hnsw_ef, spilled, model);
         let candidates = if method.ignore_codes { usize::MAX } else { method.candidates.unwrap_or_default() };
         effort.candidates = effort.candidates.max(candidates);
         effort.keep = effort.keep.max(candidates.saturating_mul(indexed::KEEP_PER_CANDIDATE));

@@ -11,6 +11,8 @@ use serde_json::Value;
 pub struct Codes {
     /// Few bytes rather than few steps: every row is in one list only, and lists are long.
     pub small: bool,
+    /// Still fewer bytes: only signs are in memory, and say which rows are compared.
+    pub signs_alone: bool,
     /// How fine the codes are that rank what a scan found.
     pub level_bits: LevelBits,
 }
@@ -20,12 +22,14 @@ impl Codes {
     /// memory, whatever else is said.
     pub fn wanted(collection: &Collection, vector: &VectorParams) -> Result<Self> {
         let text = vector.quantization.as_ref().or(collection.config.quantization.as_ref());
-        let (small, level_bits) = match text {
-            Some(text) => of_settings(text)?,
-            None => (false, LevelBits::Four),
-        };
-        Ok(Self { small: small || vector.on_disk == Some(true), level_bits })
+        let codes = text.map_or(Ok(Self::USUAL), |text| of_settings(text))?;
+        Ok(Self { small: codes.small || vector.on_disk == Some(true), ..codes })
     }
+
+    /// Where users say nothing.
+    pub const USUAL: Self = Self { small: false, signs_alone: false, level_bits: LevelBits::Four };
+    const FINE: Self = Self { level_bits: LevelBits::Eight, ..Self::USUAL };
+    const SIGNS: Self = Self { small: true, signs_alone: true, ..Self::USUAL };
 
     /// Whether an index of a model has such codes.
     pub fn are_those_of(self, model: &ModelHeader, index: &IndexShape) -> bool {
@@ -35,24 +39,24 @@ impl Codes {
     /// Whether a model is made for such codes, or for finer ones because such do not suit its rows.
     pub fn suit(self, model: &ModelHeader) -> bool {
         let made_for = if model.calibration.finer { LevelBits::Four.bits() } else { model.level_bits };
-        made_for == self.level_bits.bits()
+        (made_for, model.signs_alone) == (self.level_bits.bits(), self.signs_alone)
     }
 }
 
-/// Whether the codes of these settings, Qdrant's object as text, are small, and how fine they are.
-fn of_settings(text: &str) -> Result<(bool, LevelBits)> {
+/// The codes of these settings, Qdrant's object as text.
+fn of_settings(text: &str) -> Result<Codes> {
     let damaged = || Error::damaged(format!("stored quantization settings cannot be read: {text}"));
     let settings: Value = serde_json::from_str(text).map_err(|_| damaged())?;
     if settings == "Disabled" {
-        return Ok((false, LevelBits::Four));
+        return Ok(Codes::USUAL);
     }
     let (kind, of_kind) = settings.as_object().and_then(|object| object.iter().next()).ok_or_else(damaged)?;
     let detail = |name: &str| of_kind.get(name).and_then(Value::as_str).unwrap_or_default();
     Ok(match (kind.as_str(), detail("compression"), detail("bits")) {
-        ("scalar", ..) | ("turbo", _, "bits8") => (false, LevelBits::Eight),
-        ("binary", ..) | ("product", "x16" | "x32" | "x64", _) => (true, LevelBits::Four),
-        ("turbo", _, "bits1" | "bits1_5" | "bits2") => (true, LevelBits::Four),
-        ("product" | "turbo", ..) => (false, LevelBits::Four),
+        ("scalar", ..) | ("turbo", _, "bits8") => Codes::FINE,
+        ("binary", ..) | ("product", "x16" | "x32" | "x64", _) => Codes::SIGNS,
+        ("turbo", _, "bits1" | "bits1_5" | "bits2") => Codes::SIGNS,
+        ("product" | "turbo", ..) => Codes::USUAL,
         _ => return Err(damaged()),
     })
 }
@@ -63,16 +67,15 @@ mod tests {
 
     #[test]
     fn settings_have_a_meaning() {
-        let (small, large) = (true, false);
         for (text, expected) in [
-            (r#""Disabled""#, (large, LevelBits::Four)),
-            (r#"{"scalar":{"type":"int8","quantile":0.99}}"#, (large, LevelBits::Eight)),
-            (r#"{"binary":{"always_ram":true}}"#, (small, LevelBits::Four)),
-            (r#"{"product":{"compression":"x8"}}"#, (large, LevelBits::Four)),
-            (r#"{"product":{"compression":"x64"}}"#, (small, LevelBits::Four)),
-            (r#"{"turbo":{}}"#, (large, LevelBits::Four)),
-            (r#"{"turbo":{"bits":"bits1_5"}}"#, (small, LevelBits::Four)),
-            (r#"{"turbo":{"bits":"bits8"}}"#, (large, LevelBits::Eight)),
+            (r#""Disabled""#, Codes::USUAL),
+            (r#"{"scalar":{"type":"int8","quantile":0.99}}"#, Codes::FINE),
+            (r#"{"binary":{"always_ram":true}}"#, Codes::SIGNS),
+            (r#"{"product":{"compression":"x8"}}"#, Codes::USUAL),
+            (r#"{"product":{"compression":"x64"}}"#, Codes::SIGNS),
+            (r#"{"turbo":{}}"#, Codes::USUAL),
+            (r#"{"turbo":{"bits":"bits1_5"}}"#, Codes::SIGNS),
+            (r#"{"turbo":{"bits":"bits8"}}"#, Codes::FINE),
         ] {
             assert_eq!(of_settings(text).unwrap(), expected, "{text}");
         }

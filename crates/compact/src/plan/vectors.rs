@@ -258,7 +258,7 @@ mod tests {
         let tag = |row| RowTag { row, slot: 0, checksum: 0, lsn: 1, id: PointId::Num(row.into()) };
         let tags = (0..meta.rows).map(tag).collect();
         let index = object.add_vector_index("", &index, &part, &tags).unwrap();
-        meta.with_part(part).with_part(index)
+        meta.with_part(part).with_index(&index)
     }
 
     fn due(segments: &[SegmentMeta]) -> Option<(SegmentId, Option<SegmentId>)> {
@@ -328,16 +328,17 @@ mod tests {
         let due = |collection: &Collection| {
             let task =
                 index_due(collection, &shard, Duration::ZERO, &CompactOptions::default()).unwrap().unwrap();
-            (task.segment, task.model.is_some(), task.codes.level_bits, task.codes.small)
+            let Codes { level_bits, small, signs_alone } = task.codes;
+            (task.segment, task.model.is_some(), level_bits, (small, signs_alone))
         };
         let mut changed = collection();
-        assert_eq!(due(&changed), (SegmentId(2), true, LevelBits::Four, false));
+        assert_eq!(due(&changed), (SegmentId(2), true, LevelBits::Four, (false, false)));
         Arc::make_mut(&mut changed.config).quantization = Some(r#"{"scalar":{"type":"int8"}}"#.into());
-        assert_eq!(due(&changed), (SegmentId(1), false, LevelBits::Eight, false));
+        assert_eq!(due(&changed), (SegmentId(1), false, LevelBits::Eight, (false, false)));
         vector_settings(&mut changed, Some(r#"{"binary":{}}"#), None);
-        assert_eq!(due(&changed), (SegmentId(1), false, LevelBits::Four, true));
+        assert_eq!(due(&changed), (SegmentId(1), false, LevelBits::Four, (true, true)));
         vector_settings(&mut changed, Some("\"Disabled\""), Some(true));
-        assert_eq!(due(&changed), (SegmentId(1), false, LevelBits::Four, true));
+        assert_eq!(due(&changed), (SegmentId(1), false, LevelBits::Four, (true, false)));
         vector_settings(&mut changed, Some("\"Disabled\""), Some(false));
         assert_eq!(due(&changed).0, SegmentId(2), "as it was");
     }

@@ -16,7 +16,7 @@ use super::{Candidate, Distance, Effort, Model, Rows, Searcher, Target, VectorIn
 
 /// Rows that are held out: with ten neighbours each, a percent of recall is some six of these.
 const HELD_OUT: usize = 64;
-/// Of so many rows one is held out at most.
+/// One of so many rows is held out at most.
 const SPARED: usize = 16;
 /// Neighbours that should be found.
 const NEIGHBOURS: usize = 10;
@@ -50,6 +50,15 @@ impl Default for Calibration {
     fn default() -> Self {
         Self { lists: 1, keep: 1, candidates: 1, finer: false }
     }
+}
+
+/// What a search does by a calibration.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Measured {
+    /// How much more than usual.
+    pub calibration: Calibration,
+    /// How many times as many candidates as are usual at least it has, on average: more where codes leave many in doubt.
+    pub candidates: f64,
 }
 
 /// Rows that a model is not made of, and that learn their nearest neighbours as the others are read through them.
@@ -102,15 +111,21 @@ impl<'a> HeldOut<'a> {
         index: &VectorIndex,
         name: &(dyn Fn(u32) -> u32 + Sync),
         effort: &(dyn Fn(usize, Calibration) -> Effort + Sync),
-    ) -> Calibration {
-        let recall = |calibration: Calibration| {
+    ) -> Measured {
+        let search = |calibration: Calibration| {
             // Itself is found too.
-            self.recall(model, index, name, effort(NEIGHBOURS + 1, calibration))
+            self.search(model, index, name, effort(NEIGHBOURS + 1, calibration))
         };
-        if recall(Calibration::default()) >= ENOUGH {
-            return Calibration::default();
-        }
+        let recall = |calibration: Calibration| search(calibration).recall;
         let usual = effort(NEIGHBOURS + 1, Calibration::default());
+        let measured = |calibration, found: Found| Measured {
+            calibration,
+            candidates: found.candidates / usual.candidates.max(1) as f64,
+        };
+        let at_usual = search(Calibration::default());
+        if at_usual.recall >= ENOUGH {
+            return measured(Calibration::default(), at_usual);
+        }
         let times = |usual: usize, all: usize| all.div_ceil(usual.max(1)).clamp(1, u32::MAX as usize) as u32;
         let all = index.rows();
         let lists = times(usual.lists, model.lists());
@@ -120,32 +135,45 @@ impl<'a> HeldOut<'a> {
         found.keep = least(keep, SIGNS_KEEP, |keep| recall(Calibration { keep, ..found }));
         found.candidates =
             least(candidates, CODES_KEEP, |candidates| recall(Calibration { candidates, ..found }));
-        found
+        measured(found, search(found))
     }
 
-    /// The share of neighbours that are candidates; 1 where there are none.
-    fn recall(
+    /// Looks for the neighbours of all held out rows.
+    fn search(
         &self,
         model: &Model,
         index: &VectorIndex,
         name: &(dyn Fn(u32) -> u32 + Sync),
         mut effort: Effort,
-    ) -> f64 {
+    ) -> Found {
         if effort.keep > MOST_KEPT {
             (effort.keep, effort.doubt) = (MOST_KEPT, 0.0);
         }
         effort.candidates = effort.candidates.min(MOST_KEPT);
         let counts = self.held.par_iter().map(|held| {
             let nearest = held.nearest();
-            let Some(wanted) = nearest.wanted() else { return (0, 0) };
+            let Some(wanted) = nearest.wanted() else { return [0; 4] };
             let mut candidates = Vec::new();
             let target = Target { index, filter: None };
             Searcher::new(model).search(model, &[target], &held.vector, effort, &mut candidates);
-            (nearest.among(&candidates, name).min(wanted), wanted)
+            [nearest.among(&candidates, name).min(wanted), wanted, candidates.len(), 1]
         });
-        let (found, wanted) = counts.reduce(|| (0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
-        if wanted == 0 { 1.0 } else { found as f64 / wanted as f64 }
+        let add = |a: [usize; 4], b: [usize; 4]| std::array::from_fn(|i| a[i] + b[i]);
+        let [found, wanted, candidates, searches] = counts.reduce(|| [0; 4], add);
+        let share = |part: usize, of: usize| part as f64 / of.max(1) as f64;
+        Found {
+            recall: if wanted == 0 { 1.0 } else { share(found, wanted) },
+            candidates: share(candidates, searches),
+        }
     }
+}
+
+/// What searches with one effort found.
+struct Found {
+    /// The share of neighbours that are candidates; 1 where there are none.
+    recall: f64,
+    /// Candidates of a search, on average.
+    candidates: f64,
 }
 
 /// The least power of two for which `recall` is at least `target`, or `most`.

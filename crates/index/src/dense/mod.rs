@@ -30,7 +30,7 @@ mod vector_index;
 
 pub use bounded::{BoundedCodes, BoundedQuery};
 pub use build::{BuildOptions, GONE, MergeInput, build, merge};
-pub use calibration::{Calibration, HeldOut};
+pub use calibration::{Calibration, HeldOut, Measured};
 pub use cold::{ColdQuery, ListPlaces, Outline, ReadBudget, plan_reads};
 pub use model::{Distance, Model, ModelHeader, TrainOptions};
 pub use rotation::Rotation;

@@ -62,6 +62,9 @@ pub struct ModelHeader {
     /// What a search has to do; the usual if it was not measured.
     #[serde(skip)]
     pub calibration: Calibration,
+    /// Whether signs alone say which rows are compared. Level codes are for merges then, and for searches from afar.
+    #[serde(skip)]
+    pub signs_alone: bool,
 }
 
 /// Rows that are so many times farther from the mean than the middle one have no say in where it is.
@@ -158,6 +161,7 @@ impl Model {
             spread: f32::INFINITY,
             row_length: row_length(&mean, &turned, padded),
             calibration: Calibration::default(),
+            signs_alone: false,
         };
         let bytes = centroids.iter().flat_map(|x| x.to_le_bytes()).collect();
         Self::new(header, options.level_bits, rotation, mean, bytes)
@@ -202,6 +206,11 @@ impl Model {
     /// Notes the spread of the rows that the model was made for, by an index of them.
     pub fn note_spread(&mut self, index: &VectorIndex) {
         self.header.spread = index.shape().spread;
+    }
+
+    /// Has searches go by signs alone.
+    pub fn note_signs_alone(&mut self) {
+        self.header.signs_alone = true;
     }
 
     /// Notes what searches have to do.

@@ -125,7 +125,7 @@ impl Searcher {
     /// Writes candidates of all targets to `out`, in no order.
     ///
     /// # Panics
-    /// If the targets have more rows than a `u32` counts.
+    /// If the targets have more rows than a `u32` counts, or lack the level codes that the model's searches go by.
     pub fn search(
         &mut self,
         model: &Model,
@@ -145,31 +145,38 @@ impl Searcher {
         self.turned.iter_mut().for_each(|x| *x *= scale);
         self.signs.set(&self.turned);
         self.rows.clear();
-        if targets.iter().all(|target| target.filter.is_none()) {
-            self.scan(model, targets, effort);
+        let scanned = if targets.iter().all(|target| target.filter.is_none()) {
+            self.scan(model, targets, effort)
         } else {
-            self.scan_filtered(model, targets, effort);
-        }
+            self.scan_filtered(model, targets, effort)
+        };
+        self.rows.trim(&scanned);
         // A row in two of the lists was found twice.
         self.rows.forget_repeated();
-        self.rank(model, targets, effort, out);
+        if model.header().signs_alone {
+            let least = effort.candidates;
+            self.rows.trim(&Size { least, most: least.saturating_mul(MOST), ..scanned });
+        } else {
+            self.rank(model, targets, effort);
+        }
+        self.hand_out(targets, out);
         out.iter_mut().for_each(|candidate| candidate.estimate /= scale);
     }
 
-    /// Finds the rows of the nearest lists that are nearest by their signs.
-    fn scan(&mut self, model: &Model, targets: &[Target], effort: Effort) {
+    /// Finds the rows of the nearest lists that are nearest by their signs, and says how many of these are to be kept.
+    fn scan(&mut self, model: &Model, targets: &[Target], effort: Effort) -> Size {
         let to = Turned::new(&self.turned, &self.signs);
         self.lists.find(model, model.blocks(), model.distance(), to, effort.lists);
         let size = self.scan_size(model, targets, effort);
         for at in 0..self.lists.near.len() {
             self.scan_list(at, targets, &size);
         }
-        self.rows.trim(&size);
+        size
     }
 
     /// As [`Searcher::scan`], of rows that match, and on until enough of these were seen, the last half of them in vain:
     /// where what is near does not match, what does may be in any list.
-    fn scan_filtered(&mut self, model: &Model, targets: &[Target], effort: Effort) {
+    fn scan_filtered(&mut self, model: &Model, targets: &[Target], effort: Effort) -> Size {
         let rows: usize = targets.iter().map(|target| target.index.rows()).sum();
         let matching: usize = targets.iter().map(Target::matching).sum();
         let enough = effort.lists as f64 * rows as f64 / model.lists() as f64;
@@ -198,13 +205,8 @@ impl Searcher {
                 }
             }
         }
-        let size = size.unwrap_or(Size {
-            wanted: effort.wanted,
-            least: effort.keep,
-            most: effort.keep,
-            margin: 0.0,
-        });
-        self.rows.trim(&size);
+        let Effort { wanted, keep, .. } = effort;
+        size.unwrap_or(Size { wanted, least: keep, most: keep, margin: 0.0 })
     }
 
     /// What the scan keeps. How wrong estimates are is taken from the rows of the nearest list that has some.
@@ -255,7 +257,7 @@ impl Searcher {
     }
 
     /// Ranks what the scan found by finer codes.
-    fn rank(&mut self, model: &Model, targets: &[Target], effort: Effort, out: &mut Vec<Candidate>) {
+    fn rank(&mut self, model: &Model, targets: &[Target], effort: Effort) {
         self.levels.set(&self.turned);
         let length = dot(&self.turned, &self.turned);
         let base = match model.distance() {
@@ -263,12 +265,8 @@ impl Searcher {
             Distance::Dot => 0.0,
         };
         let firsts = &self.firsts;
-        let placed = |place: u32| {
-            let target = firsts.partition_point(|first| *first <= place) - 1;
-            (target, place - firsts[target])
-        };
         let level = |place: u32| {
-            let (target, place) = placed(place);
+            let (target, place) = placed(firsts, place);
             targets[target].index.level(place)
         };
         let found = &mut self.rows.found;
@@ -296,13 +294,23 @@ impl Searcher {
             most: effort.candidates.saturating_mul(MOST),
             margin: effort.doubt * error,
         });
+    }
+
+    /// What is left.
+    fn hand_out(&self, targets: &[Target], out: &mut Vec<Candidate>) {
         out.clear();
         out.extend(self.rows.found.iter().map(|found| {
-            let (target, place) = placed(found.place);
+            let (target, place) = placed(&self.firsts, found.place);
             let row = targets[target].index.row(place);
             Candidate { target: target as u32, row, estimate: found.value }
         }));
     }
+}
+
+/// The target of a place, and its place there. `firsts`: the first place of each target.
+fn placed(firsts: &[u32], place: u32) -> (usize, u32) {
+    let target = firsts.partition_point(|first| *first <= place) - 1;
+    (target, place - firsts[target])
 }
 
 /// Leaves of what was found, from the number `before` on, the rows of `target` that match, and counts their places from

@@ -11,7 +11,7 @@ use super::Model;
 ///
 /// A row has a *place*: where its level code is, in the order of first lists. Blocks of sign codes name places; a place has
 /// a row.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct VectorIndex {
     shape: IndexShape,
     level_bits: LevelBits,
@@ -19,8 +19,8 @@ pub struct VectorIndex {
     starts: Vec<ListStart>,
     /// See [`lodestone_kernels::SignQuery`].
     blocks: Bytes,
-    /// Per place the code, then `add` and `mul`, then the tag.
-    levels: Bytes,
+    /// Per place the code, then `add` and `mul`, then the tag; `None` where they are not in memory.
+    levels: Option<Bytes>,
     /// The row of each place.
     rows: Bytes,
 }
@@ -59,8 +59,8 @@ pub struct IndexSections {
     pub lists: Bytes,
     /// The blocks of the lists, one list after another; see [`lodestone_kernels::SignQuery`].
     pub blocks: Bytes,
-    /// For each place its level code, then two `f32`, then its tag.
-    pub levels: Bytes,
+    /// For each place its level code, then two `f32`, then its tag. Searches by signs alone do without.
+    pub levels: Option<Bytes>,
     /// For each place its row, 4 bytes.
     pub rows: Bytes,
 }
@@ -91,7 +91,7 @@ impl VectorIndex {
             level_bits: model.level_bits(),
             starts,
             blocks: blocks.into(),
-            levels: levels.into(),
+            levels: Some(levels.into()),
             rows: rows.iter().flat_map(|row| row.to_le_bytes()).collect(),
         };
         index.shape.spread = index.spread();
@@ -135,14 +135,15 @@ impl VectorIndex {
             return Err("its lists make no sense".into());
         }
         let (padded, count) = (shape.padded as usize, shape.rows as usize);
-        let level = (level_bits.code_bytes(padded) + LEVEL_FACTORS).checked_add(shape.tag_bytes as usize);
-        let fits = ends.is_some_and(|(end, _)| blocks.len() == end * block_bytes(padded))
-            && Some(levels.len()) == level.and_then(|level| level.checked_mul(count))
-            && rows.len() == 4 * count;
+        let fits =
+            ends.is_some_and(|(end, _)| blocks.len() == end * block_bytes(padded)) && rows.len() == 4 * count;
         if !fits {
             return Err(format!("its sections do not hold {count} rows"));
         }
-        let index = Self { shape, level_bits, starts, blocks, levels, rows };
+        let mut index = Self { shape, level_bits, starts, blocks, levels: None, rows };
+        if let Some(levels) = levels {
+            index = index.with_levels(levels)?;
+        }
         match (0..shape.rows).map(|place| index.row(place)).find(|row| *row >= row_bound) {
             Some(row) => Err(format!("it has row {row} of {row_bound}")),
             None => Ok(index),
@@ -160,7 +161,7 @@ impl VectorIndex {
         }
     }
 
-    /// The same index with `bytes` beside each level code, which `write` fills in for a row.
+    /// The same index with `bytes` beside each level code, which `write` fills in for a row. Level codes are in memory.
     pub fn tagged(&self, bytes: usize, write: &(dyn Fn(u32, &mut [u8]) + Sync)) -> Self {
         let code = self.level_bits.code_bytes(self.shape.padded as usize) + LEVEL_FACTORS;
         let mut levels = vec![0; self.rows() * (code + bytes)];
@@ -171,12 +172,22 @@ impl VectorIndex {
         });
         Self {
             shape: IndexShape { tag_bytes: bytes as u32, ..self.shape },
-            level_bits: self.level_bits,
-            starts: self.starts.clone(),
-            blocks: self.blocks.clone(),
-            levels: levels.into(),
-            rows: self.rows.clone(),
+            levels: Some(levels.into()),
+            ..self.clone()
         }
+    }
+
+    /// The same index with its level codes; says what is wrong with them otherwise.
+    pub fn with_levels(&self, levels: Bytes) -> Result<Self, String> {
+        if self.entry_bytes().checked_mul(self.rows()) != Some(levels.len()) {
+            return Err(format!("its level codes are not of {} rows", self.rows()));
+        }
+        Ok(Self { levels: Some(levels), ..self.clone() })
+    }
+
+    /// Whether its level codes are in memory. Merges need them, and so do searches, but for those by signs alone.
+    pub fn has_levels(&self) -> bool {
+        self.levels.is_some()
     }
 
     /// What of it is not in the sections.
@@ -208,7 +219,8 @@ impl VectorIndex {
 
     /// Bytes in memory, without the model.
     pub fn bytes(&self) -> usize {
-        8 * self.starts.len() + self.blocks.len() + self.levels.len() + self.rows.len()
+        let levels = self.levels.as_ref().map_or(0, Bytes::len);
+        8 * self.starts.len() + self.blocks.len() + levels + self.rows.len()
     }
 
     /// The blocks of a list.
@@ -239,9 +251,13 @@ impl VectorIndex {
     }
 
     /// The code and the two factors of a place.
+    ///
+    /// # Panics
+    /// If level codes are not in memory.
     pub(super) fn level(&self, place: u32) -> &[u8] {
+        let levels = self.levels.as_ref().expect("level codes are in memory");
         let start = place as usize * self.entry_bytes();
-        &self.levels[start..start + self.entry_bytes() - self.shape.tag_bytes as usize]
+        &levels[start..start + self.entry_bytes() - self.shape.tag_bytes as usize]
     }
 
     /// The row of a place.

@@ -142,6 +142,11 @@ pub fn open_one(key: &str, object: &Bytes, meta: &SegmentMeta) -> SegmentReader 
 
 /// An object with a model and an index of the unnamed vectors.
 pub fn vector_index(reader: &SegmentReader, key: &str) -> (Bytes, Vec<PartMeta>) {
+    vector_index_by(reader, key, false)
+}
+
+/// The same for searches by signs alone, if asked.
+pub fn vector_index_by(reader: &SegmentReader, key: &str, signs_alone: bool) -> (Bytes, Vec<PartMeta>) {
     let column = reader.vector("").unwrap().unwrap();
     let dim = column.spec().dim as usize;
     let size = column.spec().row_bytes();
@@ -157,14 +162,17 @@ pub fn vector_index(reader: &SegmentReader, key: &str) -> (Bytes, Vec<PartMeta>)
         level_bits: LevelBits::Four,
         seed: 1,
     };
-    let model = dense::Model::train(dim, column.len(), &row, options);
+    let mut model = dense::Model::train(dim, column.len(), &row, options);
+    if signs_alone {
+        model.note_signs_alone();
+    }
     let number = |slot| column.slot_to_row(slot).unwrap();
     let index = build(&model, column.len(), &row, &number, BuildOptions { spill: true });
     let mut object = ObjectWriter::new(key);
     let model = object.add_model("", &model).unwrap();
     let index =
         object.add_vector_index("", &index, &model, &RowTags::of(&[(reader, None)], "").unwrap()).unwrap();
-    (object.finish(), vec![model, index])
+    (object.finish(), [vec![model], index].concat())
 }
 
 pub fn write_and_open(model: &Model, id: u64) -> SegmentReader {
