@@ -193,7 +193,29 @@ async fn few_rows_are_shown_without_the_rest() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_searched_where_it_is_comes_here() {
-    let (node, _local) = far(Distance::Cosine, true).await;
+    comes_here(two_segments(Distance::Cosine).await).await;
+}
+
+// On one thread nothing that is spawned is done before the search ends.
+#[tokio::test]
+async fn every_shard_comes_here() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let local = tempfile::tempdir().unwrap();
+    let node = start(&store, &local, true).await;
+    let engine = node.engine();
+    let mut config = config(Distance::Cosine);
+    config.params.shard_number = 3;
+    engine.create_collection(NAME, config, None).await.unwrap();
+    write(&engine, points(0..ROWS, 1)).await;
+    let info = quiet(&engine, 3).await;
+    assert_eq!(info.indexed_vectors_count, ROWS);
+    node.shutdown().await;
+    comes_here(store).await;
+}
+
+/// Searches until the bucket is asked for nothing.
+async fn comes_here(store: Arc<dyn Store>) {
+    let (node, _local) = reopened(store, true).await;
     let engine = node.engine();
     let vector = vectors(1, 99).remove(0);
     let (_, usage) = search(&engine, request(vector.clone(), false)).await;

@@ -78,9 +78,11 @@ pub(crate) async fn search(
     });
     let reads = stream::iter(reads.collect::<Vec<_>>()).buffered(if in_turn { 1 } else { shards.max(1) });
     let reads = reads.try_collect::<Vec<_>>();
-    let (near, far) = if in_turn { (near.await?, reads.await?) } else { try_join(near, reads).await? };
+    let (near, found) = if in_turn { (near.await?, reads.await?) } else { try_join(near, reads).await? };
     if query.options.hydrate {
-        for (shard, view) in scope.shards.iter().zip(scope.views.iter()) {
+        // Only one is on its way at a time, so none may take the turn that needs nothing.
+        let shards = scope.shards.iter().zip(scope.views.iter()).zip(&far);
+        for ((shard, view), _) in shards.filter(|(_, far)| !far.is_empty()) {
             let using = request.using.clone();
             let bring = |view: ShardView| async move { view.hydrate(&using, with_payload).await };
             query.hydration.begin(*shard, view, &request.using, bring);
@@ -88,7 +90,7 @@ pub(crate) async fn search(
     }
     let show = |hit: FarHit| shown(hit, &picker, request, &shape);
     let mut parts: Vec<Vec<ScoredPoint>> =
-        far.into_iter().map(|hits| hits.into_iter().map(show).collect()).collect();
+        found.into_iter().map(|hits| hits.into_iter().map(show).collect()).collect();
     parts.push(near);
     let order = nearest_first(shape.metric.greater_is_nearer());
     let merged = merge(parts, order, request.offset, request.limit);
