@@ -40,6 +40,11 @@ def tight(rng: np.random.Generator, count: int, dim: int) -> Rows:
     return 10 * normal(rng, 50, dim)[rng.integers(0, 50, count)] + 0.01 * normal(rng, count, dim)
 
 
+def few(rng: np.random.Generator, count: int, dim: int) -> Rows:
+    """Five wide clouds, far from each other: too near for codes of four bits, which refer to the mean of all."""
+    return 10 * normal(rng, 5, dim)[rng.integers(0, 5, count)] + 0.3 * normal(rng, count, dim)
+
+
 def outlier(rng: np.random.Generator, count: int, dim: int) -> Rows:
     """One row is a million times longer."""
     rows = latent(rng, count, dim)
@@ -58,7 +63,7 @@ def positive(rng: np.random.Generator, count: int, dim: int) -> Rows:
 
 
 KINDS: dict[str, Callable[[np.random.Generator, int, int], Rows]] = {
-    made.__name__: made for made in (normal, latent, lengths, tight, outlier, skewed, positive)
+    made.__name__: made for made in (normal, latent, lengths, tight, few, outlier, skewed, positive)
 }
 
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use lodestone_api::Engine;
 use lodestone_node::{Node, NodeOptions, StoreLocation};
-use lodestone_store::{MemoryStore, Metrics, Store};
+use lodestone_segment::{PartKind, list_parts};
+use lodestone_store::{MemoryStore, Metrics, Store, list_all};
 use lodestone_types::{
     CollectionConfig, CollectionPatch, CollectionStatus, Distance, NamedVectors, OptimizersConfig,
     PayloadSelector, Point, PointId, QuantizationSearch, QueryRequest, QueryTarget, ReadOptions, ScoredPoint,
@@ -32,15 +33,18 @@ fn vectors(count: u64, seed: u64) -> Vec<Vec<f32>> {
     (0..count).map(|_| (0..DIM).map(|_| rng.random_range(-1.0..2.0)).collect()).collect()
 }
 
-async fn filled(distance: Distance) -> (Node, Arc<dyn Engine>, tempfile::TempDir) {
-    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+async fn filled(
+    store: Arc<dyn Store>,
+    distance: Distance,
+    vectors: Vec<Vec<f32>>,
+) -> (Node, Arc<dyn Engine>, tempfile::TempDir) {
     let local = tempfile::tempdir().unwrap();
     let mut options = NodeOptions::new(StoreLocation::Directory("unused".into()), local.path().join("cache"));
     options.compact.fold_rows = ROWS;
     let node = Node::start_on(store, Arc::new(Metrics::default()), options).await.unwrap();
     let engine = node.engine();
     engine.create_collection(NAME, config(distance), None).await.unwrap();
-    let points = (0..ROWS).zip(vectors(ROWS, 1)).map(|(id, vector)| Point {
+    let points = (0..ROWS).zip(vectors).map(|(id, vector)| Point {
         id: PointId::Num(id),
         vectors: NamedVectors::unnamed(vector),
         payload: Default::default(),
@@ -109,7 +113,8 @@ fn compare(found: &[Vec<ScoredPoint>], all: &[Vec<ScoredPoint>]) -> (f64, f32) {
 }
 
 async fn check(distance: Distance) {
-    let (node, engine, _local) = filled(distance).await;
+    let store = Arc::new(MemoryStore::new());
+    let (node, engine, _local) = filled(store, distance, vectors(ROWS, 1)).await;
     let exact = answers(&engine, true, 64, QuantizationSearch::default()).await;
     let estimates = QuantizationSearch { rescore: Some(false), ..QuantizationSearch::default() };
     let (recall, off) = compare(&answers(&engine, false, 64, QuantizationSearch::default()).await, &exact);
@@ -157,5 +162,36 @@ async fn check(distance: Distance) {
 async fn settings_choose_codes_and_searches_use_them_as_told() {
     for distance in [Distance::Cosine, Distance::Euclid, Distance::Dot] {
         check(distance).await;
+    }
+}
+
+/// A few clouds of many rows: how near two of them are decides what codes of 4 bits, which refer to the mean of all, cannot tell.
+fn clouds() -> Vec<Vec<f32>> {
+    let centres = vectors(3, 5);
+    let noise = vectors(ROWS, 6);
+    let point = |(i, noise): (usize, Vec<f32>)| {
+        noise.iter().zip(&centres[i % 3]).map(|(noise, centre)| 20.0 * centre + noise).collect()
+    };
+    noise.into_iter().enumerate().map(point).collect()
+}
+
+/// Whether the model in the store has codes of 8 bits that nobody asked for.
+async fn has_finer_codes(store: &Arc<dyn Store>) -> bool {
+    let objects = list_all(store.as_ref(), "parts/").await.unwrap();
+    let key = &objects.iter().find(|object| object.key.contains("-model-")).unwrap().key;
+    let parts = list_parts(key, &store.get(key).await.unwrap()).unwrap();
+    let model = parts.iter().find(|part| matches!(part.kind, PartKind::Model(_))).unwrap();
+    let header = model.model_header().unwrap();
+    assert_eq!(header.calibration.finer, header.level_bits == 8);
+    header.calibration.finer
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn codes_are_finer_where_those_of_four_bits_leave_many_in_doubt() {
+    for (vectors, expected) in [(vectors(ROWS, 1), false), (clouds(), true)] {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let (node, ..) = filled(store.clone(), Distance::Euclid, vectors).await;
+        assert_eq!(has_finer_codes(&store).await, expected);
+        node.shutdown().await;
     }
 }
