@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use lodestone_index::dense::{
-    self, BuildOptions, Calibration, HeldOut, Measured, Model, ModelHeader, Rows, TrainOptions, VectorIndex,
-    build,
+    self, BuildOptions, Calibration, HeldOut, Model, ModelHeader, Rows, TrainOptions, VectorIndex, build,
 };
-use lodestone_kernels::{LevelBits, Metric};
+use lodestone_kernels::Metric;
 use lodestone_manifest::{Rewrite, SegmentEntry, ShardId};
 use lodestone_meta::Job;
 use lodestone_segment::{ObjectWriter, PartMeta, RowTags, SegmentMeta, SegmentReader};
@@ -25,8 +24,8 @@ const LIST_ROWS: usize = 100;
 /// Rows a model learns from, at most: what they take in memory is turned `f32`.
 const SAMPLE_BYTES: usize = 1 << 30;
 
-/// Where a search compares so many times as many vectors as usual because codes of 4 bits leave them in doubt, 8 bits are tried.
-const MANY: f64 = 8.0;
+/// Where a search for ten rows compares more vectors than this, because codes leave so many in doubt, finer codes are tried.
+const IN_DOUBT: f64 = 300.0;
 
 /// Any will do; the same rows give the same index.
 const SEED: u64 = 0x10de_5704;
@@ -91,7 +90,8 @@ pub fn build_index(
     Ok(Built { parts: [vec![model], index].concat(), is_model_shared })
 }
 
-/// Makes a model of vectors, whose calibration is measured, and their index. `row`: the row of a number.
+/// Makes a model of vectors, whose calibration is measured, and their index. Where such codes leave too many rows in doubt, it has
+/// finer ones. `row`: the row of a number.
 fn learn<P: Fn(u32) -> (usize, u32) + Sync>(
     shape: VectorShape,
     codes: Codes,
@@ -102,31 +102,40 @@ fn learn<P: Fn(u32) -> (usize, u32) + Sync>(
     let (options, spill) = (train_options(&shape, codes), !codes.small);
     let build = |model: &Model, vectors: &dyn Rows| build(model, count, vectors, row, BuildOptions { spill });
     let held_out = HeldOut::new(shape.dim, count, vectors, options.distance);
+    let calibrate = |model: &Model, index: &VectorIndex| {
+        let header = model.header();
+        held_out.calibrate(model, index, row, &|limit, calibration| {
+            search_effort(limit, None, spill, &ModelHeader { calibration, ..header })
+        })
+    };
     let mut model = Model::train(shape.dim, count, vectors, options);
-    if codes.signs_alone {
-        model.note_signs_alone();
-    }
-    let header = model.header();
+    model.note_signs_alone(codes.signs_alone);
     let mut index = build(&model, &held_out);
     vectors.check()?;
-    let effort =
-        |limit, calibration| search_effort(limit, None, spill, &ModelHeader { calibration, ..header });
-    let Measured { mut calibration, candidates } = held_out.calibrate(&model, &index, row, &effort);
-    debug!(?calibration, candidates, rows = count, "a model was calibrated");
-    if candidates > MANY && codes == Codes::USUAL {
-        // One index in memory at a time.
-        drop(index);
-        let finer = model.with_level_bits(LevelBits::Eight);
-        index = build(&finer, vectors);
-        let of_finer = held_out.calibrate(&finer, &index, row, &effort);
-        debug!(?of_finer, "the same with codes of 8 bits");
-        if of_finer.candidates < candidates / 2.0 {
-            (model, calibration) = (finer, Calibration { finer: true, ..of_finer.calibration });
-        } else {
+    let mut measured = calibrate(&model, &index);
+    debug!(?measured, rows = count, "a model was calibrated");
+    if measured.candidates > IN_DOUBT
+        && let Some(codes) = codes.finer()
+    {
+        let mut finer = model.with_level_bits(codes.level_bits);
+        finer.note_signs_alone(codes.signs_alone);
+        let has_other_bits = finer.level_bits() != model.level_bits();
+        if has_other_bits {
+            // One index in memory at a time.
+            drop(index);
+            index = build(&finer, vectors);
+        }
+        let of_finer = calibrate(&finer, &index);
+        debug!(measured = ?of_finer, "the same with finer codes");
+        if of_finer.candidates < measured.candidates / 2.0 {
+            model = finer;
+            measured.calibration = Calibration { finer: true, ..of_finer.calibration };
+        } else if has_other_bits {
             index = build(&model, vectors);
         }
         vectors.check()?;
     }
+    let calibration = measured.calibration;
     if calibration != Calibration::default() {
         info!(?calibration, rows = count, "searches of these vectors have to do more than usual");
     }

@@ -81,9 +81,7 @@ impl Engine {
             seed: 1,
         };
         let mut model = Model::train(vectors.dim, vectors.count(), &row, options);
-        if self.setting("levels", 1.0) == 0.0 {
-            model.note_signs_alone();
-        }
+        model.note_signs_alone(self.setting("levels", 1.0) == 0.0);
         eprintln!("trained after {:.2} s: {} lists", begun.elapsed().as_secs_f64(), model.lists());
         let index = build(
             &model,

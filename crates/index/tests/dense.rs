@@ -270,7 +270,7 @@ fn signs_alone_find_what_is_near_among_more_candidates() {
         let queries = Rows { dim: 384, floats: queries.to_vec() };
         let mut by_levels = index(&rows, options(distance));
         let few = recall(&rows, &queries, &by_levels, effort(60, 200, 16), distance);
-        by_levels.0.note_signs_alone();
+        by_levels.0.note_signs_alone(true);
         let by_signs = (by_levels.0, without_levels(&by_levels.1));
         assert!(!by_signs.1.has_levels() && by_signs.1.bytes() < by_levels.1.bytes() / 2);
         let [least, more] = [16, 80].map(|count| {
@@ -293,7 +293,7 @@ fn estimates_by_signs_are_without_bias() {
         let mut index = index(&rows, options(distance));
         let query = rows.row(17);
         let by_levels = search(&index, query, everything(&rows, &index), None);
-        index.0.note_signs_alone();
+        index.0.note_signs_alone(true);
         let by_signs = search(&index, query, everything(&rows, &index), None);
         assert_eq!(by_signs.len(), by_levels.len());
         let mean = |found: &[Candidate]| {

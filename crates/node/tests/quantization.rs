@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lodestone_api::Engine;
+use lodestone_index::dense::ModelHeader;
 use lodestone_node::{Node, NodeOptions, StoreLocation};
 use lodestone_segment::{PartKind, list_parts};
 use lodestone_store::{MemoryStore, Metrics, Store, list_all};
@@ -35,7 +36,7 @@ fn vectors(count: u64, seed: u64) -> Vec<Vec<f32>> {
 
 async fn filled(
     store: Arc<dyn Store>,
-    distance: Distance,
+    config: CollectionConfig,
     vectors: Vec<Vec<f32>>,
 ) -> (Node, Arc<dyn Engine>, tempfile::TempDir) {
     let local = tempfile::tempdir().unwrap();
@@ -43,7 +44,7 @@ async fn filled(
     options.compact.fold_rows = ROWS;
     let node = Node::start_on(store, Arc::new(Metrics::default()), options).await.unwrap();
     let engine = node.engine();
-    engine.create_collection(NAME, config(distance), None).await.unwrap();
+    engine.create_collection(NAME, config, None).await.unwrap();
     let points = (0..ROWS).zip(vectors).map(|(id, vector)| Point {
         id: PointId::Num(id),
         vectors: NamedVectors::unnamed(vector),
@@ -114,7 +115,7 @@ fn compare(found: &[Vec<ScoredPoint>], all: &[Vec<ScoredPoint>]) -> (f64, f32) {
 
 async fn check(distance: Distance) {
     let store = Arc::new(MemoryStore::new());
-    let (node, engine, _local) = filled(store, distance, vectors(ROWS, 1)).await;
+    let (node, engine, _local) = filled(store, config(distance), vectors(ROWS, 1)).await;
     let exact = answers(&engine, true, 64, QuantizationSearch::default()).await;
     let estimates = QuantizationSearch { rescore: Some(false), ..QuantizationSearch::default() };
     let (recall, off) = compare(&answers(&engine, false, 64, QuantizationSearch::default()).await, &exact);
@@ -175,23 +176,27 @@ fn clouds() -> Vec<Vec<f32>> {
     noise.into_iter().enumerate().map(point).collect()
 }
 
-/// Whether the model in the store has codes of 8 bits that nobody asked for.
-async fn has_finer_codes(store: &Arc<dyn Store>) -> bool {
+/// How the rows of the only model in the store are coded.
+async fn model(store: &Arc<dyn Store>) -> ModelHeader {
     let objects = list_all(store.as_ref(), "parts/").await.unwrap();
     let key = &objects.iter().find(|object| object.key.contains("-model-")).unwrap().key;
     let parts = list_parts(key, &store.get(key).await.unwrap()).unwrap();
-    let model = parts.iter().find(|part| matches!(part.kind, PartKind::Model(_))).unwrap();
-    let header = model.model_header().unwrap();
-    assert_eq!(header.calibration.finer, header.level_bits == 8);
-    header.calibration.finer
+    parts.iter().find(|part| matches!(part.kind, PartKind::Model(_))).unwrap().model_header().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn codes_are_finer_where_those_of_four_bits_leave_many_in_doubt() {
-    for (vectors, expected) in [(vectors(ROWS, 1), false), (clouds(), true)] {
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        let (node, ..) = filled(store.clone(), Distance::Euclid, vectors).await;
-        assert_eq!(has_finer_codes(&store).await, expected);
-        node.shutdown().await;
+async fn codes_are_finer_where_others_leave_many_rows_in_doubt() {
+    for on_disk in [false, true] {
+        // Rows without structure are too much for signs alone; clouds are not, as signs refer to what is near.
+        for (vectors, finer) in [(vectors(ROWS, 1), on_disk), (clouds(), !on_disk)] {
+            let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+            let mut config = config(Distance::Euclid);
+            config.params.vectors.get_mut("").unwrap().on_disk = Some(on_disk);
+            let (node, ..) = filled(store.clone(), config, vectors).await;
+            let ModelHeader { level_bits, signs_alone, calibration, .. } = model(&store).await;
+            assert_eq!(calibration.finer, finer);
+            assert_eq!((level_bits, signs_alone), (if finer && !on_disk { 8 } else { 4 }, on_disk && !finer));
+            node.shutdown().await;
+        }
     }
 }

@@ -90,7 +90,7 @@ fn a_model_says_what_searches_have_to_do() {
     let end = more.detail.len() - 1;
     assert_eq!(with(more.detail[..end].to_vec()).model_header().unwrap(), model.header());
     assert!(with(more.detail[..end - 1].to_vec()).model_header().is_err(), "cut off");
-    model.note_signs_alone();
+    model.note_signs_alone(true);
     let signs = ObjectWriter::new("signs").add_model("", &model).unwrap();
     assert!(signs.model_header().unwrap().signs_alone && !more.model_header().unwrap().signs_alone);
 }

@@ -42,7 +42,7 @@ pub struct Calibration {
     pub keep: u32,
     /// Candidates to compare.
     pub candidates: u32,
-    /// Whether level codes have 8 bits because 4, which were asked for, do not tell rows apart.
+    /// Whether codes are finer than those that were asked for, because these leave too many rows in doubt.
     pub finer: bool,
 }
 
@@ -57,7 +57,7 @@ impl Default for Calibration {
 pub struct Measured {
     /// How much more than usual.
     pub calibration: Calibration,
-    /// How many times as many candidates as are usual at least it has, on average: more where codes leave many in doubt.
+    /// How many candidates it has for ten neighbours, on average: more than usual where codes leave many rows in doubt.
     pub candidates: f64,
 }
 
@@ -118,10 +118,7 @@ impl<'a> HeldOut<'a> {
         };
         let recall = |calibration: Calibration| search(calibration).recall;
         let usual = effort(NEIGHBOURS + 1, Calibration::default());
-        let measured = |calibration, found: Found| Measured {
-            calibration,
-            candidates: found.candidates / usual.candidates.max(1) as f64,
-        };
+        let measured = |calibration, found: Found| Measured { calibration, candidates: found.candidates };
         let at_usual = search(Calibration::default());
         if at_usual.recall >= ENOUGH {
             return measured(Calibration::default(), at_usual);

@@ -208,9 +208,9 @@ impl Model {
         self.header.spread = index.shape().spread;
     }
 
-    /// Has searches go by signs alone.
-    pub fn note_signs_alone(&mut self) {
-        self.header.signs_alone = true;
+    /// Notes whether searches go by signs alone.
+    pub fn note_signs_alone(&mut self, signs_alone: bool) {
+        self.header.signs_alone = signs_alone;
     }
 
     /// Notes what searches have to do.

@@ -163,9 +163,7 @@ pub fn vector_index_by(reader: &SegmentReader, key: &str, signs_alone: bool) -> 
         seed: 1,
     };
     let mut model = dense::Model::train(dim, column.len(), &row, options);
-    if signs_alone {
-        model.note_signs_alone();
-    }
+    model.note_signs_alone(signs_alone);
     let number = |slot| column.slot_to_row(slot).unwrap();
     let index = build(&model, column.len(), &row, &number, BuildOptions { spill: true });
     let mut object = ObjectWriter::new(key);
