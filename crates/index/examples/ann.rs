@@ -108,14 +108,16 @@ impl Engine {
         let lists = number("ef").ok_or("no ef")?;
         let keep = number("keep").unwrap_or(self.setting("keep", 0.0) as usize);
         let candidates = number("candidates").unwrap_or(self.setting("candidates", 0.0) as usize);
+        let (model, index) = self.built.as_ref().ok_or("not built")?;
+        // As many more as in the server.
+        let usual = (k + k / 8 + 2 + lists / 16) * if model.header().signs_alone { 2 } else { 1 };
         let effort = Effort {
             lists,
             wanted: k,
             doubt: self.setting("doubt", 2.0) as f32,
             keep: if keep == 0 { 2 * (k + lists) } else { keep },
-            candidates: if candidates == 0 { k + k / 8 + 2 + lists / 16 } else { candidates },
+            candidates: if candidates == 0 { usual } else { candidates },
         };
-        let (model, index) = self.built.as_ref().ok_or("not built")?;
         let next = AtomicUsize::new(0);
         let results: Vec<std::sync::Mutex<Vec<i64>>> =
             (0..count).map(|_| std::sync::Mutex::default()).collect();
