@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::ops::Range;
+use std::sync::Arc;
 
 use lodestone_index::dense::{BoundedCodes, BoundedQuery, Effort, Model, ModelHeader, VectorIndex};
 use lodestone_kernels::{Metric, Scorer};
@@ -229,8 +230,16 @@ impl Selection {
         let greater = shape.metric.greater_is_nearer();
         let bounded = BoundedQuery::new(&shape.decode(&shape.encode(query.vector)));
         let scan = Scan { scorer, greater, shape, bounded, query, cancel, pace };
-        let (segments, tail) = pace.both(|| self.nearest_in_segments(&scan), || self.nearest_in_tail(&scan));
-        let hits = segments?.merge(tail?).into_sorted().into_iter();
+        let best = match pace {
+            // With what is near in segments known, few rows of the tail have a chance.
+            Pace::Alone => self.nearest_in_tail(&scan, self.nearest_in_segments(&scan)?)?,
+            Pace::Shared => {
+                let in_tail = || self.nearest_in_tail(&scan, scan.best());
+                let (segments, tail) = rayon::join(|| self.nearest_in_segments(&scan), in_tail);
+                segments?.merge(tail?)
+            }
+        };
+        let hits = best.into_sorted().into_iter();
         Ok(hits.map(|hit| Hit { found: hit.key.0, score: hit.score(scan.greater) }).collect())
     }
 
@@ -327,40 +336,66 @@ impl Selection {
         Ok((!scan_is_cheaper).then_some(Index { model_part, model, index }))
     }
 
-    /// Rows that are not read from a segment as they are. Whether they match is asked of those that are near only.
-    fn nearest_in_tail(&self, scan: &Scan) -> Result<Best<Scored<Ranked>>> {
-        let using = scan.query.using;
-        let chunks = self.view().memtable().vectors().named(using).par_iter();
-        let whole = chunks.map(|chunk| self.nearest_in_chunk(chunk, scan));
+    /// The best of `best` and of rows that are not read from a segment as they are. Whether they match is asked of those that are
+    /// near only, and the nearer those before them, the fewer are: so a thread takes what it found in one chunk along to the next.
+    fn nearest_in_tail(&self, scan: &Scan, best: Best<Scored<Ranked>>) -> Result<Best<Scored<Ranked>>> {
+        let chunks = self.view().memtable().vectors().named(scan.query.using);
         let patched = self.view().patched()?;
-        let patched = patched.par_chunks(PATCHED_TASK_ROWS).map(|rows| {
-            scan.cancel.check()?;
-            let (mut best, mut reader) = (scan.best(), RowReader::new(self.view()));
-            for found in rows {
-                if let Some(bytes) = reader.vector(*found, using)? {
-                    self.consider(*found, scan.scorer.score(&bytes), scan, &mut reader, &mut best)?;
-                }
-            }
-            Ok(best)
-        });
-        whole.chain(patched).with_min_len(scan.pace.least()).try_reduce(|| scan.best(), |a, b| Ok(a.merge(b)))
+        let of_chunk = |best, chunk: &Arc<Chunk>| self.nearest_in_chunk(chunk, scan, best);
+        let of_patched = |best, rows: &[Found]| self.nearest_of_patched(rows, scan, best);
+        if scan.pace == Pace::Alone {
+            let best = chunks.iter().try_fold(best, of_chunk)?;
+            return patched.chunks(PATCHED_TASK_ROWS).try_fold(best, of_patched);
+        }
+        let whole = chunks.par_iter().try_fold(|| scan.best(), of_chunk);
+        let patched = patched.par_chunks(PATCHED_TASK_ROWS).try_fold(|| scan.best(), of_patched);
+        let found = whole.chain(patched).try_reduce(|| scan.best(), |a, b| Ok(a.merge(b)))?;
+        Ok(best.merge(found))
     }
 
-    fn nearest_in_chunk(&self, chunk: &Chunk, scan: &Scan) -> Result<Best<Scored<Ranked>>> {
+    /// The best of `best` and of rows of segments that have other vectors now.
+    fn nearest_of_patched(
+        &self,
+        rows: &[Found],
+        scan: &Scan,
+        mut best: Best<Scored<Ranked>>,
+    ) -> Result<Best<Scored<Ranked>>> {
+        scan.cancel.check()?;
+        let mut reader = RowReader::new(self.view());
+        for found in rows {
+            if let Some(bytes) = reader.vector(*found, scan.query.using)? {
+                self.consider(*found, scan.scorer.score(&bytes), scan, &mut reader, &mut best)?;
+            }
+        }
+        Ok(best)
+    }
+
+    /// The best of `best` and of the rows of a chunk.
+    fn nearest_in_chunk(
+        &self,
+        chunk: &Chunk,
+        scan: &Scan,
+        best: Best<Scored<Ranked>>,
+    ) -> Result<Best<Scored<Ranked>>> {
         scan.cancel.check()?;
         let size = scan.scorer.row_bytes();
         if let Some((id, _)) = chunk.rows().first().filter(|_| chunk.row_bytes() != size) {
             return Err(damaged_row(*id, scan.query.using, chunk.row_bytes(), size));
         }
         match chunk.codes(&scan.shape) {
-            Some(codes) => self.nearest_by_bounds(chunk, codes, scan),
-            None => self.nearest_of_all(chunk, scan),
+            Some(codes) => self.nearest_by_bounds(chunk, codes, scan, best),
+            None => self.nearest_of_all(chunk, scan, best),
         }
     }
 
     /// Compares every row.
-    fn nearest_of_all(&self, chunk: &Chunk, scan: &Scan) -> Result<Best<Scored<Ranked>>> {
-        let (mut best, mut reader) = (scan.best(), RowReader::new(self.view()));
+    fn nearest_of_all(
+        &self,
+        chunk: &Chunk,
+        scan: &Scan,
+        mut best: Best<Scored<Ranked>>,
+    ) -> Result<Best<Scored<Ranked>>> {
+        let mut reader = RowReader::new(self.view());
         let mut scores = [0.0; BLOCK_ROWS];
         let blocks =
             chunk.vectors().chunks(BLOCK_ROWS * chunk.row_bytes()).zip(chunk.rows().chunks(BLOCK_ROWS));
@@ -380,8 +415,9 @@ impl Selection {
         chunk: &Chunk,
         codes: &BoundedCodes,
         scan: &Scan,
+        mut best: Best<Scored<Ranked>>,
     ) -> Result<Best<Scored<Ranked>>> {
-        let (mut best, mut reader) = (scan.best(), RowReader::new(self.view()));
+        let mut reader = RowReader::new(self.view());
         let vectors = chunk.vectors().chunks_exact(chunk.row_bytes());
         for (number, (row, vector)) in chunk.rows().iter().zip(vectors).enumerate() {
             if scan.has_chance(scan.best_score(codes, number), &best) {

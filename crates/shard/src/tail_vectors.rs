@@ -28,7 +28,7 @@ pub(crate) struct TailVectors {
 }
 
 /// Vectors of one name and of one size, in no particular order.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Chunk {
     row_bytes: usize,
     vectors: Vec<u8>,
@@ -37,6 +37,8 @@ pub(crate) struct Chunk {
     last_lsn: u64,
     /// Made when first asked for; `None` if such vectors are not coded.
     codes: OnceLock<Option<BoundedCodes>>,
+    /// Of the first vectors, if they were coded before others joined them.
+    earlier_codes: Option<BoundedCodes>,
 }
 
 impl TailVectors {
@@ -105,19 +107,33 @@ impl TailVectors {
 /// chunks, and each vector is copied a few times only.
 fn add(chunks: &mut Vec<Arc<Chunk>>, mut chunk: Chunk) {
     while let Some(before) = chunks.pop_if(|before| before.takes(&chunk)) {
-        let mut joined = Chunk::clone(&before);
-        joined.vectors.extend_from_slice(&chunk.vectors);
-        joined.rows.extend_from_slice(&chunk.rows);
-        joined.last_lsn = joined.last_lsn.max(chunk.last_lsn);
-        joined.codes = OnceLock::new();
-        chunk = joined;
+        chunk = before.with(&chunk);
     }
     chunks.push(Arc::new(chunk));
 }
 
 impl Chunk {
     fn new(row_bytes: usize) -> Self {
-        Self { row_bytes, vectors: Vec::new(), rows: Vec::new(), last_lsn: 0, codes: OnceLock::new() }
+        Self {
+            row_bytes,
+            vectors: Vec::new(),
+            rows: Vec::new(),
+            last_lsn: 0,
+            codes: OnceLock::new(),
+            earlier_codes: None,
+        }
+    }
+
+    /// All vectors of both.
+    fn with(&self, other: &Self) -> Self {
+        Self {
+            row_bytes: self.row_bytes,
+            vectors: [&self.vectors[..], &other.vectors[..]].concat(),
+            rows: [&self.rows[..], &other.rows[..]].concat(),
+            last_lsn: self.last_lsn.max(other.last_lsn),
+            codes: OnceLock::new(),
+            earlier_codes: self.codes.get().cloned().flatten().or_else(|| self.earlier_codes.clone()),
+        }
     }
 
     fn push(&mut self, id: PointId, lsn: u64, vector: &[u8]) {
@@ -158,7 +174,11 @@ impl Chunk {
                 );
                 out.copy_from_slice(&vector);
             };
-            are_coded.then(|| BoundedCodes::of(shape.dim, self.rows.len(), &row))
+            let count = self.rows.len();
+            are_coded.then(|| match &self.earlier_codes {
+                Some(codes) => codes.up_to(count, &row),
+                None => BoundedCodes::of(shape.dim, count, &row),
+            })
         };
         self.codes.get_or_init(code).as_ref()
     }

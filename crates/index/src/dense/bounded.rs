@@ -36,13 +36,25 @@ pub struct BoundedQuery {
 impl BoundedCodes {
     /// Of `count` rows of `dim` components.
     pub fn of(dim: usize, count: usize, rows: &dyn Rows) -> Self {
-        let mut codes = Self { dim, entries: Vec::with_capacity(count * entry_bytes(dim)) };
-        let mut row = vec![0.0; dim];
-        for number in 0..count as u32 {
+        Self { dim, entries: Vec::new() }.up_to(count, rows)
+    }
+
+    /// The same codes with those of the rows after them, `count` in all.
+    pub fn up_to(&self, count: usize, rows: &dyn Rows) -> Self {
+        let mut entries = Vec::with_capacity(count * entry_bytes(self.dim));
+        entries.extend_from_slice(&self.entries);
+        let mut codes = Self { dim: self.dim, entries };
+        let mut row = vec![0.0; self.dim];
+        for number in self.rows() as u32..count as u32 {
             rows.write(&[number], &mut row);
             codes.push(&row);
         }
         codes
+    }
+
+    /// Rows.
+    pub fn rows(&self) -> usize {
+        self.entries.len() / entry_bytes(self.dim)
     }
 
     fn push(&mut self, row: &[f32]) {
