@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Search with vectors in memory and on disk: speed, recall and resident memory, for one client.
 
-First vectors that are `on_disk`, as a user sets it, of which only signs are in memory, and the same with level codes beside these, each with several efforts, and
+First vectors that are `on_disk`, as a user sets it, with the usual codes and with `binary` ones, of which only signs are in memory, each with several efforts, and
 once where io_uring is refused; then vectors that should be in memory with room for none, half and all. Vectors on disk are really read there: their files are dropped from the page
 cache before the clock starts, and read past it.
 """
@@ -25,8 +25,7 @@ SHARDS = 2
 """So that half of the vectors can be in memory."""
 
 
-LEVELS = models.ProductQuantization(product=models.ProductQuantizationConfig(compression=models.CompressionRatio.X4))
-"""Settings that ask for level codes of four bits."""
+BINARY = models.BinaryQuantization(binary=models.BinaryQuantizationConfig())
 EFFORTS = [16, 32, 64, None, 256, 512]
 """Values of `hnsw_ef`; `None` is what users get who say nothing."""
 
@@ -166,7 +165,7 @@ def main() -> None:
     usual: list[int | None] = [None]
     settings = [
         (True, None, [("any", whole, Server, EFFORTS), ("any", whole, RefusedServer, usual)]),
-        (True, LEVELS, [("any", whole, Server, EFFORTS)]),
+        (True, BINARY, [("any", whole, Server, EFFORTS)]),
         # Shards are not quite of one size.
         (
             False,
@@ -176,7 +175,7 @@ def main() -> None:
     ]
     for on_disk, codes, budgets in settings:
         store = build(points, on_disk, codes)
-        about = {"points": len(points.payload), "on_disk": on_disk, "level_codes": codes is not None or not on_disk}
+        about = {"points": len(points.payload), "on_disk": on_disk, "codes": "binary" if codes else "usual"}
         try:
             for room, memory, kind, efforts in budgets:
                 server = kind(store, environment={"LODESTONE_CACHE_MEMORY": str(memory)})

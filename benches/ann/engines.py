@@ -60,7 +60,7 @@ def in_process(name: str, settings: dict[str, str]) -> Engine:
 def every(variants: list[Engine]) -> list[Engine]:
     """All engines, Lodestone's first: as it is by default and for vectors on disk, or these variants in their place."""
     return [
-        *(variants or [in_process("default", {}), in_process("small", {"spill": "0", "list_rows": "100", "levels": "0"})]),
+        *(variants or [in_process("default", {}), in_process("small", {"spill": "0", "list_rows": "100"})]),
         Engine("lodestone gRPC", _peer("lodestone-server"), short=False, ours=True, own_memory=1.5),
         Engine("hnswlib", _peer("hnswlib")),
         Engine("faiss HNSW flat", _peer("faiss-hnsw")),

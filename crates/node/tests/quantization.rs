@@ -186,16 +186,16 @@ async fn model(store: &Arc<dyn Store>) -> ModelHeader {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn codes_are_finer_where_others_leave_many_rows_in_doubt() {
-    for on_disk in [false, true] {
+    for binary in [false, true] {
         // Rows without structure are too much for signs alone; clouds are not, as signs refer to what is near.
-        for (vectors, finer) in [(vectors(ROWS, 1), on_disk), (clouds(), !on_disk)] {
+        for (vectors, finer) in [(vectors(ROWS, 1), binary), (clouds(), !binary)] {
             let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
             let mut config = config(Distance::Euclid);
-            config.params.vectors.get_mut("").unwrap().on_disk = Some(on_disk);
+            config.quantization = binary.then(|| r#"{"binary":{}}"#.into());
             let (node, ..) = filled(store.clone(), config, vectors).await;
             let ModelHeader { level_bits, signs_alone, calibration, .. } = model(&store).await;
             assert_eq!(calibration.finer, finer);
-            assert_eq!((level_bits, signs_alone), (if finer && !on_disk { 8 } else { 4 }, on_disk && !finer));
+            assert_eq!((level_bits, signs_alone), (if finer && !binary { 8 } else { 4 }, binary && !finer));
             node.shutdown().await;
         }
     }

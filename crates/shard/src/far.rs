@@ -148,9 +148,11 @@ impl ShardView {
         stage(Stage::Outline, self.groups(&scope, using, with_payload)).await.map(drop)
     }
 
-    /// Bytes of all parts of all segments.
+    /// Bytes of the parts of all segments that reads bring here: all but level codes that only merges want.
     pub fn segment_bytes(&self) -> u64 {
-        self.segments().map(|reader| reader.meta().bytes()).sum()
+        let parts = self.segments().flat_map(|reader| &reader.meta().parts);
+        let wanted = parts.filter(|part| !matches!(part.kind, PartKind::LevelCodes(_)));
+        wanted.map(|part| part.length).sum()
     }
 
     /// What the shard takes here once it is brought, and searched by the vectors called `using`.

@@ -72,15 +72,17 @@ pub fn least_recent(mut residents: Vec<Resident>, over: Needs) -> Vec<ShardId> {
     first_that_suffice(&residents, over).0
 }
 
-/// Who goes to give `over` back for a shard that was read `uses` times lately and takes `takes`; `None` if others are read more for
-/// what they take. So reading each of many once does not push out what is read again and again.
+/// Who goes to give `over` back for a `shard` that was read `uses` times lately and takes `takes`; `None` if others are read more for
+/// what they take. So reading each of many once does not push out what is read again and again. Shards of one collection are read
+/// together, so none goes for another: they would take turns for ever.
 pub fn for_one_more(
     mut residents: Vec<Resident>,
+    shard: ShardId,
     uses: u32,
     takes: Needs,
     over: Needs,
 ) -> Option<Vec<ShardId>> {
-    residents.retain(|resident| !resident.pinned);
+    residents.retain(|resident| !resident.pinned && resident.shard.collection() != shard.collection());
     residents.sort_unstable_by(|a, b| {
         by_use(a.uses, a.takes, b.uses, b.takes).then(a.last.cmp(&b.last)).then(a.shard.cmp(&b.shard))
     });
@@ -140,7 +142,7 @@ mod tests {
         let all = vec![resident(1, 8, 10, 50), resident(2, 2, 10, 50), resident(3, 4, 40, 200)];
         let goes = |uses, memory| {
             let takes = Needs { memory: 10, disk: 50 };
-            for_one_more(all.clone(), uses, takes, Needs { memory, disk: 0 })
+            for_one_more(all.clone(), shard(9), uses, takes, Needs { memory, disk: 0 })
         };
         assert_eq!(goes(1, 5), None);
         assert_eq!(goes(2, 5), Some(vec![shard(3)]), "four reads of four times as much are worth one");
@@ -149,7 +151,20 @@ mod tests {
         assert_eq!(goes(8, 55), None, "who is there stays among equals");
         assert_eq!(goes(9, 55).map(|goes| goes.len()), Some(3));
         assert_eq!(goes(9, 100), None, "not even all would do");
-        assert_eq!(for_one_more(Vec::new(), 0, Needs::default(), Needs::default()), Some(Vec::new()));
+        let nothing = Needs::default();
+        assert_eq!(for_one_more(Vec::new(), shard(9), 0, nothing, nothing), Some(Vec::new()));
+    }
+
+    #[test]
+    fn no_shard_goes_for_another_of_its_collection() {
+        let all = vec![resident(1, 1, 10, 50), resident(2, 2, 10, 50)];
+        let other_of_first = ShardId::new(CollectionId(1), 7);
+        let goes = |over| {
+            let (takes, over) = (Needs { memory: 10, disk: 50 }, Needs { memory: over, disk: 0 });
+            for_one_more(all.clone(), other_of_first, 9, takes, over)
+        };
+        assert_eq!(goes(5), Some(vec![shard(2)]));
+        assert_eq!(goes(15), None, "the first one would have to go");
     }
 
     #[test]
@@ -160,8 +175,12 @@ mod tests {
         assert_eq!(least_recent(all.clone(), over(5)), [shard(2)]);
         assert_eq!(least_recent(all.clone(), over(1000)), [shard(2), shard(3)]);
         let takes = Needs { memory: 10, disk: 50 };
-        assert_eq!(for_one_more(all.clone(), 9, takes, over(15)), Some(vec![shard(2), shard(3)]));
-        assert_eq!(for_one_more(all, 9, takes, over(25)), None, "but for the pinned one there would be room");
+        assert_eq!(for_one_more(all.clone(), shard(9), 9, takes, over(15)), Some(vec![shard(2), shard(3)]));
+        assert_eq!(
+            for_one_more(all, shard(9), 9, takes, over(25)),
+            None,
+            "but for the pinned one there would be room"
+        );
     }
 
     #[test]

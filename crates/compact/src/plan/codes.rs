@@ -26,10 +26,8 @@ impl Codes {
     /// memory, whatever else is said.
     pub fn wanted(collection: &Collection, vector: &VectorParams) -> Result<Self> {
         let text = vector.quantization.as_ref().or(collection.config.quantization.as_ref());
-        let asked = text.map_or(Ok(None), |text| of_settings(text))?;
-        let on_disk = vector.on_disk == Some(true);
-        let codes = asked.unwrap_or(if on_disk { Self::SIGNS } else { Self::USUAL });
-        Ok(Self { small: codes.small || on_disk, ..codes })
+        let codes = text.map_or(Ok(Self::USUAL), |text| of_settings(text))?;
+        Ok(Self { small: codes.small || vector.on_disk == Some(true), ..codes })
     }
 
     /// The next finer ones, which a build takes where these leave too many rows in doubt.
@@ -55,22 +53,22 @@ impl Codes {
     }
 }
 
-/// The codes that these settings, Qdrant's object as text, ask for, if for any.
-fn of_settings(text: &str) -> Result<Option<Codes>> {
+/// The codes of these settings, Qdrant's object as text.
+fn of_settings(text: &str) -> Result<Codes> {
     let damaged = || Error::damaged(format!("stored quantization settings cannot be read: {text}"));
     let settings: Value = serde_json::from_str(text).map_err(|_| damaged())?;
     if settings == "Disabled" {
-        return Ok(None);
+        return Ok(Codes::USUAL);
     }
     let (kind, of_kind) = settings.as_object().and_then(|object| object.iter().next()).ok_or_else(damaged)?;
     let detail = |name: &str| of_kind.get(name).and_then(Value::as_str).unwrap_or_default();
-    Ok(Some(match (kind.as_str(), detail("compression"), detail("bits")) {
+    Ok(match (kind.as_str(), detail("compression"), detail("bits")) {
         ("scalar", ..) | ("turbo", _, "bits8") => Codes::FINE,
         ("binary", ..) | ("product", "x16" | "x32" | "x64", _) => Codes::SIGNS,
         ("turbo", _, "bits1" | "bits1_5" | "bits2") => Codes::SIGNS,
         ("product" | "turbo", ..) => Codes::USUAL,
         _ => return Err(damaged()),
-    }))
+    })
 }
 
 #[cfg(test)]
@@ -82,6 +80,7 @@ mod tests {
     #[test]
     fn settings_have_a_meaning() {
         for (text, expected) in [
+            (r#""Disabled""#, Codes::USUAL),
             (r#"{"scalar":{"type":"int8","quantile":0.99}}"#, Codes::FINE),
             (r#"{"binary":{"always_ram":true}}"#, Codes::SIGNS),
             (r#"{"product":{"compression":"x8"}}"#, Codes::USUAL),
@@ -90,9 +89,8 @@ mod tests {
             (r#"{"turbo":{"bits":"bits1_5"}}"#, Codes::SIGNS),
             (r#"{"turbo":{"bits":"bits8"}}"#, Codes::FINE),
         ] {
-            assert_eq!(of_settings(text).unwrap(), Some(expected), "{text}");
+            assert_eq!(of_settings(text).unwrap(), expected, "{text}");
         }
-        assert_eq!(of_settings("\"Disabled\"").unwrap(), None);
         for bad in ["", "{}", "3", r#"{"cubic":{}}"#] {
             assert!(of_settings(bad).is_err(), "{bad}");
         }

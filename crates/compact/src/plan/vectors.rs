@@ -338,8 +338,6 @@ mod tests {
         vector_settings(&mut changed, Some(r#"{"binary":{}}"#), None);
         assert_eq!(due(&changed), (SegmentId(1), false, LevelBits::Four, (true, true)));
         vector_settings(&mut changed, Some("\"Disabled\""), Some(true));
-        assert_eq!(due(&changed), (SegmentId(1), false, LevelBits::Four, (true, true)));
-        vector_settings(&mut changed, Some(r#"{"turbo":{"bits":"bits4"}}"#), Some(true));
         assert_eq!(due(&changed), (SegmentId(1), false, LevelBits::Four, (true, false)));
         vector_settings(&mut changed, Some("\"Disabled\""), Some(false));
         assert_eq!(due(&changed).0, SegmentId(2), "as it was");

@@ -27,7 +27,7 @@ impl Views {
             disk: (disk + coming.disk + takes.disk).saturating_sub(parts.max_bytes()),
         };
         residents.retain(|resident| resident.takes.memory > 0 || over.disk > 0);
-        let Some(goes) = room::for_one_more(residents, uses, takes, over) else { return false };
+        let Some(goes) = room::for_one_more(residents, shard, uses, takes, over) else { return false };
         self.source.unload(&goes, over.disk > 0);
         true
     }
