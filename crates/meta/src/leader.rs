@@ -95,6 +95,8 @@ struct Waiter {
 struct Roots {
     newest: Option<Base>,
     previous: Option<Base>,
+    // The newest is the previous one's state after a slot that was closed empty: neither needs more than the other.
+    alike: bool,
 }
 
 /// Whether the leader serves, and if not, why.
@@ -183,7 +185,7 @@ impl Leader {
             standing: watch::Sender::new(Standing::Leading),
             next_job: AtomicU64::new(1),
             jobs: Arc::default(),
-            roots: Mutex::new(Roots { newest: recovered.base, previous: None }),
+            roots: Mutex::new(Roots { newest: recovered.base, ..Roots::default() }),
             sweeper: Mutex::default(),
             draft: tokio::sync::Mutex::new(None),
             first: next,

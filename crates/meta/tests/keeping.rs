@@ -93,6 +93,24 @@ async fn what_two_roots_do_not_need_goes_after_the_grace() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_bucket_that_goes_quiet_keeps_nothing_that_only_one_more_root_needs() {
+    let store = bucket();
+    let idle = LeaderOptions { checkpoint_idle: Duration::from_secs(1), ..options() };
+    let leader = try_lead(&store, idle).await.unwrap();
+    create(&leader, &store).await;
+    sleep(Duration::from_secs(10)).await;
+    // All that comes before it goes quiet again, as a merge does that takes its time.
+    let last = write(&leader, &store, &[]).await;
+    sleep(Duration::from_secs(20)).await;
+    assert!(!exists(&store, &keys::wal(last)).await);
+
+    // Then nothing more is asked of the bucket.
+    let roots = list_all(store.as_ref(), keys::CHECKPOINTS).await.unwrap();
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(list_all(store.as_ref(), keys::CHECKPOINTS).await.unwrap(), roots);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_job_has_written_is_safe_while_it_lives() {
     let store = bucket();
     let leader = lead(&store).await;

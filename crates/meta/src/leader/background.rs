@@ -12,7 +12,7 @@ use lodestone_wal::keys;
 use super::{Leader, REMEMBERED_OUTCOMES, REMEMBERED_RESERVATIONS, Roots, Standing};
 use crate::checkpoint::Draft;
 use crate::garbage::Needs;
-use crate::recover::{self, Outcome};
+use crate::recover::{self, Base, Outcome};
 use crate::{MetaError, Result};
 
 const TICK: Duration = Duration::from_millis(100);
@@ -85,7 +85,7 @@ async fn keep_house(leader: Weak<Leader>) {
                 Ok(()) => sweep_wanted = true,
                 Err(e) => tracing::warn!(error = %e, "cannot write a checkpoint; trying again"),
             }
-        } else if quiet && leader.previous_root_lags() {
+        } else if quiet && leader.previous_root_needs_more() {
             match leader.checkpoint_again().await {
                 Ok(()) => sweep_wanted = true,
                 Err(e) => tracing::warn!(error = %e, "cannot write a second checkpoint; trying again"),
@@ -170,19 +170,18 @@ impl Leader {
         tracing::debug!(slot = %written.state.slot, "checkpoint");
         {
             let mut roots = self.roots.lock();
-            *roots = Roots { previous: roots.newest.take(), newest: Some(written) };
+            *roots = Roots { previous: roots.newest.take(), newest: Some(written), alike: false };
         }
         // Its job ends here, when the roots name its pages.
         *draft = None;
         Ok(())
     }
 
-    /// Whether the second newest root is of an earlier state than the newest, and so keeps what only that needed.
-    fn previous_root_lags(&self) -> bool {
+    /// Whether the second newest root may keep what the newest does not need. That only one slot is between them does
+    /// not mean that it is empty: it may be a merge that took its time.
+    fn previous_root_needs_more(&self) -> bool {
         let roots = self.roots.lock();
-        let Some(newest) = &roots.newest else { return false };
-        let previous = roots.previous.as_ref().map_or(Slot(0), |base| base.state.slot);
-        previous.next() < newest.state.slot
+        roots.newest.is_some() && !roots.alike
     }
 
     /// Closes one slot empty and writes a checkpoint of the same state again, so that a bucket that has gone quiet
@@ -201,7 +200,12 @@ impl Leader {
             Ok(Ok(_)) => {}
             _ => return Err(MetaError::Unknown(slot)),
         }
-        self.checkpoint().await
+        self.checkpoint().await?;
+        let mut roots = self.roots.lock();
+        let slot_of = |base: &Option<Base>| base.as_ref().map(|base| base.state.slot);
+        roots.alike = slot_of(&roots.newest) == Some(slot)
+            && slot_of(&roots.previous).is_some_and(|previous| previous.next() == slot);
+        Ok(())
     }
 
     /// Removes what nothing has needed for the grace period. Returns how many objects went.
