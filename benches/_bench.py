@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -83,6 +84,16 @@ def metrics(server: Server) -> dict[str, float]:
     text = httpx.get(f"{server.url}/metrics", trust_env=False).raise_for_status().text
     rows = (line.rsplit(" ", 1) for line in text.splitlines() if line and not line.startswith("#"))
     return {name: float(value) for name, value in rows}
+
+
+def at_rest(server: Server, seconds: float = 5) -> None:
+    """Waits until no job has been done for so long."""
+    done, since = -1.0, time.monotonic()
+    while time.monotonic() - since < seconds:
+        jobs = sum(value for key, value in metrics(server).items() if key.startswith("lodestone_compaction_jobs_total"))
+        if jobs != done:
+            done, since = jobs, time.monotonic()
+        time.sleep(0.2)
 
 
 def stages(before: dict[str, float], after: dict[str, float]) -> dict[str, dict[str, float]]:

@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 import numpy as np
 import qdrant_edge as edge
-from _bench import Server, data, metrics, parser, percentiles, report, serving, wordnet
+from _bench import Server, at_rest, data, parser, percentiles, report, serving, wordnet
 from harness.wordnet_check import wait_for_index
 from qdrant_client import grpc as api
 from qdrant_client import models
@@ -226,16 +226,6 @@ def main() -> None:
         finally:
             if "qdrant-edge" in engines:
                 engines["qdrant-edge"].close()
-
-
-def at_rest(server: Server, seconds: float = 5) -> None:
-    """Waits until no job has been done for so long."""
-    done, since = -1.0, time.monotonic()
-    while time.monotonic() - since < seconds:
-        jobs = sum(value for key, value in metrics(server).items() if key.startswith("lodestone_compaction_jobs_total"))
-        if jobs != done:
-            done, since = jobs, time.monotonic()
-        time.sleep(0.2)
 
 
 def compare(engines: dict[str, Any], made: dict[str, np.ndarray], asked: list[Case], queries: int, truth: Truth) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import grpc
 import numpy as np
-from _bench import Server, data, metrics, parser, percentiles, report, serving, wordnet
+from _bench import Server, at_rest, data, metrics, parser, percentiles, report, serving, wordnet
 from _wire import Grpc
 from harness.wordnet_check import recall, wait_for_index
 from qdrant_client import grpc as api
@@ -186,6 +186,8 @@ def main() -> None:
         wordnet.upload(client, points, parallel=2, batch_size=256, wait=True)
         indexed = wait_for_index(client)
         report("index", points=len(points.payload), indexed=indexed)
+        # What is quiet has no merge beside it.
+        at_rest(server)
         quiet_seconds = options.seconds / 3
         searchers = Searchers(server, queries, options.clients, options.pause)
         time.sleep(quiet_seconds)

@@ -8,13 +8,18 @@
 
 use std::collections::BTreeSet;
 
-use lodestone_types::{Condition, FieldCondition, Filter, JsonPath, PathSegment, PointId, Predicate, Result};
+use lodestone_types::{
+    AnyOf, Condition, FieldCondition, Filter, JsonPath, Match, PathSegment, PointId, Predicate, Result,
+};
 use roaring::RoaringBitmap;
 
 use crate::filter::{Evaluator, RowView, deciding};
 use crate::matches::Matches;
 use crate::payload_index::FieldIndexReader;
 use crate::schema::{FieldSchema, IndexSchema};
+
+/// Rows that are listed in the time that a value is looked up in.
+const LOOKUP: u64 = 64;
 
 /// What a segment knows about its rows beside their payloads. `None` means: not known here.
 pub trait RowSource {
@@ -102,6 +107,12 @@ impl FilterPlan {
         Ok(rows)
     }
 
+    /// Whether [`narrow`](Self::narrow) makes indexes list no more than `rows` rows, all conditions together, which are then taken from
+    /// `rows`. A value that is looked up counts as some. `false` where sizes alone do not tell.
+    pub fn lists_few(&self, source: &dyn RowSource, rows: &mut u64) -> Result<bool> {
+        self.root.lists_few(source, rows)
+    }
+
     /// At most about how many of `total` rows match, from the sizes in the indexes alone.
     pub fn estimate(&self, source: &dyn RowSource, total: u64) -> Result<u64> {
         self.root.estimate(source, total)
@@ -176,6 +187,15 @@ impl Clauses {
             least = least.min(sum);
         }
         Ok(least)
+    }
+
+    fn lists_few(&self, source: &dyn RowSource, rows: &mut u64) -> Result<bool> {
+        for step in self.steps() {
+            if !step.lists_few(source, rows)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn steps(&self) -> impl Iterator<Item = &Step> {
@@ -257,6 +277,15 @@ impl Step {
         }
     }
 
+    fn lists_few(&self, source: &dyn RowSource, rows: &mut u64) -> Result<bool> {
+        match self {
+            Step::Index(step) => step.lists_few(source, rows),
+            Step::HasId(ids) => Ok(take(rows, ids.len() as u64 * LOOKUP)),
+            Step::Clauses(clauses) => clauses.lists_few(source, rows),
+            Step::HasVector(_) | Step::Payload { .. } => Ok(false),
+        }
+    }
+
     fn estimate(&self, source: &dyn RowSource, total: u64) -> Result<u64> {
         match self {
             Step::Index(step) => step.estimate(source, total),
@@ -296,9 +325,39 @@ impl IndexStep {
         Ok(sum.min(total))
     }
 
+    fn lists_few(&self, source: &dyn RowSource, rows: &mut u64) -> Result<bool> {
+        let Some(index) = self.reader(source) else { return Ok(false) };
+        for predicate in &self.predicates {
+            // Before they are looked up to know how many rows have them.
+            let looked_up = lookups(predicate).is_some_and(|values| take(rows, values as u64 * LOOKUP));
+            if !looked_up || !index.estimate(predicate)?.is_some_and(|listed| take(rows, listed)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     fn reader<'a>(&self, source: &'a dyn RowSource) -> Option<&'a FieldIndexReader> {
         source.index(&self.path).filter(|index| index.agrees_with(&self.schema))
     }
+}
+
+/// How many values an index looks up to list exactly the rows that [`FieldIndexReader::estimate`] counts; `None` where it looks
+/// at others too.
+fn lookups(predicate: &Predicate) -> Option<usize> {
+    match predicate {
+        Predicate::Range(_) | Predicate::DatetimeRange(_) | Predicate::Match(Match::Value(_)) => Some(1),
+        Predicate::Match(Match::Any(AnyOf::Keywords(values))) => Some(values.len()),
+        Predicate::Match(Match::Any(AnyOf::Integers(values))) => Some(values.len()),
+        _ => None,
+    }
+}
+
+/// Takes so many from `rows`, if they are there.
+fn take(rows: &mut u64, count: u64) -> bool {
+    let left = rows.checked_sub(count);
+    *rows = left.unwrap_or(*rows);
+    left.is_some()
 }
 
 /// Conditions on indexed fields that a row must meet for an element of its array `within` to match `filter`: what

@@ -49,6 +49,12 @@ impl Filter for Remainder {
     fn allows(&self, row: u32) -> bool {
         row % self.modulus == self.remainder
     }
+
+    fn bits(&self) -> Vec<u64> {
+        let word =
+            |i: u32| (0..64).filter(|bit| self.allows(64 * i + bit)).fold(0, |word, bit| word | 1 << bit);
+        (0..(self.count as u32 * self.modulus).div_ceil(64)).map(word).collect()
+    }
 }
 
 fn effort(lists: usize, keep: usize, candidates: usize) -> Effort {
@@ -224,9 +230,22 @@ proptest! {
         let found = search(&index, rows.row(0), everything(&rows, &index), Some(&filter));
         let mut numbers: Vec<u32> = found.iter().map(|candidate| candidate.row).collect();
         numbers.sort_unstable();
-        prop_assert_eq!(numbers, wanted);
+        prop_assert_eq!(&numbers, &wanted);
 
+        // All that match are ranked by the same codes, wherever they are.
+        let by_code = |candidates: &mut Vec<Candidate>| candidates.sort_by(|a, b| a.estimate.total_cmp(&b.estimate));
+        let mut all = search(&index, rows.row(count / 2), everything(&rows, &index), Some(&filter));
+        by_code(&mut all);
         let effort = effort(3, 20, 10);
+        let mut nearest = Vec::new();
+        let target = Target { index: &index.1, filter: Some(&filter) };
+        Searcher::new(&index.0).rank_all(&index.0, &[target], rows.row(count / 2), effort, &mut nearest);
+        by_code(&mut nearest);
+        let estimates = |all: &[Candidate]| all.iter().map(|candidate| candidate.estimate).collect::<Vec<_>>();
+        prop_assert_eq!(estimates(&nearest), estimates(&all[..nearest.len()]));
+        prop_assert!(nearest.iter().all(|candidate| filter.allows(candidate.row)));
+        prop_assert!(nearest.len() >= wanted.len().min(10));
+
         let mut found = search(&index, rows.row(count / 2), effort, Some(&filter));
         found.sort_by(|a, b| a.estimate.total_cmp(&b.estimate));
         prop_assert!(found.iter().all(|candidate| filter.allows(candidate.row)));
@@ -253,6 +272,18 @@ fn rows_in_one_list_take_less_room_and_are_found_in_more_lists() {
     let found_twice = recall(&rows, &queries, &twice, effort(40), distance);
     let found_once = recall(&rows, &queries, &(model, once), effort(60), distance);
     assert!(found_twice >= 0.97 && found_once >= 0.97, "{found_twice} and {found_once}");
+}
+
+#[test]
+fn what_is_beside_level_codes_comes_and_goes() {
+    let rows = clouds(Distance::Euclid, 500, 24, 3);
+    let (_, index) = index(&rows, options(Distance::Euclid));
+    let tagged = index.tagged(3, &|row, tag| tag.copy_from_slice(&row.to_le_bytes()[..3]));
+    assert_eq!((tagged.entry_bytes(), tagged.bytes()), (index.entry_bytes() + 3, index.bytes() + 3 * 500));
+    let untagged = tagged.untagged();
+    assert_eq!((untagged.shape(), untagged.bytes()), (index.shape(), index.bytes()));
+    assert_eq!(untagged.sections().levels, index.sections().levels);
+    assert_eq!(untagged.sections().blocks, index.sections().blocks);
 }
 
 /// The same index as it is in memory where searches go by signs alone.

@@ -223,7 +223,7 @@ impl SegmentReader {
         let loaded =
             self.meta.parts.iter().zip(&self.cells).filter_map(|(part, cell)| Some((part, cell.get()?)));
         let in_memory = loaded.filter(|(_, loaded)| loaded.disk().is_none_or(|disk| disk.peek().is_some()));
-        in_memory.map(|(part, _)| part.length).sum()
+        in_memory.map(|(part, _)| part.loaded_bytes()).sum()
     }
 
     /// Point ids and LSNs.

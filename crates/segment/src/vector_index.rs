@@ -145,7 +145,7 @@ impl SegmentMeta {
     pub(crate) fn levels_part(&self, name: &str) -> Result<&PartMeta> {
         let (index, levels) = (PartKind::VectorIndex(name.to_owned()), PartKind::LevelCodes(name.to_owned()));
         let index = self.part(&index).ok_or_else(|| self.lacks(&index))?;
-        if index.sections.iter().any(|section| section.kind == SectionKind::LEVELS) {
+        if index.has_levels() {
             return Ok(index);
         }
         let part = self.part(&levels).ok_or_else(|| self.lacks(&levels))?;
@@ -187,12 +187,27 @@ impl PartMeta {
         Ok(self.index_detail()?.shape)
     }
 
+    /// Bytes in memory once the part is loaded: of an index, tags are left out.
+    pub fn loaded_bytes(&self) -> u64 {
+        let tags = match &self.kind {
+            PartKind::VectorIndex(_) if self.has_levels() => {
+                self.index_shape().map_or(0, |shape| u64::from(shape.tag_bytes) * u64::from(shape.rows))
+            }
+            _ => 0,
+        };
+        self.length.saturating_sub(tags)
+    }
+
     /// What a search of a far index reads first of a model or an index.
     pub(crate) fn head(&self) -> Result<Head> {
         match self.kind {
             PartKind::Model(_) => Ok(self.model_detail()?.head),
             _ => Ok(self.index_detail()?.head),
         }
+    }
+
+    fn has_levels(&self) -> bool {
+        self.sections.iter().any(|section| section.kind == SectionKind::LEVELS)
     }
 
     fn model_detail(&self) -> Result<ModelDetail> {
@@ -241,7 +256,11 @@ pub(crate) fn open_index(part: &PartBytes, rows: u32) -> Result<OpenIndex> {
         levels,
         rows: section(SectionKind::PERMUTATION)?,
     };
-    let index = VectorIndex::open(shape, sections, rows).map_err(|e| part.damaged(e))?;
+    let mut index = VectorIndex::open(shape, sections, rows).map_err(|e| part.damaged(e))?;
+    // Tags are for searches that have nothing but ranges of the part. A merge writes them anew.
+    if index.has_levels() {
+        index = index.untagged();
+    }
     Ok(OpenIndex { index, model })
 }
 

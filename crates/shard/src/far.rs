@@ -163,7 +163,7 @@ impl ShardView {
             _ => false,
         };
         let parts = self.segments().flat_map(|reader| &reader.meta().parts);
-        let memory = parts.filter(|part| in_memory(&part.kind)).map(|part| part.length).sum();
+        let memory = parts.filter(|part| in_memory(&part.kind)).map(PartMeta::loaded_bytes).sum();
         Needs { memory, disk: self.segment_bytes() }
     }
 

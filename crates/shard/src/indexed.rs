@@ -6,18 +6,21 @@ use lodestone_types::Result;
 use roaring::RoaringBitmap;
 
 use crate::best::Scored;
-use crate::nearest::{Part, Scan};
+use crate::nearest::{Index, Part, Scan};
 
 /// Beam width that stands for what the user left open, as in Qdrant.
 const DEFAULT_EF: usize = 128;
 /// Lists to scan per unit of `hnsw_ef`, where rows are in two lists and where they are in one.
 const LISTS_PER_EF: [usize; 2] = [1, 3];
-/// What it costs to compare a byte of a vector or of a finer code that lies anywhere, to scan a byte of codes in a row, and to
-/// look at a list under a filter, in picoseconds. Measured on wordnet-minilm by `benches/filters.py`; only their ratios matter.
+/// What it costs, in picoseconds, to compare a byte of a vector or of a finer code that lies anywhere, and to scan a byte of codes
+/// in a row; to look at a list under a filter, at whether a row matches, and at one that lies anywhere. Measured on
+/// wordnet-minilm by `benches/filters.py`.
 const VECTOR_BYTE: u64 = 60;
 const CODE_BYTE: u64 = 30;
 const LIST: u64 = 400_000;
-/// What it costs besides to read a vector from disk, in the same unit: reads of a batch are under way together.
+const TEST: u64 = 1_000;
+const ROW: u64 = 4_000;
+/// The same for reading a vector from disk: reads of a batch are under way together.
 const DISK_READ: u64 = 15_000_000;
 /// Bytes beside the signs of a row.
 const FACTORS: usize = 12;
@@ -45,49 +48,92 @@ pub fn search_effort(limit: usize, hnsw_ef: Option<usize>, spilled: bool, model:
     }
 }
 
-/// What a search without a filter reads, about. Some candidates more than the least are compared as a rule.
-pub(crate) fn bytes_read(model: &Model, index: &VectorIndex, effort: Effort, row_bytes: usize) -> u64 {
-    let rows = effort.lists.min(model.lists()).saturating_mul(index.rows_per_list());
-    let (keep, candidates) = (effort.keep.min(rows), effort.candidates.saturating_mul(4).min(rows));
-    let centroids = effort.lists.min(model.lists()) * 6 * model.padded();
-    let scanned = rows.saturating_mul(model.padded() / 8 + FACTORS);
-    let closely = finer_bytes(index, keep).saturating_add(candidates.saturating_mul(row_bytes));
-    (model.blocks().len() + centroids).saturating_add(scanned).saturating_add(closely) as u64
+/// How an index is searched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Lists are scanned, the nearest first.
+    Lists,
+    /// The finer codes of all rows that match are ranked.
+    Codes,
 }
 
-/// Whether comparing all of `matching` rows costs less than going through the index.
-pub(crate) fn is_scan_cheaper(
-    matching: u64,
-    index: &VectorIndex,
-    effort: Effort,
-    row_bytes: usize,
-    on_disk: bool,
-) -> bool {
-    let rows = index.rows() as u64;
-    let share = matching.max(1) as f64 / rows.max(1) as f64;
-    let lists = (effort.lists as f64 / share.min(1.0)).min(f64::from(index.shape().lists));
-    let codes = lists * index.rows_per_list() as f64 * f64::from(index.shape().padded) / 8.0;
-    let vector = row_bytes as u64 * VECTOR_BYTE + if on_disk { DISK_READ } else { 0 };
-    // No more are compared than are looked at, and of those only the ones that match.
-    let looked_at = (lists * index.rows_per_list() as f64 * share.min(1.0)) as u64;
-    let finer = finer_bytes(index, effort.keep.min(looked_at as usize)) as u64 * VECTOR_BYTE;
-    let through_index = codes as u64 * CODE_BYTE + lists as u64 * LIST + finer;
-    matching.saturating_sub((effort.candidates as u64).min(looked_at)) * vector <= through_index
+/// What there is to search in a segment.
+pub(crate) struct Work<'a> {
+    pub model: &'a Model,
+    pub index: &'a VectorIndex,
+    /// How many rows match.
+    pub matching: u64,
+    pub effort: Effort,
+    /// Bytes of a vector.
+    pub row_bytes: usize,
+    /// Whether vectors are read from disk.
+    pub on_disk: bool,
 }
 
-/// The bytes of the finer codes of so many rows, if searches look at them.
-fn finer_bytes(index: &VectorIndex, rows: usize) -> usize {
-    if index.has_levels() { rows.saturating_mul(index.entry_bytes()) } else { 0 }
+impl Work<'_> {
+    /// The way that takes the least time, none if that is to compare all that match, and about how much it takes, in picoseconds.
+    pub fn cheapest(&self) -> (Option<Way>, u64) {
+        let vectors = (None, compared(self.matching, self.row_bytes, self.on_disk));
+        let lists = (Some(Way::Lists), self.by_lists());
+        let codes = self.by_codes().map(|cost| (Some(Way::Codes), cost));
+        codes.into_iter().fold(if lists.1 < vectors.1 { lists } else { vectors }, |best, codes| {
+            if codes.1 < best.1 { codes } else { best }
+        })
+    }
+
+    /// Lists are scanned until as many rows that match were seen as the effort's lists have.
+    fn by_lists(&self) -> u64 {
+        let Self { model, index, matching, .. } = *self;
+        let share = (matching.max(1) as f64 / index.rows().max(1) as f64).min(1.0);
+        let lists = (self.effort.lists as f64 / share).min(f64::from(index.shape().lists));
+        let looked_at = lists * index.rows_per_list() as f64;
+        let centroids = (lists * 6.0 * model.padded() as f64) as u64 * CODE_BYTE;
+        let codes = (looked_at * (model.padded() / 8 + FACTORS) as f64) as u64 * CODE_BYTE;
+        let filter = if self.is_filtered() { lists as u64 * LIST } else { 0 };
+        let seen = (looked_at * share) as u64;
+        let finer =
+            if model.header().signs_alone { 0 } else { self.ranked(seen.min(self.effort.keep as u64)) };
+        let scanned = (model.blocks().len() as u64 * CODE_BYTE).saturating_add(centroids + codes + filter);
+        scanned.saturating_add(finer).saturating_add(self.decided(seen))
+    }
+
+    /// `None` where there are no finer codes, or all rows match: lists are what the model was calibrated for.
+    fn by_codes(&self) -> Option<u64> {
+        let is_possible = self.is_filtered() && !self.model.header().signs_alone;
+        let tests = self.index.rows() as u64 * TEST;
+        is_possible.then(|| {
+            tests.saturating_add(self.ranked(self.matching)).saturating_add(self.decided(self.matching))
+        })
+    }
+
+    fn is_filtered(&self) -> bool {
+        self.matching < self.index.rows() as u64
+    }
+
+    fn ranked(&self, rows: u64) -> u64 {
+        compared(rows, self.index.entry_bytes(), false)
+    }
+
+    /// Candidates among so many rows. Some more than the least are compared as a rule.
+    fn decided(&self, rows: u64) -> u64 {
+        compared(rows.min((self.effort.candidates as u64).saturating_mul(2)), self.row_bytes, self.on_disk)
+    }
 }
 
-/// Segments that are searched together: of one model, and not too many rows.
+/// What it costs to compare so many rows, each of so many bytes.
+pub(crate) fn compared(rows: u64, bytes: usize, on_disk: bool) -> u64 {
+    let read = if on_disk { DISK_READ } else { 0 };
+    rows.saturating_mul(ROW + bytes as u64 * VECTOR_BYTE + read)
+}
+
+/// Segments that are searched together: of one model, in one way, and not too many rows.
 pub(crate) fn groups(parts: Vec<Part>) -> Vec<Vec<Part>> {
     let mut groups: Vec<Vec<Part>> = Vec::new();
     for part in parts {
         let rows = |part: &Part| part.index.map_or(0, |index| index.index.rows());
         let joins = |group: &&mut Vec<Part>| {
             let together = group.iter().map(rows).sum::<usize>() + rows(&part);
-            group.first().is_some_and(|first| model_part(first) == model_part(&part)) && together <= TASK_ROWS
+            group.first().is_some_and(|first| how(first) == how(&part)) && together <= TASK_ROWS
         };
         match groups.iter_mut().find(joins) {
             Some(group) => group.push(part),
@@ -97,8 +143,8 @@ pub(crate) fn groups(parts: Vec<Part>) -> Vec<Vec<Part>> {
     groups
 }
 
-fn model_part<'a>(part: &Part<'a>) -> Option<&'a PartMeta> {
-    part.index.map(|index| index.model_part)
+fn how<'a>(part: &Part<'a>) -> Option<(&'a PartMeta, Way)> {
+    part.index.map(|index| (index.model_part, index.way))
 }
 
 /// The rows that are answers.
@@ -112,12 +158,18 @@ impl Filter for Matching<'_> {
     fn allows(&self, row: u32) -> bool {
         self.0.contains(row)
     }
+
+    fn bits(&self) -> Vec<u64> {
+        let mut bits = vec![0; self.0.max().map_or(0, |last| last as usize / 64 + 1)];
+        self.0.iter().for_each(|row| bits[row as usize / 64] |= 1 << (row % 64));
+        bits
+    }
 }
 
 impl Scan<'_> {
     /// The best rows of segments with indexes of one model, as far as these find them, with their segments.
     pub(crate) fn by_index(&self, group: &[Part]) -> Result<Vec<(usize, Scored<u32>)>> {
-        let Some(model) = group.iter().find_map(|part| part.index.map(|index| index.model)) else {
+        let Some(Index { model, way, .. }) = group.iter().find_map(|part| part.index) else {
             return Ok(Vec::new());
         };
         let filters: Vec<Matching> = group.iter().map(|part| Matching(part.rows)).collect();
@@ -133,7 +185,10 @@ impl Scan<'_> {
         let mut searcher = Searcher::new(model);
         let spilled = targets.iter().all(|target| target.index.shape().spilled);
         let effort = self.effort(spilled, &model.header());
-        searcher.search(model, &targets, self.vector(), effort, &mut candidates);
+        match way {
+            Way::Codes => searcher.rank_all(model, &targets, self.vector(), effort, &mut candidates),
+            Way::Lists => searcher.search(model, &targets, self.vector(), effort, &mut candidates),
+        }
         candidates.sort_unstable_by_key(|candidate| candidate.target);
         let mut hits = Vec::with_capacity(candidates.len());
         let shift = model.shift(self.vector());
@@ -172,7 +227,8 @@ impl Scan<'_> {
 
 #[cfg(test)]
 mod tests {
-    use lodestone_index::dense::{Calibration, Distance};
+    use lodestone_index::dense::{BuildOptions, Calibration, Distance, TrainOptions, build};
+    use lodestone_kernels::LevelBits;
 
     use super::*;
 
@@ -199,6 +255,52 @@ mod tests {
                 "at least what the limit asks for"
             );
         }
+    }
+
+    #[test]
+    fn few_rows_are_compared_some_ranked_and_most_looked_for_in_lists() {
+        let (count, dim) = (6_000, 128);
+        let row = |i: usize, out: &mut [f32]| {
+            out.iter_mut().enumerate().for_each(|(d, x)| *x = ((i * 31 + d * 17) % 97) as f32 - 48.0);
+        };
+        let options = TrainOptions {
+            distance: Distance::Dot,
+            list_rows: 20,
+            sample_rows: 6_000,
+            level_bits: LevelBits::Four,
+            seed: 1,
+        };
+        let mut model = Model::train(dim, count, &row, options);
+        let index = build(&model, count, &row, &|row| row, BuildOptions { spill: true });
+        let way = |model: &Model, matching, on_disk| {
+            let effort = search_effort(10, None, true, &model.header());
+            Work { model, index: &index, matching, effort, row_bytes: 4 * dim, on_disk }.cheapest().0
+        };
+        assert_eq!(way(&model, 20, false), None);
+        assert_eq!(way(&model, 20, true), None);
+        assert_eq!(way(&model, 500, false), Some(Way::Codes));
+        assert_eq!(way(&model, 500, true), Some(Way::Codes));
+        assert_eq!(way(&model, count as u64, false), Some(Way::Lists));
+        let cost = |matching| {
+            let effort = search_effort(10, None, true, &model.header());
+            Work { model: &model, index: &index, matching, effort, row_bytes: 4 * dim, on_disk: false }
+                .cheapest()
+                .1
+        };
+        assert!(cost(20) < cost(500) && cost(20) < cost(count as u64));
+        let most = search_effort(10, Some(usize::MAX), true, &model.header());
+        let work = Work {
+            model: &model,
+            index: &index,
+            matching: 500,
+            effort: most,
+            row_bytes: 4 * dim,
+            on_disk: true,
+        };
+        assert_eq!(work.cheapest().0, None, "all are compared either way");
+        // Where there are no finer codes in memory, none are ranked.
+        model.note_signs_alone(true);
+        assert_ne!(way(&model, 500, false), Some(Way::Codes));
     }
 
     #[test]

@@ -96,7 +96,10 @@ impl Selection {
             return Ok(());
         }
         let selection = self.clone();
-        let open = on_pool(move || selection.open_segments()).await??;
+        let open = match self.is_known_soon() {
+            true => self.open_segments()?,
+            false => on_pool(move || selection.open_segments()).await??,
+        };
         let loading = open.iter().map(|segment| self.view().load_parts(*segment, &[PartKind::Payload]));
         futures::future::try_join_all(loading).await?;
         Ok(())

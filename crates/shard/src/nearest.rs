@@ -18,7 +18,7 @@ use roaring::RoaringBitmap;
 
 use crate::best::{Best, Scored};
 use crate::cancel::Cancel;
-use crate::indexed::{self, search_effort};
+use crate::indexed::{self, Way, Work, search_effort};
 use crate::rows::{RowReader, damaged_row};
 use crate::schema::VectorShape;
 use crate::selection::Selection;
@@ -32,13 +32,13 @@ const TASK_BYTES: usize = 512 << 10;
 const BLOCK_ROWS: usize = 128;
 /// Rows on disk are read one by one where they are fewer than one of so many: all of them are read faster in a row.
 const FEW: u64 = 16;
-/// A search that reads no more than this takes about a millisecond.
-const QUICK_BYTES: u64 = 16 << 20;
+/// A search that takes no longer than this, in picoseconds, is quick.
+const QUICK: u64 = 1_000_000_000;
 /// So many rows may be asked for.
 const QUICK_LIMIT: usize = 256;
-/// What looking at a row costs beside its bytes, and at a changed one, in bytes that are read in that time.
-const ROW_BYTES: usize = 64;
+/// What a changed row costs, in bytes that are compared in that time, and one of the tail that a filter looks at.
 const PATCH_BYTES: usize = 4096;
+const TAIL_PAYLOAD_BYTES: usize = 16 << 10;
 /// So many rows of the tail may a quick search be the first to see.
 const FEW_UNSEEN: usize = 1024;
 /// Changed rows per task.
@@ -112,6 +112,7 @@ pub(crate) struct Index<'a> {
     pub model_part: &'a PartMeta,
     pub model: &'a Model,
     pub index: &'a VectorIndex,
+    pub way: Way,
 }
 
 /// A row near to a vector.
@@ -164,47 +165,53 @@ impl Pace {
 
 impl Selection {
     /// Whether a search of all these takes so little time that handing it to another thread, and back, would take a good part of
-    /// it, as far as is known beforehand. Never so under a filter, or where something has to be read first.
+    /// it, as far as is known beforehand. Never so where something has to be read first.
     pub fn are_quick(selections: &[Self], using: &str, limit: usize, method: &Method) -> bool {
-        let mut bytes = 0u64;
+        let mut cost = 0u64;
         !method.exact
             && !method.ignore_codes
             && method.candidates.is_none()
             && limit <= QUICK_LIMIT
             && selections.iter().all(|selection| {
-                let of_one = selection.bytes_of_search(using, limit, method);
-                bytes = bytes.saturating_add(of_one.unwrap_or(u64::MAX));
-                bytes <= QUICK_BYTES
+                let of_one = selection.cost(using, limit, method);
+                cost = cost.saturating_add(of_one.unwrap_or(u64::MAX));
+                cost <= QUICK
             })
     }
 
-    /// What a search reads, about; `None` if that cannot be told, or not all of it is in memory.
-    fn bytes_of_search(&self, using: &str, limit: usize, method: &Method) -> Option<u64> {
+    /// What a search takes, about, in picoseconds; `None` if that cannot be told in no time, or not all it reads is in memory.
+    fn cost(&self, using: &str, limit: usize, method: &Method) -> Option<u64> {
         let (view, shape) = (self.view(), self.view().schema().vector(using).ok()?);
-        let (memtable, is_unseen) = (view.memtable(), |rows| rows > FEW_UNSEEN);
+        let memtable = view.memtable();
         // Vectors that live on disk are sent there by searches that may wait for it.
-        if self.plan().is_some() || shape.on_disk || is_unseen(memtable.unseen_rows(FEW_UNSEEN)) {
-            return None;
-        }
-        if is_unseen(memtable.len()) && !(0..view.segment_count()).all(|segment| view.knows_overlay(segment))
-        {
+        if shape.on_disk || memtable.unseen_rows(FEW_UNSEEN) > FEW_UNSEEN || !self.is_known_soon() {
             return None;
         }
         // Most rows of the tail are coded, a byte per component, where such vectors are.
         let of_row = if shape.metric == Metric::Manhattan { shape.row_bytes() } else { shape.dim };
-        let tail =
-            memtable.len() * (of_row + ROW_BYTES) + memtable.patches() * (shape.row_bytes() + PATCH_BYTES);
-        let of_segment = |reader: &SegmentReader| -> Option<u64> {
+        let of_row = of_row + if self.plan().is_some() { TAIL_PAYLOAD_BYTES } else { 0 };
+        let tail = indexed::compared(memtable.len() as u64, of_row, false);
+        let patches = indexed::compared(memtable.patches() as u64, shape.row_bytes() + PATCH_BYTES, false);
+        let of_segment = |segment: usize| -> Option<u64> {
+            let reader = view.reader(segment);
             let Some(column) = reader.vector(using).ok()? else { return Some(0) };
             if matches!(column.at_hand(), Vectors::Disk(_)) {
                 return None;
             }
-            let all = (column.len() * (shape.row_bytes() + ROW_BYTES)) as u64;
-            let Some((model, index)) = reader.vector_index(using).ok()? else { return Some(all) };
+            let matching = match self.plan() {
+                None => u64::from(reader.rows()),
+                Some(_) => self.narrowed(segment).ok().filter(|rows| rows.is_exact())?.certain.len(),
+            };
+            let row_bytes = shape.row_bytes();
+            let Some((model, index)) = reader.vector_index(using).ok()? else {
+                return Some(indexed::compared(matching, row_bytes, false));
+            };
             let effort = search_effort(limit, method.hnsw_ef, index.shape().spilled, &model.header());
-            Some(all.min(indexed::bytes_read(model, index, effort, shape.row_bytes())))
+            Some(Work { model, index, matching, effort, row_bytes, on_disk: false }.cheapest().1)
         };
-        view.segments().try_fold(tail as u64, |sum, reader| Some(sum.saturating_add(of_segment(reader)?)))
+        (0..view.segment_count()).try_fold(tail.saturating_add(patches), |sum, segment| {
+            Some(sum.saturating_add(of_segment(segment)?))
+        })
     }
 
     /// The nearest rows, nearest first, at most `query.limit`; rows without that vector are no answers. Needs
@@ -331,9 +338,13 @@ impl Selection {
             return Ok(None);
         };
         let effort = scan.effort(index.shape().spilled, &model.header());
-        let row_bytes = scan.scorer.row_bytes();
-        let scan_is_cheaper = indexed::is_scan_cheaper(matching, index, effort, row_bytes, on_disk);
-        Ok((!scan_is_cheaper).then_some(Index { model_part, model, index }))
+        let work = Work { model, index, matching, effort, row_bytes: scan.scorer.row_bytes(), on_disk };
+        let way = match work.cheapest().0 {
+            // All that lists hold is to be compared, whatever codes say.
+            Some(Way::Codes) if method.ignore_codes => Some(Way::Lists),
+            way => way,
+        };
+        Ok(way.map(|way| Index { model_part, model, index, way }))
     }
 
     /// The best of `best` and of rows that are not read from a segment as they are. Whether they match is asked of those that are

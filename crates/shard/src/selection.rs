@@ -19,6 +19,11 @@ use crate::view::{Found, Place, ShardView};
 /// Rows whose payloads one task looks at.
 const ROWS_PER_TASK: usize = 2048;
 
+/// So many rows may indexes list for whoever asks for them: others would hardly have woken up by then.
+const QUICK_ROWS: u64 = 32 << 10;
+/// So many rows of the tail may have to be looked up in segments by whoever asks.
+const QUICK_TAIL: usize = 1024;
+
 /// A filter on a view. What it finds out it keeps, so several reads with one filter (a batch of searches, a page and
 /// a count) pay once. Cheap to clone; clones share what is known.
 ///
@@ -74,6 +79,22 @@ impl Selection {
 
     pub(crate) fn plan(&self) -> Option<&FilterPlan> {
         self.plan.as_deref()
+    }
+
+    /// Whether what indexes say is known, or will be in less time than it takes to hand that to another thread. What they leave open
+    /// is not.
+    pub(crate) fn is_known_soon(&self) -> bool {
+        let mut rows = QUICK_ROWS;
+        let segments = 0..self.known.segments.len();
+        let mut by_indexes =
+            segments.clone().filter(|segment| self.known.segments[*segment].narrowed.get().is_none());
+        let overlaid = self.view.memtable().len() <= QUICK_TAIL
+            || segments.clone().all(|at| self.view.knows_overlay(at));
+        overlaid
+            && by_indexes.all(|segment| {
+                let source = Source(self.view.reader(segment));
+                self.plan.as_ref().is_none_or(|plan| plan.lists_few(&source, &mut rows).unwrap_or(false))
+            })
     }
 
     /// What is known about the rows of a segment that are read as they are, without looking at payloads.

@@ -28,7 +28,7 @@ impl Needs {
     /// What these parts take here. Vectors and payloads can be read from disk.
     pub fn of<'a>(parts: impl IntoIterator<Item = &'a PartMeta>) -> Self {
         parts.into_iter().fold(Self::default(), |sum, part| {
-            let memory = if is_read_from_disk(&part.kind) { 0 } else { part.length };
+            let memory = if is_read_from_disk(&part.kind) { 0 } else { part.loaded_bytes() };
             sum.plus(Self { memory, disk: part.length })
         })
     }

@@ -41,6 +41,8 @@ pub trait Filter {
     fn count(&self) -> usize;
     /// Whether `row` is one.
     fn allows(&self, row: u32) -> bool;
+    /// A bit for each row, the lowest first; rows beyond the end are none.
+    fn bits(&self) -> Vec<u64>;
 }
 
 /// An index to search, and which of its rows are answers; all if there is no filter.
@@ -59,6 +61,27 @@ impl Target<'_> {
 
     fn matching(&self) -> usize {
         self.filter.map_or(self.index.rows(), Filter::count)
+    }
+
+    /// Adds the places of rows that match, ascending and counted from `first` on, in no more time where many match than where few do.
+    fn find_matching(&self, first: u32, found: &mut Vec<Estimate>) {
+        const AT_ONCE: usize = 64;
+        let place = |place: usize| Estimate { value: 0.0, place: first + place as u32 };
+        let Some(bits) = self.filter.map(Filter::bits) else {
+            return found.extend((0..self.index.rows()).map(place));
+        };
+        let mut some = [place(0); AT_ONCE];
+        for (chunk, rows) in self.index.row_numbers().chunks(AT_ONCE).enumerate() {
+            let mut matching = 0;
+            for (at, row) in rows.iter().enumerate() {
+                let row = u32::from_le_bytes(*row);
+                let matches = bits.get(row as usize / 64).map_or(0, |word| word >> (row % 64) & 1);
+                // Overwritten by the next one if it does not match: a branch would be guessed wrong too often.
+                some[matching] = place(chunk * AT_ONCE + at);
+                matching += matches as usize;
+            }
+            found.extend_from_slice(&some[..matching]);
+        }
     }
 
     /// About how many rows of a list match.
@@ -134,17 +157,8 @@ impl Searcher {
         effort: Effort,
         out: &mut Vec<Candidate>,
     ) {
-        self.firsts.clear();
-        let mut rows: u32 = 0;
-        for target in targets {
-            self.firsts.push(rows);
-            rows = rows.checked_add(target.index.rows() as u32).expect("targets of less than 2^32 rows");
-        }
-        model.turn_query(query, &mut self.centred, &mut self.turned);
-        let scale = model.query_scale(&self.turned);
-        self.turned.iter_mut().for_each(|x| *x *= scale);
+        let scale = self.begin(model, targets, query);
         self.signs.set(&self.turned);
-        self.rows.clear();
         let scanned = if targets.iter().all(|target| target.filter.is_none()) {
             self.scan(model, targets, effort)
         } else {
@@ -159,8 +173,42 @@ impl Searcher {
         } else {
             self.rank(model, targets, effort);
         }
-        self.hand_out(targets, out);
-        out.iter_mut().for_each(|candidate| candidate.estimate /= scale);
+        self.hand_out(targets, scale, out);
+    }
+
+    /// As [`Searcher::search`], by the finer codes of all rows that match: for filters that leave few rows in each list.
+    ///
+    /// # Panics
+    /// If the targets have more rows than a `u32` counts, or lack level codes.
+    pub fn rank_all(
+        &mut self,
+        model: &Model,
+        targets: &[Target],
+        query: &[f32],
+        effort: Effort,
+        out: &mut Vec<Candidate>,
+    ) {
+        let scale = self.begin(model, targets, query);
+        for (target, first) in targets.iter().zip(&self.firsts) {
+            target.find_matching(*first, &mut self.rows.found);
+        }
+        self.rank(model, targets, effort);
+        self.hand_out(targets, scale, out);
+    }
+
+    /// Forgets the last query and takes this one. What estimates are to be divided by.
+    fn begin(&mut self, model: &Model, targets: &[Target], query: &[f32]) -> f32 {
+        self.firsts.clear();
+        let mut rows: u32 = 0;
+        for target in targets {
+            self.firsts.push(rows);
+            rows = rows.checked_add(target.index.rows() as u32).expect("targets of less than 2^32 rows");
+        }
+        model.turn_query(query, &mut self.centred, &mut self.turned);
+        let scale = model.query_scale(&self.turned);
+        self.turned.iter_mut().for_each(|x| *x *= scale);
+        self.rows.clear();
+        scale
     }
 
     /// Finds the rows of the nearest lists that are nearest by their signs, and says how many of these are to be kept.
@@ -297,12 +345,12 @@ impl Searcher {
     }
 
     /// What is left.
-    fn hand_out(&self, targets: &[Target], out: &mut Vec<Candidate>) {
+    fn hand_out(&self, targets: &[Target], scale: f32, out: &mut Vec<Candidate>) {
         out.clear();
         out.extend(self.rows.found.iter().map(|found| {
             let (target, place) = placed(&self.firsts, found.place);
             let row = targets[target].index.row(place);
-            Candidate { target: target as u32, row, estimate: found.value }
+            Candidate { target: target as u32, row, estimate: found.value / scale }
         }));
     }
 }

@@ -177,6 +177,24 @@ impl VectorIndex {
         }
     }
 
+    /// The same index without what is beside its level codes, in memory of its own: the stored form of all of it can go.
+    pub fn untagged(&self) -> Self {
+        let (stored, code) = (self.entry_bytes(), self.entry_bytes() - self.shape.tag_bytes as usize);
+        let copied = |levels: &Bytes| {
+            let mut codes = Vec::with_capacity(self.rows() * code);
+            levels.chunks_exact(stored).for_each(|entry| codes.extend_from_slice(&entry[..code]));
+            codes.into()
+        };
+        Self {
+            shape: IndexShape { tag_bytes: 0, ..self.shape },
+            starts: self.starts.clone(),
+            blocks: Bytes::copy_from_slice(&self.blocks),
+            levels: self.levels.as_ref().map(copied),
+            rows: Bytes::copy_from_slice(&self.rows),
+            ..*self
+        }
+    }
+
     /// The same index with its level codes; says what is wrong with them otherwise.
     pub fn with_levels(&self, levels: Bytes) -> Result<Self, String> {
         if self.entry_bytes().checked_mul(self.rows()) != Some(levels.len()) {
@@ -258,6 +276,11 @@ impl VectorIndex {
         let levels = self.levels.as_ref().expect("level codes are in memory");
         let start = place as usize * self.entry_bytes();
         &levels[start..start + self.entry_bytes() - self.shape.tag_bytes as usize]
+    }
+
+    /// The row of each place, little-endian.
+    pub(super) fn row_numbers(&self) -> &[[u8; 4]] {
+        self.rows.as_chunks().0
     }
 
     /// The row of a place.
