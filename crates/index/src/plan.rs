@@ -20,6 +20,8 @@ use crate::schema::{FieldSchema, IndexSchema};
 
 /// Rows that are listed in the time that a value is looked up in.
 const LOOKUP: u64 = 64;
+/// Rows of a bitmap that are gone through in the time that an index lists one in.
+const BITMAP_ROWS: u64 = 512;
 
 /// What a segment knows about its rows beside their payloads. `None` means: not known here.
 pub trait RowSource {
@@ -107,10 +109,10 @@ impl FilterPlan {
         Ok(rows)
     }
 
-    /// Whether [`narrow`](Self::narrow) makes indexes list no more than `rows` rows, all conditions together, which are then taken from
-    /// `rows`. A value that is looked up counts as some. `false` where sizes alone do not tell.
-    pub fn lists_few(&self, source: &dyn RowSource, rows: &mut u64) -> Result<bool> {
-        self.root.lists_few(source, rows)
+    /// Whether asking the indexes takes no more work than `room`, in rows that they list; what it takes is taken off. `total`: the
+    /// rows of the segment. `false` where sizes alone do not tell.
+    pub fn lists_within(&self, source: &dyn RowSource, total: u64, room: &mut u64) -> Result<bool> {
+        self.root.lists_within(source, total, room)
     }
 
     /// At most about how many of `total` rows match, from the sizes in the indexes alone.
@@ -189,13 +191,22 @@ impl Clauses {
         Ok(least)
     }
 
-    fn lists_few(&self, source: &dyn RowSource, rows: &mut u64) -> Result<bool> {
+    fn lists_within(&self, source: &dyn RowSource, total: u64, room: &mut u64) -> Result<bool> {
+        // Counting looks at every row.
+        if self.min_should.is_some() || !spend(room, self.bitmaps() * (LOOKUP + total / BITMAP_ROWS)) {
+            return Ok(false);
+        }
         for step in self.steps() {
-            if !step.lists_few(source, rows)? {
+            if !step.lists_within(source, total, room)? {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    /// Bitmaps of all rows that are made or gone through.
+    fn bitmaps(&self) -> u64 {
+        2 + 2 * (self.must.len() + self.should.len()) as u64 + 4 * self.must_not.len() as u64
     }
 
     fn steps(&self) -> impl Iterator<Item = &Step> {
@@ -277,11 +288,11 @@ impl Step {
         }
     }
 
-    fn lists_few(&self, source: &dyn RowSource, rows: &mut u64) -> Result<bool> {
+    fn lists_within(&self, source: &dyn RowSource, total: u64, room: &mut u64) -> Result<bool> {
         match self {
-            Step::Index(step) => step.lists_few(source, rows),
-            Step::HasId(ids) => Ok(take(rows, ids.len() as u64 * LOOKUP)),
-            Step::Clauses(clauses) => clauses.lists_few(source, rows),
+            Step::Index(step) => step.lists_within(source, room),
+            Step::HasId(ids) => Ok(spend(room, ids.len() as u64 * LOOKUP)),
+            Step::Clauses(clauses) => clauses.lists_within(source, total, room),
             Step::HasVector(_) | Step::Payload { .. } => Ok(false),
         }
     }
@@ -325,12 +336,12 @@ impl IndexStep {
         Ok(sum.min(total))
     }
 
-    fn lists_few(&self, source: &dyn RowSource, rows: &mut u64) -> Result<bool> {
+    fn lists_within(&self, source: &dyn RowSource, room: &mut u64) -> Result<bool> {
         let Some(index) = self.reader(source) else { return Ok(false) };
         for predicate in &self.predicates {
             // Before they are looked up to know how many rows have them.
-            let looked_up = lookups(predicate).is_some_and(|values| take(rows, values as u64 * LOOKUP));
-            if !looked_up || !index.estimate(predicate)?.is_some_and(|listed| take(rows, listed)) {
+            let looked_up = lookups(predicate).is_some_and(|values| spend(room, values as u64 * LOOKUP));
+            if !looked_up || !index.estimate(predicate)?.is_some_and(|listed| spend(room, listed)) {
                 return Ok(false);
             }
         }
@@ -342,8 +353,8 @@ impl IndexStep {
     }
 }
 
-/// How many values an index looks up to list exactly the rows that [`FieldIndexReader::estimate`] counts; `None` where it looks
-/// at others too.
+/// How many values an index looks up to list the rows that [`FieldIndexReader::estimate`] counts; `None` where it goes through
+/// others too.
 fn lookups(predicate: &Predicate) -> Option<usize> {
     match predicate {
         Predicate::Range(_) | Predicate::DatetimeRange(_) | Predicate::Match(Match::Value(_)) => Some(1),
@@ -353,10 +364,10 @@ fn lookups(predicate: &Predicate) -> Option<usize> {
     }
 }
 
-/// Takes so many from `rows`, if they are there.
-fn take(rows: &mut u64, count: u64) -> bool {
-    let left = rows.checked_sub(count);
-    *rows = left.unwrap_or(*rows);
+/// Takes so much off, if it is there.
+fn spend(room: &mut u64, cost: u64) -> bool {
+    let left = room.checked_sub(cost);
+    *room = left.unwrap_or(*room);
     left.is_some()
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use lodestone_manifest::{Epoch, JobId};
+use lodestone_manifest::{Epoch, JobId, State};
 use lodestone_wal::keys;
 
 use crate::Rules;
@@ -28,7 +28,7 @@ impl Needs {
     /// leader's epoch: only then has everything of earlier epochs been decided.
     pub fn of(
         epoch: Epoch,
-        state: &lodestone_manifest::State,
+        state: &State,
         newest: &Base,
         previous: &Base,
         live: BTreeSet<JobId>,
@@ -74,6 +74,15 @@ impl Needs {
         }
         false
     }
+}
+
+/// Whether objects stay for the state of the second newest root alone: parts or slots that the newest no longer needs, or slots
+/// between the two. One slot between them is none of these by itself, but it may be the merge that came last.
+pub fn keeps_more(previous: &State, newest: &State) -> bool {
+    let needed: HashSet<&str> = newest.objects().collect();
+    previous.slot.next() < newest.slot
+        || previous.tail.keys().any(|slot| !newest.tail.contains_key(slot))
+        || previous.objects().any(|object| !needed.contains(object))
 }
 
 /// Remembers since when each object has been garbage.

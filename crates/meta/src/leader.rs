@@ -95,8 +95,8 @@ struct Waiter {
 struct Roots {
     newest: Option<Base>,
     previous: Option<Base>,
-    // The newest is the previous one's state after a slot that was closed empty: neither needs more than the other.
-    alike: bool,
+    // Whether the previous one keeps what the newest does not need, once that was looked at.
+    keeps_more: Option<bool>,
 }
 
 /// Whether the leader serves, and if not, why.

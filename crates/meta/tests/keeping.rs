@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use common::{Fault, Faulty, bucket, create, exists, lead, options, reserve, state, try_lead, write};
-use lodestone_manifest::{Applied, Slot};
+use lodestone_manifest::{Applied, Slot, SystemOp};
 use lodestone_meta::recover::recover;
 use lodestone_meta::{LeaderOptions, Meta, MetaError, Rules};
 use lodestone_store::{MemoryStore, ObjectInfo, ObjectMeta, Op, Result, Store, list_all};
@@ -97,17 +97,27 @@ async fn a_bucket_that_goes_quiet_keeps_nothing_that_only_one_more_root_needs() 
     let store = bucket();
     let idle = LeaderOptions { checkpoint_idle: Duration::from_secs(1), ..options() };
     let leader = try_lead(&store, idle).await.unwrap();
-    create(&leader, &store).await;
+    let shards = create(&leader, &store).await;
+    let needed = write(&leader, &store, &[(shards[0], 1)]).await;
     sleep(Duration::from_secs(10)).await;
+    assert!(exists(&store, &keys::wal(needed)).await);
     // All that comes before it goes quiet again, as a merge does that takes its time.
-    let last = write(&leader, &store, &[]).await;
+    let collection = state(&leader).collection("c").unwrap().id;
+    let last = reserve(&leader, vec![SystemOp::DeleteCollection { collection }], &[]).await;
+    last.put(&store).await.unwrap();
+    last.commit(&leader).await.unwrap();
     sleep(Duration::from_secs(20)).await;
-    assert!(!exists(&store, &keys::wal(last)).await);
+    assert!(!exists(&store, &keys::wal(needed)).await);
 
     // Then nothing more is asked of the bucket.
     let roots = list_all(store.as_ref(), keys::CHECKPOINTS).await.unwrap();
     sleep(Duration::from_secs(20)).await;
     assert_eq!(list_all(store.as_ref(), keys::CHECKPOINTS).await.unwrap(), roots);
+    // A write that takes nothing away is one more root, not two.
+    write(&leader, &store, &[]).await;
+    sleep(Duration::from_secs(20)).await;
+    let after = list_all(store.as_ref(), keys::CHECKPOINTS).await.unwrap();
+    assert_eq!((after.len(), &after[1]), (2, &roots[0]), "{after:?}");
 }
 
 #[tokio::test(start_paused = true)]

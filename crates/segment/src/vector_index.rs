@@ -258,7 +258,7 @@ pub(crate) fn open_index(part: &PartBytes, rows: u32) -> Result<OpenIndex> {
     };
     let mut index = VectorIndex::open(shape, sections, rows).map_err(|e| part.damaged(e))?;
     // Tags are for searches that have nothing but ranges of the part. A merge writes them anew.
-    if index.has_levels() {
+    if index.has_levels() && shape.tag_bytes > 0 {
         index = index.untagged();
     }
     Ok(OpenIndex { index, model })

@@ -61,8 +61,10 @@ pub(crate) enum Way {
 pub(crate) struct Work<'a> {
     pub model: &'a Model,
     pub index: &'a VectorIndex,
-    /// How many rows match.
+    /// How many rows with the vector match.
     pub matching: u64,
+    /// Whether rows may not match.
+    pub is_filtered: bool,
     pub effort: Effort,
     /// Bytes of a vector.
     pub row_bytes: usize,
@@ -73,7 +75,7 @@ pub(crate) struct Work<'a> {
 impl Work<'_> {
     /// The way that takes the least time, none if that is to compare all that match, and about how much it takes, in picoseconds.
     pub fn cheapest(&self) -> (Option<Way>, u64) {
-        let vectors = (None, compared(self.matching, self.row_bytes, self.on_disk));
+        let vectors = (None, cost_of_comparing(self.matching, self.row_bytes, self.on_disk));
         let lists = (Some(Way::Lists), self.by_lists());
         let codes = self.by_codes().map(|cost| (Some(Way::Codes), cost));
         codes.into_iter().fold(if lists.1 < vectors.1 { lists } else { vectors }, |best, codes| {
@@ -89,7 +91,7 @@ impl Work<'_> {
         let looked_at = lists * index.rows_per_list() as f64;
         let centroids = (lists * 6.0 * model.padded() as f64) as u64 * CODE_BYTE;
         let codes = (looked_at * (model.padded() / 8 + FACTORS) as f64) as u64 * CODE_BYTE;
-        let filter = if self.is_filtered() { lists as u64 * LIST } else { 0 };
+        let filter = if self.is_filtered { lists as u64 * LIST } else { 0 };
         let seen = (looked_at * share) as u64;
         let finer =
             if model.header().signs_alone { 0 } else { self.ranked(seen.min(self.effort.keep as u64)) };
@@ -99,29 +101,29 @@ impl Work<'_> {
 
     /// `None` where there are no finer codes, or all rows match: lists are what the model was calibrated for.
     fn by_codes(&self) -> Option<u64> {
-        let is_possible = self.is_filtered() && !self.model.header().signs_alone;
+        let is_possible = self.is_filtered && !self.model.header().signs_alone;
         let tests = self.index.rows() as u64 * TEST;
         is_possible.then(|| {
             tests.saturating_add(self.ranked(self.matching)).saturating_add(self.decided(self.matching))
         })
     }
 
-    fn is_filtered(&self) -> bool {
-        self.matching < self.index.rows() as u64
-    }
-
     fn ranked(&self, rows: u64) -> u64 {
-        compared(rows, self.index.entry_bytes(), false)
+        cost_of_comparing(rows, self.index.entry_bytes(), false)
     }
 
     /// Candidates among so many rows. Some more than the least are compared as a rule.
     fn decided(&self, rows: u64) -> u64 {
-        compared(rows.min((self.effort.candidates as u64).saturating_mul(2)), self.row_bytes, self.on_disk)
+        cost_of_comparing(
+            rows.min((self.effort.candidates as u64).saturating_mul(2)),
+            self.row_bytes,
+            self.on_disk,
+        )
     }
 }
 
 /// What it costs to compare so many rows, each of so many bytes.
-pub(crate) fn compared(rows: u64, bytes: usize, on_disk: bool) -> u64 {
+pub(crate) fn cost_of_comparing(rows: u64, bytes: usize, on_disk: bool) -> u64 {
     let read = if on_disk { DISK_READ } else { 0 };
     rows.saturating_mul(ROW + bytes as u64 * VECTOR_BYTE + read)
 }
@@ -133,7 +135,8 @@ pub(crate) fn groups(parts: Vec<Part>) -> Vec<Vec<Part>> {
         let rows = |part: &Part| part.index.map_or(0, |index| index.index.rows());
         let joins = |group: &&mut Vec<Part>| {
             let together = group.iter().map(rows).sum::<usize>() + rows(&part);
-            group.first().is_some_and(|first| how(first) == how(&part)) && together <= TASK_ROWS
+            group.first().is_some_and(|first| searched_by(first) == searched_by(&part))
+                && together <= TASK_ROWS
         };
         match groups.iter_mut().find(joins) {
             Some(group) => group.push(part),
@@ -143,7 +146,7 @@ pub(crate) fn groups(parts: Vec<Part>) -> Vec<Vec<Part>> {
     groups
 }
 
-fn how<'a>(part: &Part<'a>) -> Option<(&'a PartMeta, Way)> {
+fn searched_by<'a>(part: &Part<'a>) -> Option<(&'a PartMeta, Way)> {
     part.index.map(|index| (index.model_part, index.way))
 }
 
@@ -272,20 +275,32 @@ mod tests {
         };
         let mut model = Model::train(dim, count, &row, options);
         let index = build(&model, count, &row, &|row| row, BuildOptions { spill: true });
-        let way = |model: &Model, matching, on_disk| {
+        let way = |model: &Model, matching: u64, on_disk| {
+            let is_filtered = matching < count as u64;
             let effort = search_effort(10, None, true, &model.header());
-            Work { model, index: &index, matching, effort, row_bytes: 4 * dim, on_disk }.cheapest().0
+            Work { model, index: &index, matching, is_filtered, effort, row_bytes: 4 * dim, on_disk }
+                .cheapest()
+                .0
         };
         assert_eq!(way(&model, 20, false), None);
         assert_eq!(way(&model, 20, true), None);
         assert_eq!(way(&model, 500, false), Some(Way::Codes));
         assert_eq!(way(&model, 500, true), Some(Way::Codes));
         assert_eq!(way(&model, count as u64, false), Some(Way::Lists));
-        let cost = |matching| {
+        let cost = |matching: u64| {
+            let is_filtered = matching < count as u64;
             let effort = search_effort(10, None, true, &model.header());
-            Work { model: &model, index: &index, matching, effort, row_bytes: 4 * dim, on_disk: false }
-                .cheapest()
-                .1
+            Work {
+                model: &model,
+                index: &index,
+                matching,
+                is_filtered,
+                effort,
+                row_bytes: 4 * dim,
+                on_disk: false,
+            }
+            .cheapest()
+            .1
         };
         assert!(cost(20) < cost(500) && cost(20) < cost(count as u64));
         let most = search_effort(10, Some(usize::MAX), true, &model.header());
@@ -293,6 +308,7 @@ mod tests {
             model: &model,
             index: &index,
             matching: 500,
+            is_filtered: true,
             effort: most,
             row_bytes: 4 * dim,
             on_disk: true,

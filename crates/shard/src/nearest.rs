@@ -18,7 +18,7 @@ use roaring::RoaringBitmap;
 
 use crate::best::{Best, Scored};
 use crate::cancel::Cancel;
-use crate::indexed::{self, Way, Work, search_effort};
+use crate::indexed::{self, Way, Work, cost_of_comparing, search_effort};
 use crate::rows::{RowReader, damaged_row};
 use crate::schema::VectorShape;
 use crate::selection::Selection;
@@ -33,12 +33,13 @@ const BLOCK_ROWS: usize = 128;
 /// Rows on disk are read one by one where they are fewer than one of so many: all of them are read faster in a row.
 const FEW: u64 = 16;
 /// A search that takes no longer than this, in picoseconds, is quick.
-const QUICK: u64 = 1_000_000_000;
+const QUICK_PICOSECONDS: u64 = 1_000_000_000;
 /// So many rows may be asked for.
 const QUICK_LIMIT: usize = 256;
-/// What a changed row costs, in bytes that are compared in that time, and one of the tail that a filter looks at.
+/// What a changed row costs beside its vector, in bytes that are compared in that time.
 const PATCH_BYTES: usize = 4096;
-const TAIL_PAYLOAD_BYTES: usize = 16 << 10;
+/// Of so many bytes may a tail be whose payloads a quick search looks at.
+const QUICK_PAYLOADS: u64 = 256 << 10;
 /// So many rows of the tail may a quick search be the first to see.
 const FEW_UNSEEN: usize = 1024;
 /// Changed rows per task.
@@ -175,7 +176,7 @@ impl Selection {
             && selections.iter().all(|selection| {
                 let of_one = selection.cost(using, limit, method);
                 cost = cost.saturating_add(of_one.unwrap_or(u64::MAX));
-                cost <= QUICK
+                cost <= QUICK_PICOSECONDS
             })
     }
 
@@ -183,35 +184,48 @@ impl Selection {
     fn cost(&self, using: &str, limit: usize, method: &Method) -> Option<u64> {
         let (view, shape) = (self.view(), self.view().schema().vector(using).ok()?);
         let memtable = view.memtable();
+        let is_open = self.plan().is_some_and(|plan| plan.evaluator().needs_payload());
+        let has_payloads = is_open && (memtable.patches() > 0 || memtable.bytes() > QUICK_PAYLOADS);
         // Vectors that live on disk are sent there by searches that may wait for it.
-        if shape.on_disk || memtable.unseen_rows(FEW_UNSEEN) > FEW_UNSEEN || !self.is_known_soon() {
+        if shape.on_disk || has_payloads || !self.is_seen() || !self.is_known_soon() {
             return None;
         }
         // Most rows of the tail are coded, a byte per component, where such vectors are.
         let of_row = if shape.metric == Metric::Manhattan { shape.row_bytes() } else { shape.dim };
-        let of_row = of_row + if self.plan().is_some() { TAIL_PAYLOAD_BYTES } else { 0 };
-        let tail = indexed::compared(memtable.len() as u64, of_row, false);
-        let patches = indexed::compared(memtable.patches() as u64, shape.row_bytes() + PATCH_BYTES, false);
+        let tail = cost_of_comparing(memtable.len() as u64, of_row, false);
+        let patches = cost_of_comparing(memtable.patches() as u64, shape.row_bytes() + PATCH_BYTES, false);
         let of_segment = |segment: usize| -> Option<u64> {
             let reader = view.reader(segment);
             let Some(column) = reader.vector(using).ok()? else { return Some(0) };
             if matches!(column.at_hand(), Vectors::Disk(_)) {
                 return None;
             }
-            let matching = match self.plan() {
-                None => u64::from(reader.rows()),
-                Some(_) => self.narrowed(segment).ok().filter(|rows| rows.is_exact())?.certain.len(),
+            let is_filtered = self.plan().is_some();
+            let matching = match is_filtered {
+                true => {
+                    with_vector(&self.narrowed(segment).ok().filter(|rows| rows.is_exact())?.certain, column)
+                }
+                false => column.len() as u64,
             };
             let row_bytes = shape.row_bytes();
             let Some((model, index)) = reader.vector_index(using).ok()? else {
-                return Some(indexed::compared(matching, row_bytes, false));
+                return Some(cost_of_comparing(matching, row_bytes, false));
             };
             let effort = search_effort(limit, method.hnsw_ef, index.shape().spilled, &model.header());
-            Some(Work { model, index, matching, effort, row_bytes, on_disk: false }.cheapest().1)
+            let work = Work { model, index, matching, is_filtered, effort, row_bytes, on_disk: false };
+            Some(work.cheapest().1)
         };
         (0..view.segment_count()).try_fold(tail.saturating_add(patches), |sum, segment| {
             Some(sum.saturating_add(of_segment(segment)?))
         })
+    }
+
+    /// Whether few rows of the tail are new to those who search it.
+    fn is_seen(&self) -> bool {
+        let (view, is_unseen) = (self.view(), |rows| rows > FEW_UNSEEN);
+        let memtable = view.memtable();
+        let knows_overlays = || (0..view.segment_count()).all(|segment| view.knows_overlay(segment));
+        !is_unseen(memtable.unseen_rows(FEW_UNSEEN)) && (!is_unseen(memtable.len()) || knows_overlays())
     }
 
     /// The nearest rows, nearest first, at most `query.limit`; rows without that vector are no answers. Needs
@@ -318,7 +332,7 @@ impl Selection {
             Pace::Shared => column.vectors(scan.shape.on_disk)?,
         };
         let is_on_disk = matches!(vectors, Vectors::Disk(_));
-        let index = match self.index(segment, rows.len(), scan, is_on_disk)? {
+        let index = match self.index(segment, column, rows, scan, is_on_disk)? {
             None if scan.leaves_out(reader, column)? => return Ok(None),
             index => index,
         };
@@ -327,7 +341,14 @@ impl Selection {
     }
 
     /// The index of a segment, where that costs less than comparing all rows that match.
-    fn index(&self, segment: usize, matching: u64, scan: &Scan, on_disk: bool) -> Result<Option<Index<'_>>> {
+    fn index(
+        &self,
+        segment: usize,
+        column: &VectorColumn,
+        rows: &RoaringBitmap,
+        scan: &Scan,
+        on_disk: bool,
+    ) -> Result<Option<Index<'_>>> {
         let Nearest { method, using, .. } = *scan.query;
         if method.exact {
             return Ok(None);
@@ -338,12 +359,16 @@ impl Selection {
             return Ok(None);
         };
         let effort = scan.effort(index.shape().spilled, &model.header());
-        let work = Work { model, index, matching, effort, row_bytes: scan.scorer.row_bytes(), on_disk };
-        let way = match work.cheapest().0 {
-            // All that lists hold is to be compared, whatever codes say.
-            Some(Way::Codes) if method.ignore_codes => Some(Way::Lists),
-            way => way,
+        let work = Work {
+            model,
+            index,
+            matching: with_vector(rows, column),
+            is_filtered: rows.len() < u64::from(reader.rows()),
+            effort,
+            row_bytes: scan.scorer.row_bytes(),
+            on_disk,
         };
+        let (way, _) = work.cheapest();
         Ok(way.map(|way| Index { model_part, model, index, way }))
     }
 
@@ -470,6 +495,11 @@ impl Selection {
         }
         Ok(())
     }
+}
+
+/// How many of these rows have the vector.
+fn with_vector(rows: &RoaringBitmap, column: &VectorColumn) -> u64 {
+    column.present().map_or(rows.len(), |present| present.intersection_len(rows))
 }
 
 impl Scan<'_> {

@@ -81,19 +81,16 @@ impl Selection {
         self.plan.as_deref()
     }
 
-    /// Whether what indexes say is known, or will be in less time than it takes to hand that to another thread. What they leave open
-    /// is not.
+    /// Whether what indexes say is known, or will be in less time than it takes to hand that to another thread.
     pub(crate) fn is_known_soon(&self) -> bool {
-        let mut rows = QUICK_ROWS;
-        let segments = 0..self.known.segments.len();
-        let mut by_indexes =
-            segments.clone().filter(|segment| self.known.segments[*segment].narrowed.get().is_none());
-        let overlaid = self.view.memtable().len() <= QUICK_TAIL
-            || segments.clone().all(|at| self.view.knows_overlay(at));
-        overlaid
-            && by_indexes.all(|segment| {
-                let source = Source(self.view.reader(segment));
-                self.plan.as_ref().is_none_or(|plan| plan.lists_few(&source, &mut rows).unwrap_or(false))
+        let Some(plan) = &self.plan else { return true };
+        let mut room = QUICK_ROWS;
+        let mut unknown =
+            (0..self.known.segments.len()).filter(|at| self.known.segments[*at].narrowed.get().is_none());
+        self.view.memtable().len() <= QUICK_TAIL
+            && unknown.all(|segment| {
+                let reader = self.view.reader(segment);
+                plan.lists_within(&Source(reader), u64::from(reader.rows()), &mut room).unwrap_or(false)
             })
     }
 

@@ -63,7 +63,7 @@ impl Target<'_> {
         self.filter.map_or(self.index.rows(), Filter::count)
     }
 
-    /// Adds the places of rows that match, ascending and counted from `first` on, in no more time where many match than where few do.
+    /// Adds the places of rows that match, ascending and counted from `first` on.
     fn find_matching(&self, first: u32, found: &mut Vec<Estimate>) {
         const AT_ONCE: usize = 64;
         let place = |place: usize| Estimate { value: 0.0, place: first + place as u32 };

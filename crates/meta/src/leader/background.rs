@@ -11,8 +11,8 @@ use lodestone_wal::keys;
 
 use super::{Leader, REMEMBERED_OUTCOMES, REMEMBERED_RESERVATIONS, Roots, Standing};
 use crate::checkpoint::Draft;
-use crate::garbage::Needs;
-use crate::recover::{self, Base, Outcome};
+use crate::garbage::{Needs, keeps_more};
+use crate::recover::{self, Outcome};
 use crate::{MetaError, Result};
 
 const TICK: Duration = Duration::from_millis(100);
@@ -85,7 +85,7 @@ async fn keep_house(leader: Weak<Leader>) {
                 Ok(()) => sweep_wanted = true,
                 Err(e) => tracing::warn!(error = %e, "cannot write a checkpoint; trying again"),
             }
-        } else if quiet && leader.previous_root_needs_more() {
+        } else if quiet && leader.previous_root_keeps_more() {
             match leader.checkpoint_again().await {
                 Ok(()) => sweep_wanted = true,
                 Err(e) => tracing::warn!(error = %e, "cannot write a second checkpoint; trying again"),
@@ -170,18 +170,21 @@ impl Leader {
         tracing::debug!(slot = %written.state.slot, "checkpoint");
         {
             let mut roots = self.roots.lock();
-            *roots = Roots { previous: roots.newest.take(), newest: Some(written), alike: false };
+            *roots = Roots { previous: roots.newest.take(), newest: Some(written), keeps_more: None };
         }
         // Its job ends here, when the roots name its pages.
         *draft = None;
         Ok(())
     }
 
-    /// Whether the second newest root may keep what the newest does not need. That only one slot is between them does
-    /// not mean that it is empty: it may be a merge that took its time.
-    fn previous_root_needs_more(&self) -> bool {
-        let roots = self.roots.lock();
-        roots.newest.is_some() && !roots.alike
+    /// Whether the second newest root keeps something in the bucket that the newest does not need.
+    fn previous_root_keeps_more(&self) -> bool {
+        let mut roots = self.roots.lock();
+        let Roots { newest: Some(newest), previous, .. } = &*roots else { return false };
+        let look = || previous.as_ref().is_none_or(|previous| keeps_more(&previous.state, &newest.state));
+        let keeps_more = roots.keeps_more.unwrap_or_else(look);
+        roots.keeps_more = Some(keeps_more);
+        keeps_more
     }
 
     /// Closes one slot empty and writes a checkpoint of the same state again, so that a bucket that has gone quiet
@@ -200,12 +203,7 @@ impl Leader {
             Ok(Ok(_)) => {}
             _ => return Err(MetaError::Unknown(slot)),
         }
-        self.checkpoint().await?;
-        let mut roots = self.roots.lock();
-        let slot_of = |base: &Option<Base>| base.as_ref().map(|base| base.state.slot);
-        roots.alike = slot_of(&roots.newest) == Some(slot)
-            && slot_of(&roots.previous).is_some_and(|previous| previous.next() == slot);
-        Ok(())
+        self.checkpoint().await
     }
 
     /// Removes what nothing has needed for the grace period. Returns how many objects went.
