@@ -109,8 +109,8 @@ impl FilterPlan {
         Ok(rows)
     }
 
-    /// Whether asking the indexes takes no more work than `room`, in rows that they list; what it takes is taken off. `total`: the
-    /// rows of the segment. `false` where sizes alone do not tell.
+    /// Whether asking the indexes takes no more work than `room`, in rows that they list; what it takes is taken off.
+    /// `total`: the rows of the segment. `false` where sizes alone do not tell.
     pub fn lists_within(&self, source: &dyn RowSource, total: u64, room: &mut u64) -> Result<bool> {
         self.root.lists_within(source, total, room)
     }
@@ -353,8 +353,8 @@ impl IndexStep {
     }
 }
 
-/// How many values an index looks up to list the rows that [`FieldIndexReader::estimate`] counts; `None` where it goes through
-/// others too.
+/// How many values an index looks up to list the rows that [`FieldIndexReader::estimate`] counts; `None` where it goes
+/// through others too.
 fn lookups(predicate: &Predicate) -> Option<usize> {
     match predicate {
         Predicate::Range(_) | Predicate::DatetimeRange(_) | Predicate::Match(Match::Value(_)) => Some(1),

@@ -280,10 +280,17 @@ fn what_is_beside_level_codes_comes_and_goes() {
     let (_, index) = index(&rows, options(Distance::Euclid));
     let tagged = index.tagged(3, &|row, tag| tag.copy_from_slice(&row.to_le_bytes()[..3]));
     assert_eq!((tagged.entry_bytes(), tagged.bytes()), (index.entry_bytes() + 3, index.bytes() + 3 * 500));
-    let untagged = tagged.untagged();
+    let hold = |length: usize, fill: &mut dyn FnMut(&mut [u8])| {
+        let mut bytes = vec![0; length];
+        fill(&mut bytes);
+        Ok::<_, ()>(bytes.into())
+    };
+    let untagged = tagged.untagged(hold).unwrap();
     assert_eq!((untagged.shape(), untagged.bytes()), (index.shape(), index.bytes()));
     assert_eq!(untagged.sections().levels, index.sections().levels);
     assert_eq!(untagged.sections().blocks, index.sections().blocks);
+    assert_eq!(untagged.sections().rows, index.sections().rows);
+    assert_eq!(tagged.untagged(|_, _| Err(7)).unwrap_err(), 7);
 }
 
 /// The same index as it is in memory where searches go by signs alone.

@@ -76,8 +76,8 @@ impl Needs {
     }
 }
 
-/// Whether objects stay for the state of the second newest root alone: parts or slots that the newest no longer needs, or slots
-/// between the two. One slot between them is none of these by itself, but it may be the merge that came last.
+/// Whether objects stay for the state of the second newest root alone: parts or slots that the newest no longer needs, or
+/// slots between the two. One slot between them is none of these by itself, but it may be the merge that came last.
 pub fn keeps_more(previous: &State, newest: &State) -> bool {
     let needed: HashSet<&str> = newest.objects().collect();
     previous.slot.next() < newest.slot

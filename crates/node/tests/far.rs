@@ -196,9 +196,8 @@ async fn what_was_searched_where_it_is_comes_here() {
     comes_here(two_segments(Distance::Cosine).await).await;
 }
 
-// On one thread nothing that is spawned is done before the search ends.
-#[tokio::test]
-async fn every_shard_comes_here() {
+/// A collection of three shards with a segment each.
+async fn three_shards() -> Arc<dyn Store> {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let local = tempfile::tempdir().unwrap();
     let node = start(&store, &local, true).await;
@@ -210,12 +209,34 @@ async fn every_shard_comes_here() {
     let info = quiet(&engine, 3).await;
     assert_eq!(info.indexed_vectors_count, ROWS);
     node.shutdown().await;
-    comes_here(store).await;
+    store
+}
+
+// On one thread nothing that is spawned is done before the search ends.
+#[tokio::test]
+async fn every_shard_comes_here() {
+    comes_here(three_shards().await).await;
+}
+
+#[tokio::test]
+async fn shards_come_here_whose_vectors_find_no_room() {
+    let store = three_shards().await;
+    let all = comes_here(store.clone()).await;
+    let vectors = (ROWS as usize * DIM * 4) as u64;
+    assert!(all > vectors, "{all} bytes, vectors included");
+    // Those of the first to come would fill what is left.
+    let here = comes_here_within(store, Some(all - vectors / 2)).await;
+    assert!(here < all, "{here} of {all}");
 }
 
 /// Searches until the bucket is asked for nothing.
-async fn comes_here(store: Arc<dyn Store>) {
-    let (node, _local) = reopened(store, true).await;
+async fn comes_here(store: Arc<dyn Store>) -> u64 {
+    comes_here_within(store, None).await
+}
+
+/// The same, with room for so many bytes in memory. How many are there then.
+async fn comes_here_within(store: Arc<dyn Store>, memory: Option<u64>) -> u64 {
+    let (node, _local) = reopened_within(store, true, memory).await;
     let engine = node.engine();
     let vector = vectors(1, 99).remove(0);
     let (_, usage) = search(&engine, request(vector.clone(), false)).await;
@@ -223,8 +244,11 @@ async fn comes_here(store: Arc<dyn Store>) {
     for _ in 0..200 {
         let (_, usage) = search(&engine, request(vector.clone(), false)).await;
         if usage.gets == 0 {
+            let metrics = engine.metrics();
+            let loaded = metrics.lines().find_map(|line| line.strip_prefix("lodestone_views_bytes "));
+            let loaded = loaded.unwrap().parse().unwrap();
             node.shutdown().await;
-            return;
+            return loaded;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

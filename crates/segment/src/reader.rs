@@ -60,6 +60,13 @@ pub trait Fetch: Send + Sync {
     fn disk(&self, _object: &str, _range: Range<u64>, _kind: &PartKind) -> Option<Box<dyn DiskPart>> {
         None
     }
+
+    /// So many bytes of memory that `fill` writes, counted like what was fetched, for parts that are kept in another form.
+    fn hold(&self, length: usize, fill: &mut dyn FnMut(&mut [u8])) -> Result<Bytes> {
+        let mut bytes = vec![0; length];
+        fill(&mut bytes);
+        Ok(bytes.into())
+    }
 }
 
 #[async_trait]
@@ -86,6 +93,10 @@ impl<F: Fetch + ?Sized> Fetch for Arc<F> {
 
     fn disk(&self, object: &str, range: Range<u64>, kind: &PartKind) -> Option<Box<dyn DiskPart>> {
         (**self).disk(object, range, kind)
+    }
+
+    fn hold(&self, length: usize, fill: &mut dyn FnMut(&mut [u8])) -> Result<Bytes> {
+        (**self).hold(length, fill)
     }
 }
 
@@ -377,11 +388,11 @@ impl SegmentReader {
     }
 
     async fn open_fetched(&self, part: &PartMeta, bytes: Bytes) -> Result<LoadedPart> {
-        let (part, rows) = (part.clone(), self.meta.rows);
+        let (part, rows, fetch) = (part.clone(), self.meta.rows, self.fetch.clone());
         if part.length <= LARGE {
-            return open_part(&part, bytes, rows);
+            return open_part(&part, bytes, rows, &*fetch);
         }
-        blocking(move || open_part(&part, bytes, rows)).await?
+        blocking(move || open_part(&part, bytes, rows, &*fetch)).await?
     }
 
     /// A part that is read where it lies, if it is one of those and its file is here and in order.
@@ -444,7 +455,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     done.map_err(|e| Error::internal(format!("opening a part was broken off: {e}")))
 }
 
-fn open_part(meta: &PartMeta, bytes: Bytes, rows: u32) -> Result<LoadedPart> {
+fn open_part(meta: &PartMeta, bytes: Bytes, rows: u32, fetch: &dyn Fetch) -> Result<LoadedPart> {
     let part = PartBytes::verify(meta, bytes)?;
     Ok(match &meta.kind {
         PartKind::Ids => LoadedPart::Ids(IdColumn::open(&part, rows)?),
@@ -458,7 +469,7 @@ fn open_part(meta: &PartMeta, bytes: Bytes, rows: u32) -> Result<LoadedPart> {
             LoadedPart::Deletes(bitmap::decode(&section, meta.entries, rows)?)
         }
         PartKind::Model(_) => LoadedPart::Model(Box::new(open_model(&part)?)),
-        PartKind::VectorIndex(_) => LoadedPart::VectorIndex(Box::new(open_index(&part, rows)?)),
+        PartKind::VectorIndex(_) => LoadedPart::VectorIndex(Box::new(open_index(&part, rows, fetch)?)),
         PartKind::LevelCodes(_) => LoadedPart::LevelCodes(part.section(SectionKind::LEVELS)?.bytes),
         PartKind::Unknown { .. } => return Err(part.damaged("this build does not know such parts")),
     })

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::meta::{PartKind, PartMeta, SectionKind, SegmentMeta};
 use crate::part::{ObjectWriter, PartBytes, PartDraft, SECTION_ALIGN, le_u32};
+use crate::reader::Fetch;
 use crate::row_tag::RowTags;
 
 /// What the manifest says of an index.
@@ -246,7 +247,7 @@ pub(crate) fn open_model(part: &PartBytes) -> Result<Model> {
     Model::open(header, &mean.bytes, centroids.bytes).map_err(|e| part.damaged(e))
 }
 
-pub(crate) fn open_index(part: &PartBytes, rows: u32) -> Result<OpenIndex> {
+pub(crate) fn open_index(part: &PartBytes, rows: u32, fetch: &dyn Fetch) -> Result<OpenIndex> {
     let IndexDetail { model, shape, .. } = part.meta().index_detail()?;
     let section = |kind| -> Result<Bytes> { Ok(part.section(kind)?.bytes) };
     let levels = part.find(SectionKind::LEVELS).map(|section| section.bytes);
@@ -259,7 +260,7 @@ pub(crate) fn open_index(part: &PartBytes, rows: u32) -> Result<OpenIndex> {
     let mut index = VectorIndex::open(shape, sections, rows).map_err(|e| part.damaged(e))?;
     // Tags are for searches that have nothing but ranges of the part. A merge writes them anew.
     if index.has_levels() && shape.tag_bytes > 0 {
-        index = index.untagged();
+        index = index.untagged(|length, fill| fetch.hold(length, fill))?;
     }
     Ok(OpenIndex { index, model })
 }

@@ -12,9 +12,9 @@ use crate::nearest::{Index, Part, Scan};
 const DEFAULT_EF: usize = 128;
 /// Lists to scan per unit of `hnsw_ef`, where rows are in two lists and where they are in one.
 const LISTS_PER_EF: [usize; 2] = [1, 3];
-/// What it costs, in picoseconds, to compare a byte of a vector or of a finer code that lies anywhere, and to scan a byte of codes
-/// in a row; to look at a list under a filter, at whether a row matches, and at one that lies anywhere. Measured on
-/// wordnet-minilm by `benches/filters.py`.
+/// What it costs, in picoseconds, to compare a byte of a vector or of a finer code that lies anywhere, and to scan a byte
+/// of codes in a row; to look at a list under a filter, at whether a row matches, and at one that lies anywhere. Measured
+/// on wordnet-minilm by `benches/filters.py`, the last two roughly.
 const VECTOR_BYTE: u64 = 60;
 const CODE_BYTE: u64 = 30;
 const LIST: u64 = 400_000;
@@ -73,14 +73,14 @@ pub(crate) struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// The way that takes the least time, none if that is to compare all that match, and about how much it takes, in picoseconds.
+    /// The way that takes the least time, none if that is to compare all that match, and about how much it takes, in
+    /// picoseconds.
     pub fn cheapest(&self) -> (Option<Way>, u64) {
-        let vectors = (None, cost_of_comparing(self.matching, self.row_bytes, self.on_disk));
+        let all = (None, cost_of_comparing(self.matching, self.row_bytes, self.on_disk));
         let lists = (Some(Way::Lists), self.by_lists());
         let codes = self.by_codes().map(|cost| (Some(Way::Codes), cost));
-        codes.into_iter().fold(if lists.1 < vectors.1 { lists } else { vectors }, |best, codes| {
-            if codes.1 < best.1 { codes } else { best }
-        })
+        let ways = [Some(lists), codes].into_iter().flatten();
+        ways.fold(all, |best, way| if way.1 < best.1 { way } else { best })
     }
 
     /// Lists are scanned until as many rows that match were seen as the effort's lists have.

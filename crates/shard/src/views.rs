@@ -501,4 +501,9 @@ impl Fetch for Source {
         let part = Residence::open(&self.vectors, &self.parts, object, range, kind)?;
         Some(Box::new(part))
     }
+
+    fn hold(&self, length: usize, fill: &mut dyn FnMut(&mut [u8])) -> Result<Bytes> {
+        let held = self.parts.hold(length, fill);
+        held.map_err(|e| Error::internal(format!("no memory for {length} bytes of an index: {e}")))
+    }
 }

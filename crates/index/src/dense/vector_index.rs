@@ -177,22 +177,33 @@ impl VectorIndex {
         }
     }
 
-    /// The same index without what is beside its level codes, in memory of its own: the stored form of all of it can go.
-    pub fn untagged(&self) -> Self {
+    /// The same index without what is beside its level codes, so that the stored form of all of it can go: in memory of a
+    /// length that `hold` makes, and has filled.
+    pub fn untagged<E>(
+        &self,
+        hold: impl FnOnce(usize, &mut dyn FnMut(&mut [u8])) -> Result<Bytes, E>,
+    ) -> Result<Self, E> {
         let (stored, code) = (self.entry_bytes(), self.entry_bytes() - self.shape.tag_bytes as usize);
-        let copied = |levels: &Bytes| {
-            let mut codes = Vec::with_capacity(self.rows() * code);
-            levels.chunks_exact(stored).for_each(|entry| codes.extend_from_slice(&entry[..code]));
-            codes.into()
-        };
-        Self {
+        let levels: &[u8] = self.levels.as_deref().unwrap_or_default();
+        let lengths = [self.blocks.len(), self.rows.len(), levels.len() / stored * code];
+        let held = hold(lengths.iter().sum(), &mut |place| {
+            let (blocks, place) = place.split_at_mut(lengths[0]);
+            let (rows, codes) = place.split_at_mut(lengths[1]);
+            blocks.copy_from_slice(&self.blocks);
+            rows.copy_from_slice(&self.rows);
+            for (copy, entry) in codes.chunks_exact_mut(code).zip(levels.chunks_exact(stored)) {
+                copy.copy_from_slice(&entry[..code]);
+            }
+        })?;
+        let rows_end = lengths[0] + lengths[1];
+        Ok(Self {
             shape: IndexShape { tag_bytes: 0, ..self.shape },
             starts: self.starts.clone(),
-            blocks: Bytes::copy_from_slice(&self.blocks),
-            levels: self.levels.as_ref().map(copied),
-            rows: Bytes::copy_from_slice(&self.rows),
+            blocks: held.slice(..lengths[0]),
+            rows: held.slice(lengths[0]..rows_end),
+            levels: self.levels.as_ref().map(|_| held.slice(rows_end..)),
             ..*self
-        }
+        })
     }
 
     /// The same index with its level codes; says what is wrong with them otherwise.

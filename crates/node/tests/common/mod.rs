@@ -31,8 +31,19 @@ pub fn config(distance: Distance) -> CollectionConfig {
 
 /// Starts a node that folds early and cleans up soon.
 pub async fn start(store: &Arc<dyn Store>, local: &tempfile::TempDir, hydrate: bool) -> Node {
+    start_within(store, local, hydrate, None).await
+}
+
+/// The same, with room for so many bytes in memory.
+pub async fn start_within(
+    store: &Arc<dyn Store>,
+    local: &tempfile::TempDir,
+    hydrate: bool,
+    memory: Option<u64>,
+) -> Node {
     let mut options = NodeOptions::new(StoreLocation::Directory("unused".into()), local.path().join("cache"));
     options.cache.hydrate = hydrate;
+    options.cache.memory = memory;
     options.compact.fold_rows = FOLD;
     options.compact.merge_fan_in = 3;
     options.gc.grace = Duration::from_millis(50);
@@ -139,10 +150,19 @@ pub async fn two_segments(distance: Distance) -> Arc<dyn Store> {
 
 /// A process on a bucket as far away as S3, that has nothing here.
 pub async fn reopened(store: Arc<dyn Store>, hydrate: bool) -> (Node, tempfile::TempDir) {
+    reopened_within(store, hydrate, None).await
+}
+
+/// The same, with room for so many bytes in memory.
+pub async fn reopened_within(
+    store: Arc<dyn Store>,
+    hydrate: bool,
+    memory: Option<u64>,
+) -> (Node, tempfile::TempDir) {
     let far: Arc<dyn Store> = Arc::new(Simulated::latency_only(store, 1));
     let far: Arc<dyn Store> = Arc::new(Accounted::new(far));
     let local = tempfile::tempdir().unwrap();
-    (start(&far, &local, hydrate).await, local)
+    (start_within(&far, &local, hydrate, memory).await, local)
 }
 
 pub fn number(id: PointId) -> u64 {

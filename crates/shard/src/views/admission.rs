@@ -22,8 +22,10 @@ impl Views {
         let uses = self.shards.lock().get(&shard).map_or(0, |entry| entry.uses.load(Relaxed));
         let disk: u64 = residents.iter().map(|resident| resident.takes.disk).sum();
         let coming = self.coming_pins(&residents, shard);
+        // Vectors leave memory for what comes: they can be read from disk.
+        let stays = parts.in_memory().saturating_sub(vectors.usage().in_memory);
         let over = Needs {
-            memory: (parts.in_memory() + coming.memory + takes.memory).saturating_sub(vectors.limit() + own),
+            memory: (stays + coming.memory + takes.memory).saturating_sub(vectors.limit() + own),
             disk: (disk + coming.disk + takes.disk).saturating_sub(parts.max_bytes()),
         };
         residents.retain(|resident| resident.takes.memory > 0 || over.disk > 0);

@@ -245,6 +245,15 @@ impl PartCache {
         self.state.meter.bytes()
     }
 
+    /// Memory that `fill` writes, counted as long as anybody has it, as ranges are.
+    pub fn hold(&self, length: usize, fill: &mut dyn FnMut(&mut [u8])) -> io::Result<Bytes> {
+        let filled = |place: &mut [u8]| {
+            fill(place);
+            Ok(())
+        };
+        Ok(Held::filled(length, &self.state.meter, filled)?.share())
+    }
+
     /// Forgets a range that cannot be read, unless that is not its file's fault, or it has another one than `open` by now.
     fn forget_damaged(&self, id: &PartId, open: Option<&Arc<OpenFile>>, error: &io::Error) {
         tracing::debug!(key = %id.key, %error, "a cached range cannot be read");

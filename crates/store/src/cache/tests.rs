@@ -223,6 +223,12 @@ async fn a_kept_range_can_be_read_here_and_there_even_after_it_had_to_go() {
         assert_eq!((&all[..], cache.in_memory()), (&whole[1_000..90_000], 89_000));
         drop(all);
         assert_eq!(cache.in_memory(), 0);
+        for length in [7, 100_000] {
+            let held = cache.hold(length, &mut |place| place.fill(3)).unwrap();
+            assert_eq!((&held[..], cache.in_memory()), (&vec![3; length][..], length as u64));
+            drop(held);
+            assert_eq!(cache.in_memory(), 0, "what is kept in another form counts as long as anybody has it");
+        }
         check(&cache, &store, 90_000..190_000).await;
         assert!(cache.open_kept(KEY, 1_000..90_000, access).is_none(), "it had to go");
         assert!(kept.is_gone());
