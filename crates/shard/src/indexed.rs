@@ -14,7 +14,7 @@ const DEFAULT_EF: usize = 128;
 const LISTS_PER_EF: [usize; 2] = [1, 3];
 /// What it costs, in picoseconds, to compare a byte of a vector or of a finer code that lies anywhere, and to scan a byte
 /// of codes in a row; to look at a list under a filter, at whether a row matches, and at one that lies anywhere. Measured
-/// on wordnet-minilm by `benches/filters.py`, the last two roughly.
+/// on wordnet-minilm by `benches/filters.py`, but for the last two, which are estimates.
 const VECTOR_BYTE: u64 = 60;
 const CODE_BYTE: u64 = 30;
 const LIST: u64 = 400_000;

@@ -22,7 +22,8 @@ impl Views {
         let uses = self.shards.lock().get(&shard).map_or(0, |entry| entry.uses.load(Relaxed));
         let disk: u64 = residents.iter().map(|resident| resident.takes.disk).sum();
         let coming = self.coming_pins(&residents, shard);
-        // Vectors leave memory for what comes: they can be read from disk.
+        // Vectors can be read from disk, so they count as if they left memory for what comes. Those of pinned shards and
+        // of the one that was read last do so only where nothing else can go.
         let stays = parts.in_memory().saturating_sub(vectors.usage().in_memory);
         let over = Needs {
             memory: (stays + coming.memory + takes.memory).saturating_sub(vectors.limit() + own),
