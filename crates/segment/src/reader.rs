@@ -231,10 +231,18 @@ impl SegmentReader {
 
     /// Bytes of loaded parts that are in memory.
     pub fn loaded_bytes(&self) -> u64 {
-        let loaded =
-            self.meta.parts.iter().zip(&self.cells).filter_map(|(part, cell)| Some((part, cell.get()?)));
-        let in_memory = loaded.filter(|(_, loaded)| loaded.disk().is_none_or(|disk| disk.peek().is_some()));
-        in_memory.map(|(part, _)| part.loaded_bytes()).sum()
+        self.bytes_of(|part| part.disk().is_none_or(|disk| disk.peek().is_some()))
+    }
+
+    /// Those of them that stay when vectors [leave](Self::leave_memory).
+    pub fn staying_bytes(&self) -> u64 {
+        self.bytes_of(|part| part.disk().is_none())
+    }
+
+    fn bytes_of(&self, is_meant: impl Fn(&LoadedPart) -> bool) -> u64 {
+        let parts = self.meta.parts.iter().zip(&self.cells);
+        let meant = parts.filter(|(_, cell)| cell.get().is_some_and(&is_meant));
+        meant.map(|(part, _)| part.loaded_bytes()).sum()
     }
 
     /// Point ids and LSNs.

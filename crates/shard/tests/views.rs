@@ -7,13 +7,14 @@ use bytes::Bytes;
 use lodestone_manifest::{
     Batch, Claim, Epoch, InstanceId, JobId, Nonce, Record, Rewrite, SegmentId, ShardId, Slot, State, SystemOp,
 };
-use lodestone_segment::{Row as SegmentRow, SegmentWriter};
+use lodestone_segment::{Row as SegmentRow, SegmentReader, SegmentWriter};
 use lodestone_shard::{Needs, ShardView, VectorMemory, Views, wanted_parts};
 use lodestone_store::{MemoryStore, Metered, Metrics, PartCache, Store};
-use lodestone_types::{CollectionConfig, CollectionParams, PointId, WarmRequest};
+use lodestone_types::{CollectionConfig, CollectionParams, Distance, PointId, VectorParams, WarmRequest};
 use lodestone_wal::{ObjectBuilder, Op, Row, SlotCache, encode_slice, keys};
 
 const EPOCH: Epoch = Epoch(1);
+const DIM: usize = 512;
 
 /// A log and its state, and the views of it.
 struct Log {
@@ -50,8 +51,12 @@ impl Log {
     }
 
     async fn create(&mut self, name: &str) -> ShardId {
+        self.create_with(name, BTreeMap::new()).await
+    }
+
+    async fn create_with(&mut self, name: &str, vectors: BTreeMap<String, VectorParams>) -> ShardId {
         let params = CollectionParams {
-            vectors: BTreeMap::new(),
+            vectors,
             shard_number: 1,
             replication_factor: 1,
             write_consistency_factor: 1,
@@ -88,12 +93,38 @@ impl Log {
         shards.try_into().unwrap()
     }
 
+    /// Two collections with a segment of forty rows each, vectors among them; views of both with room for what else they
+    /// load and the vectors of one and a half; and what one loads beside vectors.
+    async fn two_with_vectors(&mut self) -> ([ShardId; 2], tempfile::TempDir, u64) {
+        let mut shards = Vec::new();
+        for name in ["a", "b"] {
+            let vectors = BTreeMap::from([(String::new(), VectorParams::new(DIM as u64, Distance::Dot))]);
+            let shard = self.create_with(name, vectors).await;
+            self.put(shard, 1).await;
+            self.fold(shard, 0..40, shard.0).await;
+            shards.push(shard);
+        }
+        let shards: [ShardId; 2] = shards.try_into().unwrap();
+        let _dir = self.limit_memory(1 << 20);
+        self.warm(shards[0]).await;
+        let vectors = self.views.vectors().in_memory;
+        let staying = self.views.size().1 - vectors;
+        assert!(staying > 0 && vectors > 4 * staying, "{vectors} bytes of vectors, and {staying}");
+        (shards, self.limit_memory(2 * staying + vectors * 3 / 2), staying)
+    }
+
+    async fn warm(&self, shard: ShardId) {
+        self.view(shard).await.warm(&WarmRequest::ALL).await.unwrap();
+    }
+
     /// Everything up to now becomes a segment with these rows.
     async fn fold(&mut self, shard: ShardId, ids: std::ops::Range<u64>, job: u64) {
         let snapshot = self.views.snapshot(&self.state, shard).await.unwrap();
         let mut writer = SegmentWriter::new(snapshot.view.schema().segment()).unwrap();
+        let names = snapshot.collection.config.params.vectors.keys();
+        let vectors: Vec<(&str, &[u8])> = names.map(|name| (name.as_str(), &[0; 4 * DIM][..])).collect();
         for id in ids {
-            let row = SegmentRow { id: PointId::Num(id), lsn: 1, vectors: &[], payload_json: b"{}" };
+            let row = SegmentRow { id: PointId::Num(id), lsn: 1, vectors: &vectors, payload_json: b"{}" };
             writer.push(row).unwrap();
         }
         let key = keys::part(EPOCH, JobId(job), "seg", 0);
@@ -264,6 +295,51 @@ async fn pinned_shards_stay_and_their_room_is_not_given_away() {
     log.has(b, &[1]).await;
     log.has(c, &[1]).await;
     assert!(!is_here(a).await);
+}
+
+#[tokio::test]
+async fn vectors_leave_memory_before_anything_else_does() {
+    for (pinned, is_last) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut log = Log::new().await;
+        let ([a, b], _dir, staying) = log.two_with_vectors().await;
+        if pinned {
+            let parts = wanted_parts(&log.state.shards[&a], &WarmRequest::ALL).unwrap();
+            log.views.pin(&[(a, parts)].into());
+        }
+        log.warm(a).await;
+        let vectors = log.views.vectors().in_memory;
+        assert_eq!(log.views.size().1, staying + vectors);
+        let view = log.view(b).await;
+        if is_last {
+            log.view(a).await;
+        }
+        view.warm(&WarmRequest::ALL).await.unwrap();
+        let loaded = async |shard, of: fn(&SegmentReader) -> u64| {
+            let view = log.views.follow(&log.state, shard).await.unwrap().view;
+            view.segments().map(of).sum::<u64>()
+        };
+        let why = format!("pinned: {pinned}, read last: {is_last}");
+        assert_eq!(loaded(a, SegmentReader::loaded_bytes).await, staying, "its vectors make room; {why}");
+        assert_eq!(loaded(b, SegmentReader::loaded_bytes).await, staying + vectors, "{why}");
+    }
+}
+
+#[tokio::test]
+async fn vectors_in_memory_make_no_room_twice() {
+    let mut log = Log::new().await;
+    let ([a, b], _dir, staying) = log.two_with_vectors().await;
+    let limit = log.views.room().memory;
+    log.warm(a).await;
+    assert!(log.views.vectors().in_memory > 2 * staying);
+    for _ in 0..9 {
+        log.view(b).await;
+    }
+    let needs = |memory| Needs { memory, disk: 1 };
+    assert!(!log.views.admit(b, needs(limit + 1)), "more than there will ever be");
+    assert!(!log.views.admit(a, needs(limit + 1)), "though it has vectors there itself");
+    assert_eq!(log.views.size().1, staying + log.views.vectors().in_memory, "so nobody went");
+    assert!(log.views.admit(b, needs(limit)), "all that a has loaded goes");
+    assert_eq!(log.views.size().1, 0);
 }
 
 #[tokio::test]

@@ -22,11 +22,11 @@ impl Views {
         let uses = self.shards.lock().get(&shard).map_or(0, |entry| entry.uses.load(Relaxed));
         let disk: u64 = residents.iter().map(|resident| resident.takes.disk).sum();
         let coming = self.coming_pins(&residents, shard);
-        // Vectors can be read from disk, so they count as if they left memory for what comes. Those of pinned shards and
-        // of the one that was read last do so only where nothing else can go.
+        // Vectors leave memory for what comes, wherever they are.
         let stays = parts.in_memory().saturating_sub(vectors.usage().in_memory);
         let over = Needs {
-            memory: (stays + coming.memory + takes.memory).saturating_sub(vectors.limit() + own),
+            memory: (stays + coming.memory + takes.memory)
+                .saturating_sub(vectors.limit().saturating_add(own)),
             disk: (disk + coming.disk + takes.disk).saturating_sub(parts.max_bytes()),
         };
         residents.retain(|resident| resident.takes.memory > 0 || over.disk > 0);
@@ -120,41 +120,29 @@ impl Source {
         }
     }
 
-    /// Has those who were not read lately let go of memory, if it takes that to have room for what is coming: of vectors first, which
-    /// can be read from disk. The shard that was read last stays, however large it is, and so do pinned ones, which let go of
-    /// vectors at the end.
+    /// Has memory given back, if it takes that to have room for what is coming: of vectors first, which can be read from disk,
+    /// then of all that those have loaded that were not read lately. So vectors never keep out what [`Views::admit`] let in.
+    /// The shard that was read last keeps what it has loaded, however large it is, and so do pinned ones.
     pub(super) fn make_room(&self) {
         let over = || (self.parts.in_memory() + self.vectors.coming()).saturating_sub(self.vectors.limit());
         let Some(known) = self.shards.upgrade().filter(|_| over() > 0) else { return };
-        let leave_vectors = |pinned: bool| {
-            let residents = self.but_the_last(&known).into_iter();
-            for resident in residents.filter(|resident| resident.pinned == pinned) {
-                if over() == 0 {
-                    return;
-                }
-                let entry = known.lock().get(&resident.shard).cloned();
-                if let Some(view) = entry.and_then(|entry| entry.view()) {
-                    view.segments().for_each(SegmentReader::leave_memory);
-                }
+        let last = known.lock().values().map(|entry| entry.last.load(Relaxed)).max();
+        let mut residents = self.residents(&known);
+        residents.sort_unstable_by_key(|resident| (resident.pinned, resident.last));
+        for resident in &residents {
+            if over() == 0 {
+                return;
             }
-        };
-        leave_vectors(false);
-        let residents = self.but_the_last(&known);
-        self.unload(&room::least_recent(residents, Needs { memory: over(), disk: 0 }), false);
-        leave_vectors(true);
-    }
-
-    /// The shards that have something in memory, those that were not read for longest first, without the one that was read last,
-    /// which may have nothing there yet.
-    fn but_the_last(&self, shards: &Shards) -> Vec<Resident> {
-        let last = shards.lock().values().map(|entry| entry.last.load(Relaxed)).max();
-        let mut residents = self.residents(shards);
+            let entry = known.lock().get(&resident.shard).cloned();
+            if let Some(view) = entry.and_then(|entry| entry.view()) {
+                view.segments().for_each(SegmentReader::leave_memory);
+            }
+        }
         residents.retain(|resident| Some(resident.last) != last);
-        residents.sort_unstable_by_key(|resident| resident.last);
-        residents
+        self.unload(&room::least_recent(residents, Needs { memory: over(), disk: 0 }), false);
     }
 
-    /// The shards that have something in memory.
+    /// The shards that have something in memory; what they take of it is without vectors.
     fn residents(&self, shards: &Shards) -> Vec<Resident> {
         let entries: Vec<_> = shards.lock().iter().map(|(shard, entry)| (*shard, entry.clone())).collect();
         let pinned = self.pinned.lock();
@@ -164,8 +152,9 @@ impl Source {
 
 fn resident((shard, entry): &(ShardId, Arc<Entry>), pinned: bool) -> Option<Resident> {
     let view = entry.view()?;
-    let memory = view.segments().map(SegmentReader::loaded_bytes).sum();
-    let disk = if memory > 0 { view.segment_bytes() } else { 0 };
+    let sum = |of: fn(&SegmentReader) -> u64| view.segments().map(of).sum::<u64>();
+    let takes = Needs { memory: sum(SegmentReader::staying_bytes), disk: view.segment_bytes() };
     let (uses, last) = (entry.uses.load(Relaxed), entry.last.load(Relaxed));
-    (memory > 0).then_some(Resident { shard: *shard, uses, last, takes: Needs { memory, disk }, pinned })
+    let is_here = sum(SegmentReader::loaded_bytes) > 0;
+    is_here.then_some(Resident { shard: *shard, uses, last, takes, pinned })
 }
