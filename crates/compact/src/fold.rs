@@ -4,7 +4,7 @@ use lodestone_manifest::{Rewrite, SegmentEntry, SegmentId, Shard, ShardId, Slot}
 use lodestone_meta::Job;
 use lodestone_segment::{ObjectWriter, Row, SegmentWriter};
 use lodestone_shard::{Cancel, FoldedRow, ShardView};
-use lodestone_types::Result;
+use lodestone_types::{Result, Stretch};
 use lodestone_wal::keys;
 
 use crate::Objects;
@@ -68,6 +68,7 @@ fn write_rows(
 ) -> Result<Vec<SegmentEntry>> {
     let mut entries = Vec::new();
     let mut indexes = 0..;
+    let mut stretch = Stretch::begin();
     let mut rows = view.folded_rows(cancel)?.peekable();
     while rows.peek().is_some() {
         let number = entries.len() as u8;
@@ -80,6 +81,7 @@ fn write_rows(
             && let Some(row) = rows.next()
         {
             let row = row?;
+            stretch.give_way();
             indexers.iter_mut().for_each(|indexer| indexer.push(writer.rows(), &row));
             bytes += push(&mut writer, &row)?;
         }

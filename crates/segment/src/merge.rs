@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use lodestone_index::dense::GONE;
-use lodestone_types::{Error, PointId, Result};
+use lodestone_types::{Error, PointId, Result, Stretch};
 use roaring::RoaringBitmap;
 
 use crate::ids::IdColumn;
@@ -41,7 +41,9 @@ pub fn merge(inputs: &[MergeInput], schema: &SegmentSchema) -> Result<Merged> {
         heads.extend(cursor.advance()?.map(|head| head.place(at)));
     }
     let mut seen = Vec::with_capacity(cursors.len());
+    let mut stretch = Stretch::begin();
     while let Some(Reverse((id, mut lsn, mut winner))) = heads.pop() {
+        stretch.give_way();
         seen.push(winner);
         // Equal ids come in the order of LSN and input, so the last one is the newest.
         while let Some(&Reverse((other, newer, at))) = heads.peek()

@@ -21,6 +21,7 @@ mod local;
 mod memory;
 mod metered;
 mod open;
+mod pieces;
 mod port;
 mod probe;
 mod retry;

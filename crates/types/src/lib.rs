@@ -13,6 +13,7 @@ mod path;
 mod point;
 mod price;
 mod search;
+mod stretch;
 mod update;
 mod warm;
 
@@ -35,6 +36,7 @@ pub use search::{
     QuantizationSearch, QueryRequest, QueryTarget, ReadConsistency, ReadOptions, Record, RetrieveRequest,
     ScoredPoint, ScrollPage, ScrollRequest, VectorSelector,
 };
+pub use stretch::Stretch;
 pub use update::{
     PointSelector, UpdateMode, UpdateOp, UpdateResult, UpdateStatus, VectorUpdate, WriteOptions,
     WriteOrdering,

@@ -1,6 +1,7 @@
 //! Rows that know their lists and have their codes, before they are laid out.
 
 use lodestone_kernels::{BLOCK_ROWS, block_bytes, empty_block, pack_levels, put_row};
+use lodestone_types::Stretch;
 use rayon::prelude::*;
 
 use super::assign::Assigner;
@@ -95,9 +96,11 @@ impl Places<'_> {
         let mut assigner = Assigner::new(model, of_centroids);
         let (mut turned, mut residual) = (vec![0.0; model.padded()], vec![0.0; model.padded()]);
         let (mut found, mut code) = (Vec::new(), Vec::new());
+        let mut stretch = Stretch::begin();
         let rows =
             vectors.chunks_exact_mut(model.dim()).zip(self.levels.chunks_exact_mut(level_bytes(model)));
         for (i, ((vector, level), lists)) in rows.zip(self.lists).enumerate() {
+            stretch.give_way();
             model.turn_row(vector, &mut turned);
             let (first, second) = assigner.assign(&turned);
             let second = second.filter(|_| !self.seconds.is_empty());

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use lodestone_kernels::{BLOCK_ROWS, LevelBits, block_bytes, block_rows, row_mul};
+use lodestone_types::Stretch;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -189,10 +190,16 @@ impl VectorIndex {
         let held = hold(lengths.iter().sum(), &mut |place| {
             let (blocks, place) = place.split_at_mut(lengths[0]);
             let (rows, codes) = place.split_at_mut(lengths[1]);
-            blocks.copy_from_slice(&self.blocks);
+            let mut stretch = Stretch::begin();
+            let block = block_bytes(self.shape.padded as usize);
+            for (copy, block) in blocks.chunks_exact_mut(block).zip(self.blocks.chunks_exact(block)) {
+                copy.copy_from_slice(block);
+                stretch.give_way();
+            }
             rows.copy_from_slice(&self.rows);
             for (copy, entry) in codes.chunks_exact_mut(code).zip(levels.chunks_exact(stored)) {
                 copy.copy_from_slice(&entry[..code]);
+                stretch.give_way();
             }
         })?;
         let rows_end = lengths[0] + lengths[1];

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use super::held::Held;
 use super::kept::{Access, OpenFile};
 use super::slot::{PartId, Slot};
+use crate::pieces;
 
 /// A part in memory, with its checksum.
 #[derive(Debug, Clone)]
@@ -15,6 +16,12 @@ pub(super) struct Part {
 }
 
 impl Part {
+    /// Of what was fetched; reads all of it.
+    pub(super) fn new(held: Arc<Held>) -> Self {
+        let crc = pieces::checksum(held.bytes());
+        Self { held, crc }
+    }
+
     pub(super) fn bytes(&self) -> Bytes {
         self.held.share()
     }

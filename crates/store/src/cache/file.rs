@@ -16,6 +16,7 @@ use super::held::{Held, Meter};
 use super::kept::Access;
 use super::slot::{PartId, Slot};
 use crate::direct::{DirectFile, PAGE};
+use crate::pieces::{self, in_pieces};
 
 const FORMAT: &[u8; 8] = b"LodePrt2";
 /// The label without the key.
@@ -73,9 +74,12 @@ impl Places {
 pub(super) fn write(dir: &Path, id: &PartId, bytes: &[u8], crc: u32, number: u64) -> io::Result<()> {
     let name = id.slot().file_name();
     let aside = dir.join(format!("{name}.{}.{number}{TEMPORARY}", std::process::id()));
-    let sums = page_sums(bytes);
+    let mut sums = Vec::with_capacity(bytes.len().div_ceil(PAGE) * 4);
     let written = File::create(&aside).and_then(|mut file| {
-        file.write_all(bytes)?;
+        in_pieces(bytes.len(), |range| {
+            add_page_sums(&bytes[range.clone()], &mut sums);
+            file.write_all(&bytes[range])
+        })?;
         file.write_all(&[0; PAGE][..bytes.len().next_multiple_of(PAGE) - bytes.len()])?;
         file.write_all(&sums)?;
         file.write_all(&label(id, crc, crc32c::crc32c(&sums))?)?;
@@ -92,8 +96,10 @@ pub(super) fn read(dir: &Path, id: &PartId, meter: &Arc<Meter>) -> io::Result<(A
     let file = File::open(dir.join(id.slot().file_name()))?;
     let places = Places::of(id)?;
     let (crc, _) = check_label(&file, id, &places)?;
-    let held = Held::filled(places.bytes, meter, |bytes| file.read_exact_at(bytes, 0))?;
-    if crc32c::crc32c(held.bytes()) != crc {
+    let held = Held::filled(places.bytes, meter, |bytes| {
+        in_pieces(bytes.len(), |range| file.read_exact_at(&mut bytes[range.clone()], range.start as u64))
+    })?;
+    if pieces::checksum(held.bytes()) != crc {
         return Err(damaged("its checksum is wrong"));
     }
     if places.bytes > LARGE {
@@ -138,14 +144,13 @@ fn check_label(file: &File, id: &PartId, places: &Places) -> io::Result<(u32, u3
     Ok((crc, sums_crc))
 }
 
-fn page_sums(bytes: &[u8]) -> Vec<u8> {
-    let mut sums = Vec::with_capacity(bytes.len().div_ceil(PAGE) * 4);
+/// Adds the checksums of pages, of which the last may be filled up.
+fn add_page_sums(bytes: &[u8], sums: &mut Vec<u8>) {
     for page in bytes.chunks(PAGE) {
         let sum = crc32c::crc32c(page);
         let sum = crc32c::crc32c_append(sum, &[0; PAGE][page.len()..]);
         sums.extend_from_slice(&sum.to_le_bytes());
     }
-    sums
 }
 
 /// Lets the page cache have the room back.

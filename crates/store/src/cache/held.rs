@@ -7,9 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use bytes::Bytes;
 use memmap2::MmapMut;
 
+use crate::pieces;
+
 /// Smaller parts are kept as they come; larger ones begin at a page, which loops over codes and vectors like, and are given back
 /// to the machine at once when nobody needs them any more.
-const LARGE: usize = 64 << 10;
+pub(super) const LARGE: usize = 64 << 10;
 
 /// Bytes of parts that are in memory, however many share them.
 #[derive(Debug, Default)]
@@ -50,7 +52,7 @@ impl Held {
             return Ok(Self::of(Content::Small(bytes), meter));
         }
         Self::filled(bytes.len(), meter, |place| {
-            place.copy_from_slice(&bytes);
+            pieces::copy(&bytes, place);
             Ok(())
         })
     }
@@ -108,7 +110,7 @@ impl Gathering {
     /// # Panics
     /// If `bytes` go past the end.
     pub(super) fn put(&mut self, at: usize, bytes: &[u8]) {
-        self.map[at..at + bytes.len()].copy_from_slice(bytes);
+        pieces::copy(bytes, &mut self.map[at..at + bytes.len()]);
     }
 
     pub(super) fn finish(self, meter: &Arc<Meter>) -> Arc<Held> {

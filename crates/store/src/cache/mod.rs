@@ -415,25 +415,28 @@ impl State {
 
 async fn fetch(store: &dyn Store, id: &PartId, crc32c: Option<u32>, meter: &Arc<Meter>) -> Result<Part> {
     for _ in 0..FETCHES {
-        let held = fetch_bytes(store, id, meter).await?;
-        let crc = crc32c::crc32c(held.bytes());
-        if crc32c.is_none_or(|expected| crc == expected) {
-            return Ok(Part { held, crc });
+        let part = fetch_once(store, id, meter).await?;
+        if crc32c.is_none_or(|expected| part.crc == expected) {
+            return Ok(part);
         }
     }
     let why = format!("range {}..{} does not have its checksum", id.start, id.end);
     Err(StoreError::new(Op::GetRange, StoreErrorKind::Damaged, &*id.key, why))
 }
 
-/// In one request, or in pieces side by side where that is faster.
-async fn fetch_bytes(store: &dyn Store, id: &PartId, meter: &Arc<Meter>) -> Result<Arc<Held>> {
+/// In one request, or in pieces side by side where that is faster. Who waits for what the store sends does not copy much itself:
+/// other requests wait for that thread.
+async fn fetch_once(store: &dyn Store, id: &PartId, meter: &Arc<Meter>) -> Result<Part> {
     let no_room = |error: io::Error| {
         let why = format!("no memory for {} bytes: {error}", id.end - id.start);
         StoreError::new(Op::GetRange, StoreErrorKind::Other, &*id.key, why)
     };
+    let meter = meter.clone();
     if id.end - id.start <= PIECE {
         let bytes = store.get_range(&id.key, id.start..id.end).await?;
-        return Held::new(bytes, meter).map_err(no_room);
+        let is_large = bytes.len() >= held::LARGE;
+        let made = move || Ok(Part::new(Held::new(bytes, &meter)?));
+        return if is_large { blocking(made).await } else { made() }.map_err(no_room);
     }
     let mut gathered = Gathering::new((id.end - id.start) as usize).map_err(no_room)?;
     let starts = (id.start..id.end).step_by(PIECE as usize);
@@ -443,9 +446,13 @@ async fn fetch_bytes(store: &dyn Store, id: &PartId, meter: &Arc<Meter>) -> Resu
     });
     let mut pieces = stream::iter(pieces).buffer_unordered(PIECES_AT_ONCE);
     while let Some((at, bytes)) = pieces.try_next().await? {
-        gathered.put(at, &bytes);
+        let put = move || {
+            gathered.put(at, &bytes);
+            Ok(gathered)
+        };
+        gathered = blocking(put).await.map_err(no_room)?;
     }
-    Ok(gathered.finish(meter))
+    blocking(move || Ok(Part::new(gathered.finish(&meter)))).await.map_err(no_room)
 }
 
 /// Errors that say that the process has too many files open, or too little memory, and nothing about a file.

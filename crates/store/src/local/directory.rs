@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use super::{io_error, parent};
 use crate::error::{Op, Result, StoreError, StoreErrorKind};
 use crate::key::STAGING;
+use crate::pieces::in_pieces;
 
 /// Staging files older than this belong to writers that are gone.
 const STALE: Duration = Duration::from_secs(3600);
@@ -116,7 +117,7 @@ impl Directory {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let staged = self.staging.join(format!("{}-{number}", self.instance));
         let written = self.create_staged(&staged).and_then(|mut file| {
-            file.write_all(bytes)?;
+            in_pieces(bytes.len(), |range| file.write_all(&bytes[range]))?;
             file.sync_all()
         });
         match written {

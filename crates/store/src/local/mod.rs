@@ -27,6 +27,7 @@ use bytes::Bytes;
 use self::directory::Directory;
 use crate::error::{Op, Result, StoreError, StoreErrorKind};
 use crate::key::{PROBE, validate_key};
+use crate::pieces::in_pieces;
 use crate::port::{ObjectInfo, ObjectMeta, Store, beyond_the_end, exact_length, range_is_empty, unix_ms};
 
 /// Objects as files under a directory. File work runs on tokio's blocking threads.
@@ -174,7 +175,12 @@ fn read_exactly(op: Op, key: &str, file: &mut File, range: Range<u64>) -> Result
         .map_err(|_| StoreError::new(op, StoreErrorKind::Invalid, key, "the range does not fit in memory"))?;
     let mut bytes = Vec::with_capacity(capacity);
     file.seek(SeekFrom::Start(range.start))
-        .and_then(|_| file.take(length).read_to_end(&mut bytes))
+        .and_then(|_| {
+            in_pieces(capacity, |piece| {
+                // A shorter file is noticed below.
+                (&*file).take(piece.len() as u64).read_to_end(&mut bytes).map(|_| ())
+            })
+        })
         .map_err(|e| io_error(op, key, &e))?;
     exact_length(op, key, bytes.into(), length)
 }
