@@ -219,9 +219,9 @@ impl SegmentReader {
         loaded.map(|(part, _)| &part.kind)
     }
 
-    /// Lets go of the memory that vectors take which can be read from disk.
-    pub fn leave_memory(&self) {
-        self.cells.iter().filter_map(|cell| cell.get()?.disk()).for_each(DiskPart::leave_memory);
+    /// Lets go of the memory that vectors take which can be read from disk, and says how many bytes that was.
+    pub fn leave_memory(&self) -> u64 {
+        self.bytes_of(|part| part.disk().is_some_and(DiskPart::leave_memory))
     }
 
     /// Whether a part that was loaded is not kept here any more, though who has it can read it.
@@ -234,7 +234,7 @@ impl SegmentReader {
         self.bytes_of(|part| part.disk().is_none_or(|disk| disk.peek().is_some()))
     }
 
-    /// Those of them that stay when vectors [leave](Self::leave_memory).
+    /// Those of them that have no file to be read from instead, so that they stay when vectors [leave](Self::leave_memory).
     pub fn staying_bytes(&self) -> u64 {
         self.bytes_of(|part| part.disk().is_none())
     }

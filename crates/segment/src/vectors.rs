@@ -67,8 +67,8 @@ pub trait DiskPart: Debug + Send + Sync {
     /// call to the next. Blocks where it has to be read.
     fn memory(&self, on_disk: bool) -> Result<Option<Bytes>>;
 
-    /// Lets go of the memory that it takes, if it can be read from disk.
-    fn leave_memory(&self);
+    /// Lets go of the memory that it takes, or is about to take, if it can be read from disk; whether there was some to let go.
+    fn leave_memory(&self) -> bool;
 
     /// All of it, if it is in memory already.
     fn peek(&self) -> Option<Bytes>;

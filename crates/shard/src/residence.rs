@@ -254,14 +254,18 @@ impl DiskPart for Residence {
         Ok(bytes)
     }
 
-    fn leave_memory(&self) {
+    fn leave_memory(&self) -> bool {
         let mut place = self.place.lock();
-        if self.is_vectors
-            && matches!(*place, Place::Memory(_))
-            && let Some(file) = self.open_file()
-        {
+        let file = match &*place {
+            Place::Memory(_) if self.is_vectors => self.open_file(),
+            Place::Coming(file) => Some(file.clone()),
+            _ => None,
+        };
+        let leaves = file.is_some();
+        if let Some(file) = file {
             self.set(&mut place, Place::Disk(file));
         }
+        leaves
     }
 
     fn peek(&self) -> Option<Bytes> {

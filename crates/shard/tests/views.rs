@@ -321,6 +321,18 @@ async fn vectors_leave_memory_before_anything_else_does() {
         let why = format!("pinned: {pinned}, read last: {is_last}");
         assert_eq!(loaded(a, SegmentReader::loaded_bytes).await, staying, "its vectors make room; {why}");
         assert_eq!(loaded(b, SegmentReader::loaded_bytes).await, staying + vectors, "{why}");
+        let takes = log.view(b).await.needs("");
+        for shard in [a, b, a, b, b, a] {
+            assert!(log.views.admit(shard, takes), "{why}");
+            log.warm(shard).await;
+            for here in [a, b] {
+                assert_eq!(
+                    loaded(here, SegmentReader::staying_bytes).await,
+                    staying,
+                    "nobody is pushed out; {why}"
+                );
+            }
+        }
     }
 }
 

@@ -5,10 +5,10 @@ use std::ops::Range;
 
 use lodestone_types::Stretch;
 
-/// Bytes of a piece: whole pages. Into memory that was never touched so much may take a millisecond.
-const PIECE: usize = 256 << 10;
+/// Bytes of a piece. To copy so much takes some twenty microseconds, and where memory was never touched a millisecond.
+pub(crate) const PIECE: usize = 256 << 10;
 
-/// Does `each` for one range after the other, up to `length`.
+/// Does `each` for one range after the other, up to `length`. All but the last are of whole pages.
 pub(crate) fn in_pieces(
     length: usize,
     mut each: impl FnMut(Range<usize>) -> io::Result<()>,
@@ -21,11 +21,14 @@ pub(crate) fn in_pieces(
     Ok(())
 }
 
-/// Copies `from` to the start of `to`, which has room for it.
+/// Copies `from` to the start of `to`.
+///
+/// # Panics
+/// If there is not room for it.
 pub(crate) fn copy(from: &[u8], to: &mut [u8]) {
     let mut stretch = Stretch::begin();
-    for (to, from) in to.chunks_mut(PIECE).zip(from.chunks(PIECE)) {
-        to[..from.len()].copy_from_slice(from);
+    for (to, from) in to[..from.len()].chunks_mut(PIECE).zip(from.chunks(PIECE)) {
+        to.copy_from_slice(from);
         stretch.give_way();
     }
 }

@@ -66,6 +66,9 @@ pub struct IndexSections {
     pub rows: Bytes,
 }
 
+/// Bytes, and level codes, that are copied at a stretch.
+const COPIED_BYTES: usize = 256 << 10;
+const COPIED_CODES: usize = 1024;
 /// Bytes of the factors beside a level code.
 pub(super) const LEVEL_FACTORS: usize = 8;
 
@@ -191,14 +194,16 @@ impl VectorIndex {
             let (blocks, place) = place.split_at_mut(lengths[0]);
             let (rows, codes) = place.split_at_mut(lengths[1]);
             let mut stretch = Stretch::begin();
-            let block = block_bytes(self.shape.padded as usize);
-            for (copy, block) in blocks.chunks_exact_mut(block).zip(self.blocks.chunks_exact(block)) {
-                copy.copy_from_slice(block);
+            for (copy, some) in blocks.chunks_mut(COPIED_BYTES).zip(self.blocks.chunks(COPIED_BYTES)) {
+                copy.copy_from_slice(some);
                 stretch.give_way();
             }
             rows.copy_from_slice(&self.rows);
-            for (copy, entry) in codes.chunks_exact_mut(code).zip(levels.chunks_exact(stored)) {
-                copy.copy_from_slice(&entry[..code]);
+            let copies = codes.chunks_mut(COPIED_CODES * code).zip(levels.chunks(COPIED_CODES * stored));
+            for (copies, entries) in copies {
+                for (copy, entry) in copies.chunks_exact_mut(code).zip(entries.chunks_exact(stored)) {
+                    copy.copy_from_slice(&entry[..code]);
+                }
                 stretch.give_way();
             }
         })?;

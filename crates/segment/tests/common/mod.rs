@@ -74,7 +74,9 @@ impl DiskPart for PartInBucket {
         Ok((!on_disk).then(|| self.part.clone()))
     }
 
-    fn leave_memory(&self) {}
+    fn leave_memory(&self) -> bool {
+        false
+    }
 
     fn peek(&self) -> Option<Bytes> {
         None

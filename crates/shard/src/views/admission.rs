@@ -20,15 +20,14 @@ impl Views {
         let own = residents.iter().position(|resident| resident.shard == shard);
         let own = own.map_or(0, |at| residents.swap_remove(at).takes.memory);
         let uses = self.shards.lock().get(&shard).map_or(0, |entry| entry.uses.load(Relaxed));
-        let disk: u64 = residents.iter().map(|resident| resident.takes.disk).sum();
-        let coming = self.coming_pins(&residents, shard);
         // Vectors leave memory for what comes, wherever they are.
-        let stays = parts.in_memory().saturating_sub(vectors.usage().in_memory);
-        let over = Needs {
-            memory: (stays + coming.memory + takes.memory)
-                .saturating_sub(vectors.limit().saturating_add(own)),
-            disk: (disk + coming.disk + takes.disk).saturating_sub(parts.max_bytes()),
+        let here = Needs {
+            memory: parts.in_memory().saturating_sub(vectors.usage().in_memory),
+            disk: residents.iter().map(|resident| resident.takes.disk).sum(),
         };
+        let coming = self.coming_pins(&residents, shard);
+        let room = Needs { memory: vectors.limit().saturating_add(own), disk: parts.max_bytes() };
+        let over = here.plus(coming).plus(takes).less(room);
         residents.retain(|resident| resident.takes.memory > 0 || over.disk > 0);
         let Some(goes) = room::for_one_more(residents, shard, uses, takes, over) else { return false };
         self.source.unload(&goes, over.disk > 0);
@@ -121,25 +120,27 @@ impl Source {
     }
 
     /// Has memory given back, if it takes that to have room for what is coming: of vectors first, which can be read from disk,
-    /// then of all that those have loaded that were not read lately. So vectors never keep out what [`Views::admit`] let in.
-    /// The shard that was read last keeps what it has loaded, however large it is, and so do pinned ones.
+    /// then of all that those have loaded that were not read lately. So no index goes where letting go of vectors is enough, as
+    /// [`Views::admit`] has it. The shard that was read last keeps all else, however large it is, and so do pinned ones.
     pub(super) fn make_room(&self) {
-        let over = || (self.parts.in_memory() + self.vectors.coming()).saturating_sub(self.vectors.limit());
-        let Some(known) = self.shards.upgrade().filter(|_| over() > 0) else { return };
+        let wanted = self.parts.in_memory().saturating_add(self.vectors.coming());
+        // What lets go counts as gone, though who reads it just then has it a little longer.
+        let mut over = wanted.saturating_sub(self.vectors.limit());
+        let Some(known) = self.shards.upgrade().filter(|_| over > 0) else { return };
         let last = known.lock().values().map(|entry| entry.last.load(Relaxed)).max();
         let mut residents = self.residents(&known);
         residents.sort_unstable_by_key(|resident| (resident.pinned, resident.last));
         for resident in &residents {
-            if over() == 0 {
+            if over == 0 {
                 return;
             }
             let entry = known.lock().get(&resident.shard).cloned();
             if let Some(view) = entry.and_then(|entry| entry.view()) {
-                view.segments().for_each(SegmentReader::leave_memory);
+                over = over.saturating_sub(view.segments().map(SegmentReader::leave_memory).sum());
             }
         }
-        residents.retain(|resident| Some(resident.last) != last);
-        self.unload(&room::least_recent(residents, Needs { memory: over(), disk: 0 }), false);
+        residents.retain(|resident| resident.takes.memory > 0 && Some(resident.last) != last);
+        self.unload(&room::least_recent(residents, Needs { memory: over, disk: 0 }), false);
     }
 
     /// The shards that have something in memory; what they take of it is without vectors.

@@ -51,7 +51,9 @@ impl DiskPart for Restless {
         Ok(is_there.then(|| self.bytes.clone()))
     }
 
-    fn leave_memory(&self) {}
+    fn leave_memory(&self) -> bool {
+        false
+    }
 
     fn peek(&self) -> Option<Bytes> {
         self.times.fetch_add(1, Ordering::Relaxed).is_multiple_of(3).then(|| self.bytes.clone())

@@ -16,7 +16,7 @@ use super::held::{Held, Meter};
 use super::kept::Access;
 use super::slot::{PartId, Slot};
 use crate::direct::{DirectFile, PAGE};
-use crate::pieces::{self, in_pieces};
+use crate::pieces::{self, PIECE, in_pieces};
 
 const FORMAT: &[u8; 8] = b"LodePrt2";
 /// The label without the key.
@@ -24,6 +24,9 @@ const LABEL: usize = 8 + 8 + 4 + 4 + 4 + 4 + 8;
 /// Files above this many bytes are not left in the page cache too, once they are in memory.
 const LARGE: usize = 1 << 20;
 const TEMPORARY: &str = ".tmp";
+
+// Checksums are made piece by piece.
+const _: () = assert!(PIECE.is_multiple_of(PAGE), "a piece is whole pages");
 
 /// A file that a scan found.
 #[derive(Debug)]

@@ -415,7 +415,7 @@ impl State {
 
 async fn fetch(store: &dyn Store, id: &PartId, crc32c: Option<u32>, meter: &Arc<Meter>) -> Result<Part> {
     for _ in 0..FETCHES {
-        let part = fetch_once(store, id, meter).await?;
+        let part = attempt(store, id, meter).await?;
         if crc32c.is_none_or(|expected| part.crc == expected) {
             return Ok(part);
         }
@@ -426,9 +426,9 @@ async fn fetch(store: &dyn Store, id: &PartId, crc32c: Option<u32>, meter: &Arc<
 
 /// In one request, or in pieces side by side where that is faster. Who waits for what the store sends does not copy much itself:
 /// other requests wait for that thread.
-async fn fetch_once(store: &dyn Store, id: &PartId, meter: &Arc<Meter>) -> Result<Part> {
+async fn attempt(store: &dyn Store, id: &PartId, meter: &Arc<Meter>) -> Result<Part> {
     let no_room = |error: io::Error| {
-        let why = format!("no memory for {} bytes: {error}", id.end - id.start);
+        let why = format!("{} bytes cannot be taken into memory: {error}", id.end - id.start);
         StoreError::new(Op::GetRange, StoreErrorKind::Other, &*id.key, why)
     };
     let meter = meter.clone();
