@@ -16,7 +16,8 @@ use lodestone_types::{Error, Result};
 use lodestone_wal::{Op, Row};
 
 use crate::fold;
-use crate::output::{self, Landed, in_background};
+use crate::landing::{self, Landed};
+use crate::output::{self, in_background};
 use crate::worker::Compactor;
 
 /// How often a load is begun again because something else has landed.
@@ -52,7 +53,7 @@ impl Compactor {
             fold::fold(&view, &manifest, to, shard, &running, segment_bytes, &[], &cancel, objects)
         })
         .await?;
-        let landed = output::land(rewrite, self.log()).await?;
+        let landed = landing::propose(rewrite, self.log()).await?;
         drop(job);
         // Of the segments before only ids are asked for again; their vectors would pile up.
         self.views().unload(shard);

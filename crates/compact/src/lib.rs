@@ -5,13 +5,16 @@
 //! - [`Compactor`]: watches the state and runs what is due; [`Compactor::load`] brings rows that were in no log
 //!
 //! A job never changes an object. It writes new parts under its own name and proposes a rewrite, which the state
-//! refuses if anything the job read has changed; then the parts are garbage, and the job is planned again.
+//! refuses if anything that it names has changed. A fold is planned again then, and its parts are garbage. What takes longer is
+//! proposed for the shard as it is now: the rows of a segment never change, and what was deleted of them meanwhile is carried over.
 
 mod builders;
 mod bulk;
 mod column_rows;
 pub mod fold;
 mod folded_index;
+mod jobs;
+mod landing;
 pub mod merge;
 mod merged_index;
 mod output;

@@ -1,16 +1,18 @@
-//! Several segments become one, without what was deleted.
+//! Several segments become one, without what was deleted. While that is done rows may be deleted from them and indexes may come:
+//! what was deleted meanwhile is deleted from the new segment when it takes their place.
 
 use std::collections::BTreeMap;
 
-use lodestone_manifest::{Rewrite, SegmentEntry, SegmentId, ShardId};
+use lodestone_index::dense::GONE;
+use lodestone_manifest::{Rewrite, SegmentEntry, SegmentId, Shard, ShardId};
 use lodestone_meta::Job;
-use lodestone_segment::{MergeInput, ObjectWriter, PartKind, RowTags, SegmentReader};
+use lodestone_segment::{MergeInput, ObjectWriter, PartKind, PartMeta, RowTags, SegmentMeta, SegmentReader};
 use lodestone_shard::ShardSchema;
 use lodestone_types::Result;
 use lodestone_wal::keys;
 use roaring::RoaringBitmap;
 
-use crate::plan::Indexed;
+use crate::plan::{self, Indexed};
 use crate::{Objects, merged_index};
 
 /// What a merge reads of a segment, beside its rows: the indexes of these vectors.
@@ -21,27 +23,34 @@ pub fn index_parts(indexed: &BTreeMap<String, Indexed>) -> Vec<PartKind> {
     indexed.keys().flat_map(parts).collect()
 }
 
+/// A segment made of others.
+pub struct Merged {
+    /// Which, and for each of their rows the one that it has become.
+    inputs: Vec<(SegmentId, Vec<u32>)>,
+    /// `None` if no row was left.
+    segment: Option<SegmentMeta>,
+}
+
 /// Merges the segments, whose rows and [`index_parts`] are loaded. Vectors in `indexed` are indexed at once where there are
 /// as many of them as it says and codes can be taken over. Takes a processor for a while.
 pub fn merge(
-    inputs: &[(SegmentReader, SegmentEntry)],
+    readers: &[SegmentReader],
     schema: &ShardSchema,
     indexed: &BTreeMap<String, Indexed>,
-    shard: ShardId,
     job: &Job,
     objects: &Objects,
-) -> Result<Rewrite> {
+) -> Result<Merged> {
     let nothing = RoaringBitmap::new();
     let segments: Vec<MergeInput> =
-        inputs.iter().map(|(reader, _)| MergeInput { reader, drop: &nothing }).collect();
+        readers.iter().map(|reader| MergeInput { reader, drop: &nothing }).collect();
     let merged = lodestone_segment::merge(&segments, schema.segment())?;
-    let mut put = Vec::new();
+    let mut segment = None;
     if merged.writer.rows() > 0 {
         let key = keys::part(job.epoch, job.id, "seg", 0);
         let (bytes, mut meta) = merged.writer.finish(&key, SegmentId::new(job.epoch, job.id, 0))?;
         objects.put(key, bytes)?;
         for (number, (name, wanted)) in (0..).zip(indexed) {
-            let sources: Vec<_> = inputs.iter().map(|(reader, _)| reader).zip(&merged.rows).collect();
+            let sources: Vec<_> = readers.iter().zip(&merged.rows).collect();
             let shape = schema.vector(name)?;
             let Some(plan) = merged_index::plan(&sources, name, *wanted)? else { continue };
             let key = keys::part(job.epoch, job.id, "vec", number);
@@ -53,14 +62,60 @@ pub fn merge(
             objects.put(key, object.finish())?;
             meta = meta.with_part(plan.model_part().clone()).with_index(&parts);
         }
-        put.push(meta.to_entry(0)?);
+        segment = Some(meta);
     }
-    Ok(Rewrite {
-        epoch: job.epoch,
-        shard,
-        read: inputs.iter().map(|(_, entry)| (entry.id, entry.revision)).collect(),
-        remove: inputs.iter().map(|(_, entry)| entry.id).collect(),
-        put,
-        fold: None,
-    })
+    let ids = readers.iter().map(|reader| reader.meta().id);
+    Ok(Merged { inputs: ids.zip(merged.rows).collect(), segment })
+}
+
+impl Merged {
+    /// The segments that it is made of.
+    pub fn inputs(&self) -> impl Iterator<Item = SegmentId> {
+        self.inputs.iter().map(|(id, _)| *id)
+    }
+
+    /// The rows of the segment that were deleted from what it is made of after that was read. `now`: the same segments as they
+    /// are, in the same order, their deletes loaded.
+    pub fn deleted_since(&self, now: &[SegmentReader]) -> Result<RoaringBitmap> {
+        let mut deleted = RoaringBitmap::new();
+        for ((_, rows), reader) in self.inputs.iter().zip(now) {
+            let becomes = reader.deletes()?.iter().filter_map(|row| rows.get(row as usize));
+            deleted.extend(becomes.filter(|row| **row != GONE));
+        }
+        Ok(deleted)
+    }
+
+    /// Puts the segment, of which the rows in `deletes` are deleted, in the place of what it is made of. `None` if `shard` has not
+    /// all of that any more, or names a model that it needs no more.
+    pub fn rewrite(
+        &self,
+        manifest: &Shard,
+        deletes: Option<PartMeta>,
+        shard: ShardId,
+        job: &Job,
+    ) -> Result<Option<Rewrite>> {
+        let mut read: Vec<&SegmentEntry> = Vec::new();
+        for id in self.inputs() {
+            let Some(entry) = manifest.segments.iter().find(|entry| entry.id == id) else { return Ok(None) };
+            read.push(entry);
+        }
+        // Were no segment left that names the model, it might be gone.
+        let models = self.segment.iter().flat_map(|meta| &meta.parts);
+        for model in models.filter(|part| matches!(part.kind, PartKind::Model(_))) {
+            let Some(entry) = plan::segment_of(model, manifest)? else { return Ok(None) };
+            read.push(entry);
+        }
+        let segment = self
+            .segment
+            .clone()
+            .map(|meta| deletes.into_iter().fold(meta, |meta, part| meta.with_part(part)));
+        Ok(Some(Rewrite {
+            epoch: job.epoch,
+            shard,
+            read: read.into_iter().map(|entry| (entry.id, entry.revision)).collect(),
+            remove: self.inputs().collect(),
+            put: segment.map(|meta| meta.to_entry(0)).transpose()?.into_iter().collect(),
+            fold: None,
+        }))
+    }
 }

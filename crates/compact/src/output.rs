@@ -1,6 +1,5 @@
 use bytes::Bytes;
-use lodestone_manifest::{CatalogError, Rewrite, SystemOp};
-use lodestone_meta::{SystemLog, bucket};
+use lodestone_meta::bucket;
 use lodestone_store::Store;
 use lodestone_types::{Error, Result};
 use tokio::sync::mpsc;
@@ -43,24 +42,4 @@ pub(crate) async fn in_background<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|e| Error::internal(format!("a job was broken off: {e}")))?
-}
-
-/// What became of a rewrite.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Landed {
-    /// The manifest names the new parts.
-    Yes,
-    /// Something the job read has changed; it has to be planned again.
-    Stale,
-}
-
-/// Proposes a rewrite whose objects are written.
-pub(crate) async fn land(rewrite: Rewrite, log: &dyn SystemLog) -> Result<Landed> {
-    let mut outcomes = log.propose(vec![SystemOp::Rewrite(rewrite)]).await?;
-    match outcomes.pop() {
-        Some(Ok(_)) => Ok(Landed::Yes),
-        Some(Err(CatalogError::Stale(_) | CatalogError::NoCollection)) => Ok(Landed::Stale),
-        Some(Err(e)) => Err(Error::internal(format!("a rewrite was refused: {e}"))),
-        None => Err(Error::internal("a rewrite was not answered")),
-    }
 }

@@ -4,32 +4,40 @@ use std::collections::BTreeMap;
 
 use lodestone_manifest::{Rewrite, SegmentEntry, ShardId};
 use lodestone_meta::Job;
-use lodestone_segment::{ObjectWriter, PartKind, SegmentMeta, SegmentReader};
+use lodestone_segment::{ObjectWriter, PartKind, PartMeta, SegmentMeta, SegmentReader};
 use lodestone_types::{FieldIndex, JsonPath, Result};
 use lodestone_wal::keys;
 
 use crate::Objects;
 
-/// Brings a segment's payload indexes in line with the collection's. The payloads of `reader` are loaded. Takes a
-/// processor for a while.
-pub fn reindex(
+/// Makes payload indexes of a segment, whose payloads are loaded. Takes a processor for a while.
+pub fn build(
     reader: &SegmentReader,
+    indexes: &BTreeMap<JsonPath, FieldIndex>,
+    job: &Job,
+    objects: &Objects,
+) -> Result<Vec<PartMeta>> {
+    if indexes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let key = keys::part(job.epoch, job.id, "idx", 0);
+    let mut object = ObjectWriter::new(&key);
+    let parts = indexes.iter().map(|(path, index)| object.add_field_index(reader, path, index));
+    let parts = parts.collect::<Result<_>>()?;
+    objects.put(key, object.finish())?;
+    Ok(parts)
+}
+
+/// Gives a segment as it is now the indexes that were built, and takes those of `drop` from it.
+pub fn replace(
     entry: &SegmentEntry,
-    build: &BTreeMap<JsonPath, FieldIndex>,
+    built: &[PartMeta],
     drop: &[JsonPath],
     shard: ShardId,
     job: &Job,
-    objects: &Objects,
 ) -> Result<Rewrite> {
-    let mut meta = without_indexes(reader.meta(), drop);
-    let key = keys::part(job.epoch, job.id, "idx", 0);
-    let mut object = ObjectWriter::new(&key);
-    for (path, index) in build {
-        meta = meta.with_part(object.add_field_index(reader, path, index)?);
-    }
-    if !build.is_empty() {
-        objects.put(key, object.finish())?;
-    }
+    let meta = without_indexes(&SegmentMeta::from_entry(entry)?, drop);
+    let meta = built.iter().fold(meta, |meta, part| meta.with_part(part.clone()));
     Ok(Rewrite {
         epoch: job.epoch,
         shard,

@@ -6,22 +6,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use imbl::ordmap::DiffItem;
-use lodestone_manifest::{Collection, Rewrite, SegmentId, Shard, ShardId, State};
-use lodestone_meta::{Consistency, Job, Meta, SystemLog};
-use lodestone_segment::PartKind;
-use lodestone_shard::{Cancel, Snapshot, Views};
+use lodestone_manifest::{Collection, Shard, ShardId, Slot, State};
+use lodestone_meta::{Consistency, Meta, SystemLog};
+use lodestone_shard::{Cancel, Views};
 use lodestone_store::Store;
 use lodestone_types::{Error, Result};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::time::Instant;
 
-use crate::folded_index::Source;
-use crate::output::{self, Landed, in_background};
+use crate::landing::Landed;
 use crate::plan::{self, CompactOptions, IndexTask, Task};
 use crate::resting::Resting;
-use crate::vector_index::{self, Built};
-use crate::{builders, fold, merge, reindex};
 
 /// How long a shard rests after a job failed; twice as long after each further failure.
 const REST: Duration = Duration::from_millis(500);
@@ -45,11 +41,13 @@ pub struct Counters {
     pub failures: AtomicU64,
 }
 
-/// What does not wait for what: an index of vectors takes long, changes no rows, and must not hold up folds.
+/// What does not wait for what: writes are refused when folds do not keep up, and all else may take long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Lane {
-    /// Folds, merges and payload indexes.
-    Rows,
+    /// Folds.
+    Tail,
+    /// Merges and payload indexes.
+    Segments,
     /// Vector indexes.
     Vectors,
 }
@@ -65,8 +63,8 @@ pub struct Compactor {
     busy: Mutex<HashSet<(ShardId, Lane)>>,
     /// Since when shards rest.
     resting: Mutex<Resting>,
-    /// Folds do not wait for merges, which may take long: writes stop when folds do not keep up.
     folds: Semaphore,
+    /// Merges and payload indexes.
     others: Semaphore,
     /// Each takes all processors, so one at a time.
     indexes: Semaphore,
@@ -229,7 +227,7 @@ impl Compactor {
     }
 
     fn start_if_due(self: &Arc<Self>, state: &State, shard: ShardId, again: &mpsc::UnboundedSender<ShardId>) {
-        for lane in [Lane::Rows, Lane::Vectors] {
+        for lane in [Lane::Tail, Lane::Segments, Lane::Vectors] {
             if self.is_stopping() || self.busy.lock().contains(&(shard, lane)) {
                 continue;
             }
@@ -258,30 +256,43 @@ impl Compactor {
 
     fn is_due(&self, state: &State, shard: ShardId, lane: Lane) -> Result<bool> {
         Ok(match lane {
-            Lane::Rows => self.due(state, shard)?.is_some(),
+            Lane::Tail => self.fold_due(state, shard).is_some(),
+            Lane::Segments => self.due(state, shard)?.is_some(),
             Lane::Vectors => self.index_due(state, shard)?.is_some(),
         })
     }
 
-    fn due(&self, state: &State, shard: ShardId) -> Result<Option<Task>> {
+    pub(crate) fn fold_due(&self, state: &State, shard: ShardId) -> Option<Slot> {
+        let (_, manifest) = known(state, shard)?;
+        plan::fold_due(manifest, self.rested(shard), &self.options)
+    }
+
+    pub(crate) fn due(&self, state: &State, shard: ShardId) -> Result<Option<Task>> {
         let Some((collection, manifest)) = known(state, shard) else { return Ok(None) };
         plan::due(collection, manifest, self.rested(shard), &self.options)
     }
 
-    fn index_due(&self, state: &State, shard: ShardId) -> Result<Option<IndexTask>> {
+    pub(crate) fn index_due(&self, state: &State, shard: ShardId) -> Result<Option<IndexTask>> {
         let Some((collection, manifest)) = known(state, shard) else { return Ok(None) };
         plan::index_due(collection, manifest, self.rested(shard), &self.options)
+    }
+
+    /// Waits until one more job of `lane` may run; `None` where it was due but nothing is to begin any more.
+    async fn permit(&self, lane: Lane) -> Result<Option<SemaphorePermit<'_>>> {
+        let permits = match lane {
+            Lane::Tail => &self.folds,
+            Lane::Segments => &self.others,
+            Lane::Vectors => &self.indexes,
+        };
+        let permit = permits.acquire().await.map_err(|_| Error::unavailable("stopping"))?;
+        Ok((!self.is_stopping()).then_some(permit))
     }
 
     /// Runs one job, again and again where it fails.
     async fn run_until_done(&self, shard: ShardId, lane: Lane) {
         let mut rest = REST;
         loop {
-            let done = match lane {
-                Lane::Rows => self.run_one(shard).await,
-                Lane::Vectors => self.index_one(shard).await,
-            };
-            let Err(error) = done else { return };
+            let Err(error) = self.run_one(shard, lane).await else { return };
             if self.is_stopping() {
                 return;
             }
@@ -292,208 +303,41 @@ impl Compactor {
         }
     }
 
-    async fn run_one(&self, shard: ShardId) -> Result<()> {
-        let known = self.meta.read(Consistency::Eventual).await?;
-        let lane = match self.due(&known, shard)? {
-            None => return Ok(()),
-            Some(Task::Fold { .. }) => &self.folds,
-            Some(Task::Merge { .. } | Task::Reindex { .. }) => &self.others,
-        };
-        let _permit = lane.acquire().await.map_err(|_| Error::unavailable("stopping"))?;
-        if self.is_stopping() {
-            return Ok(());
-        }
+    /// Runs the most urgent job of a lane, if there still is one when its turn has come.
+    async fn run_one(&self, shard: ShardId, lane: Lane) -> Result<()> {
+        let Some(_permit) = self.permit(lane).await? else { return Ok(()) };
         let job = Arc::new(self.meta.begin_job().await?);
         let state = self.meta.read(Consistency::Eventual).await?;
-        let Some(task) = self.due(&state, shard)? else { return Ok(()) };
-        let snapshot = self.views.snapshot(&state, shard).await?;
-        let Some(rewrite) = self.rewrite(snapshot, &task, shard, job.clone()).await? else { return Ok(()) };
-        let landed = self.land(shard, rewrite).await?;
-        let counter = match (landed, &task) {
-            (Landed::Stale, _) => &self.counters.stale,
-            (Landed::Yes, Task::Fold { .. }) => &self.counters.folds,
-            (Landed::Yes, Task::Merge { .. }) => &self.counters.merges,
-            (Landed::Yes, Task::Reindex { .. }) => &self.counters.reindexes,
+        let begun = Instant::now();
+        let (landed, counter, name) = match lane {
+            Lane::Tail => {
+                let Some(to) = self.fold_due(&state, shard) else { return Ok(()) };
+                (self.fold(&state, shard, to, &job).await?, &self.counters.folds, "fold")
+            }
+            Lane::Segments => match self.due(&state, shard)? {
+                None => return Ok(()),
+                Some(Task::Merge { segments }) => {
+                    (self.merge(&state, shard, &segments, &job).await?, &self.counters.merges, "merge")
+                }
+                Some(Task::Reindex { segment, build, drop }) => (
+                    self.reindex(&state, shard, segment, build, &drop, &job).await?,
+                    &self.counters.reindexes,
+                    "reindex",
+                ),
+            },
+            Lane::Vectors => {
+                let Some(task) = self.index_due(&state, shard)? else { return Ok(()) };
+                (self.index(&state, shard, task, &job).await?, &self.counters.indexes, "index")
+            }
         };
+        let counter = if landed == Landed::Yes { counter } else { &self.counters.stale };
         counter.fetch_add(1, Ordering::Relaxed);
-        tracing::debug!(%shard, ?landed, task = task.name(), "job done");
-        drop(job);
+        tracing::debug!(%shard, ?landed, took = ?begun.elapsed(), name, "job done");
         Ok(())
-    }
-
-    /// Builds one vector index.
-    async fn index_one(&self, shard: ShardId) -> Result<()> {
-        let _permit = self.indexes.acquire().await.map_err(|_| Error::unavailable("stopping"))?;
-        if self.is_stopping() {
-            return Ok(());
-        }
-        let job = Arc::new(self.meta.begin_job().await?);
-        let state = self.meta.read(Consistency::Eventual).await?;
-        let Some(task) = self.index_due(&state, shard)? else { return Ok(()) };
-        let view = self.views.snapshot(&state, shard).await?.view;
-        let of = |id: SegmentId| view.segments().find(|reader| reader.meta().id == id).cloned();
-        let Some(reader) = of(task.segment) else { return Ok(()) };
-        reader.load(&[PartKind::Ids, PartKind::Vector(task.vector.clone())]).await?;
-        let model_of = match &task.model {
-            Some((id, _)) => {
-                let Some(other) = of(*id) else { return Ok(()) };
-                other.load(&[PartKind::Model(task.vector.clone())]).await?;
-                Some(other)
-            }
-            None => None,
-        };
-        let (begun, wanted, building) = (Instant::now(), task.clone(), job.clone());
-        let built = output::write(self.store.as_ref(), move |objects| {
-            builders::build(wanted.threads, || {
-                vector_index::build_index(&reader, model_of.as_ref(), &wanted, &building, objects)
-            })
-        })
-        .await?;
-        let landed = self.land_index(shard, &task, &built, &job).await?;
-        let counter = match landed {
-            Landed::Yes => &self.counters.indexes,
-            Landed::Stale => &self.counters.stale,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-        tracing::debug!(%shard, ?landed, took = ?begun.elapsed(), vector = task.vector, "index built");
-        Ok(())
-    }
-
-    /// Rows may be deleted from the segment while its index is built; that is no reason to build it again.
-    async fn land_index(
-        &self,
-        shard: ShardId,
-        task: &IndexTask,
-        built: &Built,
-        job: &Arc<Job>,
-    ) -> Result<Landed> {
-        const TRIES: u32 = 10;
-        let model = &built.parts[0];
-        for _ in 0..TRIES {
-            let state = self.meta.read(Consistency::Strong).await?;
-            let Some((_, manifest)) = known(&state, shard) else { return Ok(Landed::Stale) };
-            let segment = manifest.segments.iter().find(|entry| entry.id == task.segment);
-            let Some(segment) = segment else { return Ok(Landed::Stale) };
-            let model_of = if built.is_model_shared {
-                let Some(other) = plan::segment_of(model, manifest)? else { return Ok(Landed::Stale) };
-                Some(other)
-            } else {
-                None
-            };
-            let rewrite = vector_index::add_index(segment, model_of, &built.parts, shard, job)?;
-            if self.land(shard, rewrite).await? == Landed::Yes {
-                return Ok(Landed::Yes);
-            }
-        }
-        Ok(Landed::Stale)
-    }
-
-    /// Proposes a rewrite once what it brings is near: the reads that come after would wait for it.
-    async fn land(&self, shard: ShardId, rewrite: Rewrite) -> Result<Landed> {
-        if let Err(error) = self.views.prepare(shard, &rewrite.put).await {
-            tracing::debug!(%error, %shard, "the parts of a job are loaded later");
-        }
-        output::land(rewrite, self.log.as_ref()).await
-    }
-
-    /// The models by which a fold indexes what it writes.
-    async fn fold_sources(&self, snapshot: &Snapshot) -> Result<Vec<Source>> {
-        let Snapshot { manifest, view, collection, .. } = snapshot;
-        let mut sources = Vec::new();
-        for plan in plan::fold_indexes(collection, manifest, &self.options)? {
-            let Some(reader) = view.segments().find(|reader| reader.meta().id == plan.model_of) else {
-                continue;
-            };
-            reader.load(&[PartKind::Model(plan.vector.clone())]).await?;
-            sources.push(Source::new(plan, reader.clone()));
-        }
-        Ok(sources)
-    }
-
-    /// Loads what the task reads, does it, and writes what it makes. `None` if the view has moved on so that the task
-    /// makes no sense any more.
-    async fn rewrite(
-        &self,
-        snapshot: Snapshot,
-        task: &Task,
-        shard: ShardId,
-        job: Arc<Job>,
-    ) -> Result<Option<Rewrite>> {
-        let store = self.store.as_ref();
-        let Snapshot { manifest, view, collection, .. } = &snapshot;
-        let rewrite = match task {
-            Task::Fold { to } => {
-                let (to, manifest, cancel) = (*to, manifest.clone(), self.stopping.clone());
-                let segment_bytes = self.options.fold_segment_bytes;
-                if to <= manifest.folded || to > manifest.lsn {
-                    return Ok(None);
-                }
-                // Who is behind leaves the index to its own job.
-                let sources = match is_behind(&manifest, &self.options) {
-                    true => Vec::new(),
-                    false => self.fold_sources(&snapshot).await?,
-                };
-                let view = in_background(move || snapshot.view_at(to)).await?;
-                view.load_for_fold().await?;
-                output::write(store, move |objects| {
-                    builders::build(1, || {
-                        fold::fold(
-                            &view,
-                            &manifest,
-                            to,
-                            shard,
-                            &job,
-                            segment_bytes,
-                            &sources,
-                            &cancel,
-                            objects,
-                        )
-                    })
-                })
-                .await?
-            }
-            Task::Merge { segments } => {
-                let indexed = plan::indexed_from(collection, &self.options)?;
-                let index_parts = merge::index_parts(&indexed);
-                let mut inputs = Vec::new();
-                for (reader, entry) in view.segments().zip(&manifest.segments) {
-                    if segments.contains(&entry.id) {
-                        reader.load_rows().await?;
-                        reader.load(&index_parts).await?;
-                        inputs.push((reader.clone(), entry.clone()));
-                    }
-                }
-                if inputs.len() != segments.len() {
-                    return Ok(None);
-                }
-                let schema = view.schema().clone();
-                output::write(store, move |objects| {
-                    builders::build(0, || merge::merge(&inputs, &schema, &indexed, shard, &job, objects))
-                })
-                .await?
-            }
-            Task::Reindex { segment, build, drop } => {
-                let found = view.segments().zip(&manifest.segments).find(|(_, entry)| entry.id == *segment);
-                let Some((reader, entry)) = found else { return Ok(None) };
-                reader.load(&[PartKind::Payload]).await?;
-                let (reader, entry) = (reader.clone(), entry.clone());
-                let (build, drop) = (build.clone(), drop.clone());
-                output::write(store, move |objects| {
-                    reindex::reindex(&reader, &entry, &build, &drop, shard, &job, objects)
-                })
-                .await?
-            }
-        };
-        Ok(Some(rewrite))
     }
 }
 
-/// Whether folds do not keep up with writes: the tail has twice the size that makes one due.
-fn is_behind(shard: &Shard, options: &CompactOptions) -> bool {
-    shard.tail_rows >= 2 * options.fold_rows || shard.tail_bytes >= 2 * options.fold_bytes
-}
-
-fn known(state: &State, shard: ShardId) -> Option<(&Collection, &Shard)> {
+pub(crate) fn known(state: &State, shard: ShardId) -> Option<(&Collection, &Shard)> {
     Some((state.collections.get(&shard.collection())?, state.shards.get(&shard)?))
 }
 

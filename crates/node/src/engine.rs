@@ -150,8 +150,7 @@ impl Engine for NodeEngine {
         for (id, shard) in collection.shards().filter_map(|id| Some((id, state.shards.get(&id)?))) {
             // Nobody rests for a process that folds nothing.
             let rested = self.writing.as_ref().map_or(Duration::ZERO, |writing| writing.compactor.rested(id));
-            due |= plan::due(&collection, shard, rested, &self.compact)?.is_some()
-                || plan::index_due(&collection, shard, rested, &self.compact)?.is_some();
+            due |= plan::is_anything_due(&collection, shard, rested, &self.compact)?;
             indexed += plan::indexed_vectors(shard)?;
             segments += shard.segments.len() as u64 + u64::from(!shard.tail.is_empty());
             for (path, rows) in plan::indexed_rows(&collection, shard)? {

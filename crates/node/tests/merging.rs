@@ -2,17 +2,22 @@
 
 mod common;
 
+use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use async_trait::async_trait;
+use bytes::Bytes;
 use common::*;
 use lodestone_api::Engine;
 use lodestone_node::inspect;
-use lodestone_store::{MemoryStore, Store, list_all};
+use lodestone_store::{MemoryStore, ObjectInfo, ObjectMeta, Result, Store, list_all};
 use lodestone_types::{
     CollectionConfig, Distance, NamedVectors, Point, PointId, PointSelector, QueryRequest, UpdateMode,
     UpdateOp,
 };
+use tokio::sync::Semaphore;
 
 /// Writes the points whose ids leave `remainder` when divided by three, so that segments overlap.
 async fn upload(engine: &Arc<dyn Engine>, remainder: u64) {
@@ -110,4 +115,99 @@ async fn a_merged_segment_is_indexed_at_once() {
         // Level codes are a part of their own, and signs alone say less about rows without structure.
         merge_and_restart(distance, Some(r#"{"binary":{}}"#), 450).await;
     }
+}
+
+/// A store that holds up large segments until they may go on.
+#[derive(Debug)]
+struct Gate {
+    inner: MemoryStore,
+    waiting: AtomicU64,
+    open: Semaphore,
+}
+
+/// Larger than the segments that folds write here.
+const LARGE: usize = 2 * FOLD as usize * DIM * 4;
+
+#[async_trait]
+impl Store for Gate {
+    async fn put_new(&self, key: &str, bytes: Bytes) -> Result<()> {
+        if key.contains("-seg-") && bytes.len() > LARGE {
+            self.waiting.fetch_add(1, Relaxed);
+            drop(self.open.acquire().await.unwrap());
+        }
+        self.inner.put_new(key, bytes).await
+    }
+    async fn put(&self, key: &str, bytes: Bytes) -> Result<()> {
+        self.inner.put(key, bytes).await
+    }
+    async fn get(&self, key: &str) -> Result<Bytes> {
+        self.inner.get(key).await
+    }
+    async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes> {
+        self.inner.get_range(key, range).await
+    }
+    async fn head(&self, key: &str) -> Result<ObjectMeta> {
+        self.inner.head(key).await
+    }
+    async fn list(&self, prefix: &str, start_after: Option<&str>, limit: usize) -> Result<Vec<ObjectInfo>> {
+        self.inner.list(prefix, start_after, limit).await
+    }
+    async fn delete(&self, key: &str) -> Result<()> {
+        self.inner.delete(key).await
+    }
+}
+
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    for _ in 0..500 {
+        if is_so() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("it never came to {what}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_merge_keeps_no_fold_waiting_and_takes_over_what_it_deletes() {
+    let gate =
+        Arc::new(Gate { inner: MemoryStore::new(), waiting: AtomicU64::new(0), open: Semaphore::new(0) });
+    let store: Arc<dyn Store> = gate.clone();
+    let local = tempfile::tempdir().unwrap();
+    let node = start(&store, &local, true).await;
+    let engine = node.engine();
+    engine.create_collection(NAME, config(Distance::Euclid), None).await.unwrap();
+    for segments in [1, 2] {
+        write(&engine, points((segments - 1) * FOLD..segments * FOLD, segments)).await;
+        quiet(&engine, segments).await;
+    }
+    write(&engine, points(2 * FOLD..3 * FOLD, 3)).await;
+    until("a merge", || gate.waiting.load(Relaxed) == 1).await;
+
+    // Rows of all three go, some become others, and a fold says so of the segments that are being merged.
+    let gone: Vec<PointId> = (0..60).map(|i| PointId::Num(15 * i)).collect();
+    write(&engine, UpdateOp::Delete(PointSelector::Ids(gone.clone()))).await;
+    write(&engine, points((0..40).map(|i| 20 * i + 1), 4)).await;
+    write(&engine, points(3 * FOLD..4 * FOLD, 5)).await;
+    until("a fold", || jobs(&engine, "fold") == 4).await;
+    assert_eq!(jobs(&engine, "merge"), 0);
+    let exact = answers(&engine, true).await;
+    gate.open.add_permits(1);
+
+    let info = quiet(&engine, 2).await;
+    let merges = (jobs(&engine, "merge"), gate.waiting.load(Relaxed));
+    assert_eq!((merges, info.points_count), ((1, 1), 4 * FOLD - 60), "it was not done again");
+    assert_eq!(answers(&engine, true).await, exact);
+    let changed =
+        found(&engine, vectors(40, 4).into_iter().map(|vector| request(vector, true)).collect()).await;
+    let first: Vec<PointId> = changed.iter().map(|hits| hits[0]).collect();
+    assert_eq!(first, (0..40).map(|i| PointId::Num(20 * i + 1)).collect::<Vec<_>>());
+    let found = inspect(&store, None, true).await.unwrap();
+    assert!(found.is_sound(), "{found:?}");
+    node.shutdown().await;
+
+    let local = tempfile::tempdir().unwrap();
+    let node = start(&store, &local, true).await;
+    assert_eq!(answers(&node.engine(), true).await, exact);
+    assert_eq!(node.engine().collection(NAME).await.unwrap().points_count, 4 * FOLD - 60);
+    node.shutdown().await;
 }

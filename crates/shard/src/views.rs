@@ -176,8 +176,9 @@ impl Views {
         let kinds = parts_in_use(&current.view);
         for next in coming {
             let meta = Arc::new(SegmentMeta::from_entry(next)?);
-            let known = current.view.segments().find(|reader| reader.meta().id == next.id);
-            let reader = match known {
+            let before = entry.prepared.lock().get(&next.id).cloned();
+            let known = || current.view.segments().find(|reader| reader.meta().id == next.id).cloned();
+            let reader = match before.or_else(known) {
                 Some(reader) => reader.with_meta(meta),
                 None => SegmentReader::open(meta, self.source.clone()),
             };

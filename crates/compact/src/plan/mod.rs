@@ -64,14 +64,9 @@ impl Default for CompactOptions {
     }
 }
 
-/// One piece of work on a shard.
+/// One piece of work on the segments of a shard.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Task {
-    /// Moves the tail up to a slot into segments.
-    Fold {
-        /// The last slot to fold.
-        to: Slot,
-    },
     /// Makes one segment of several, or of one that has many deleted rows.
     Merge {
         /// Which.
@@ -88,32 +83,35 @@ pub enum Task {
     },
 }
 
-impl Task {
-    /// For logs.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Task::Fold { .. } => "fold",
-            Task::Merge { .. } => "merge",
-            Task::Reindex { .. } => "reindex",
-        }
-    }
-}
-
 /// How much larger than all smaller segments together one is at least, where a shard rests: so a row is written anew some
 /// fifteen times until there are a hundred times as many.
 const REST_GROWTH: u64 = 3;
 
-/// The most urgent work that is due for a shard, if any, where nothing was written to it for as long as `rested`; indexes of
-/// vectors are [`index_due`] apart.
+/// Whether anything is due for a shard to which nothing was written for as long as `rested`.
+pub fn is_anything_due(
+    collection: &Collection,
+    shard: &Shard,
+    rested: Duration,
+    options: &CompactOptions,
+) -> Result<bool> {
+    Ok(fold_due(shard, rested, options).is_some()
+        || due(collection, shard, rested, options)?.is_some()
+        || index_due(collection, shard, rested, options)?.is_some())
+}
+
+/// The slot up to which the tail is to be folded now, if it is.
+pub fn fold_due(shard: &Shard, rested: Duration, options: &CompactOptions) -> Option<Slot> {
+    let is_due = is_fold_due(shard, options) || is_rest_due(shard, rested, options);
+    is_due.then(|| fold_end(shard, options))
+}
+
+/// The most urgent work that is due for the segments of a shard, if any. Indexes of vectors are [`index_due`] apart.
 pub fn due(
     collection: &Collection,
     shard: &Shard,
     rested: Duration,
     options: &CompactOptions,
 ) -> Result<Option<Task>> {
-    if is_fold_due(shard, options) || is_rest_due(shard, rested, options) {
-        return Ok(Some(Task::Fold { to: fold_end(shard, options) }));
-    }
     if let Some(segments) = merge_due(shard, rested, options) {
         return Ok(Some(Task::Merge { segments }));
     }
