@@ -2,7 +2,7 @@
 
 use lodestone_manifest::{Rewrite, SegmentEntry, SegmentId, Shard, ShardId, Slot};
 use lodestone_meta::Job;
-use lodestone_segment::{ObjectWriter, Row, SegmentWriter};
+use lodestone_segment::{Row, SegmentWriter};
 use lodestone_shard::{Cancel, FoldedRow, ShardView};
 use lodestone_types::{Result, Stretch};
 use lodestone_wal::keys;
@@ -29,8 +29,7 @@ pub fn fold(
 ) -> Result<Rewrite> {
     let mut put = write_rows(view, job, segment_bytes, sources, cancel, objects)?;
     let mut remove = Vec::new();
-    let key = keys::part(job.epoch, job.id, "del", 0);
-    let mut bitmaps = ObjectWriter::new(&key);
+    let mut bitmaps = objects.begin(keys::part(job.epoch, job.id, "del", 0));
     let mut marked = false;
     for (id, deleted) in view.folded_deletes()? {
         let Some((reader, entry)) = view.segments().zip(&manifest.segments).find(|(_, entry)| entry.id == id)
@@ -45,7 +44,7 @@ pub fn fold(
         put.push(reader.meta().with_part(bitmaps.add_deletes(&deleted)?).to_entry(entry.revision + 1)?);
     }
     if marked {
-        objects.put(key, bitmaps.finish())?;
+        bitmaps.into_sink().end()?;
     }
     Ok(Rewrite {
         epoch: job.epoch,
@@ -85,9 +84,9 @@ fn write_rows(
             indexers.iter_mut().for_each(|indexer| indexer.push(writer.rows(), &row));
             bytes += push(&mut writer, &row)?;
         }
-        let key = keys::part(job.epoch, job.id, "seg", u32::from(number));
-        let (object, mut meta) = writer.finish(&key, SegmentId::new(job.epoch, job.id, number))?;
-        objects.put(key, object)?;
+        let mut object = objects.begin(keys::part(job.epoch, job.id, "seg", u32::from(number)));
+        let mut meta = writer.write(&mut object, SegmentId::new(job.epoch, job.id, number))?;
+        object.into_sink().end()?;
         for (indexer, number) in indexers.into_iter().zip(&mut indexes) {
             let parts = indexer.finish(job, number, objects)?;
             meta = parts.into_iter().flatten().fold(meta, |meta, part| meta.with_part(part));

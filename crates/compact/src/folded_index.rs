@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use lodestone_index::dense::{BuildOptions, Model, build};
 use lodestone_meta::Job;
-use lodestone_segment::{ObjectWriter, PartMeta, RowTag, RowTags, SegmentReader};
+use lodestone_segment::{PartMeta, RowTag, RowTags, SegmentReader};
 use lodestone_shard::{FoldedRow, VectorShape};
 use lodestone_types::{Error, Result};
 use lodestone_wal::keys;
@@ -72,11 +72,10 @@ impl Indexer<'_> {
         let options = BuildOptions { spill: !self.plan.indexed.codes.small };
         let index = build(self.model, self.vectors.len(), &row, &name, options);
         let tags: RowTags = self.tags.into_iter().collect();
-        let key = keys::part(job.epoch, job.id, "vec", object);
-        let mut object = ObjectWriter::new(&key);
+        let mut object = objects.begin(keys::part(job.epoch, job.id, "vec", object));
         let mut parts = vec![self.plan.model.clone()];
-        parts.extend(object.add_vector_index(&self.plan.vector, &index, &self.plan.model, &tags)?);
-        objects.put(key, object.finish())?;
+        parts.extend(object.add_vector_index(&self.plan.vector, index, &self.plan.model, &tags)?);
+        object.into_sink().end()?;
         Ok(Some(parts))
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use lodestone_index::dense::GONE;
 use lodestone_manifest::{Rewrite, SegmentEntry, SegmentId, Shard, ShardId};
 use lodestone_meta::Job;
-use lodestone_segment::{MergeInput, ObjectWriter, PartKind, PartMeta, RowTags, SegmentMeta, SegmentReader};
+use lodestone_segment::{MergeInput, PartKind, PartMeta, RowTags, SegmentMeta, SegmentReader};
 use lodestone_shard::ShardSchema;
 use lodestone_types::Result;
 use lodestone_wal::keys;
@@ -43,29 +43,27 @@ pub fn merge(
     let nothing = RoaringBitmap::new();
     let segments: Vec<MergeInput> =
         readers.iter().map(|reader| MergeInput { reader, drop: &nothing }).collect();
-    let merged = lodestone_segment::merge(&segments, schema.segment())?;
-    let mut segment = None;
-    if merged.writer.rows() > 0 {
-        let key = keys::part(job.epoch, job.id, "seg", 0);
-        let (bytes, mut meta) = merged.writer.finish(&key, SegmentId::new(job.epoch, job.id, 0))?;
-        objects.put(key, bytes)?;
-        for (number, (name, wanted)) in (0..).zip(indexed) {
-            let sources: Vec<_> = readers.iter().zip(&merged.rows).collect();
-            let shape = schema.vector(name)?;
-            let Some(plan) = merged_index::plan(&sources, name, *wanted)? else { continue };
-            let key = keys::part(job.epoch, job.id, "vec", number);
-            let mut object = ObjectWriter::new(&key);
-            let index = plan.merge(shape)?;
-            let becomes = sources.iter().map(|(reader, rows)| (*reader, Some(rows.as_slice())));
-            let tags = RowTags::of(&becomes.collect::<Vec<_>>(), name)?;
-            let parts = object.add_vector_index(name, &index, plan.model_part(), &tags)?;
-            objects.put(key, object.finish())?;
-            meta = meta.with_part(plan.model_part().clone()).with_index(&parts);
-        }
-        segment = Some(meta);
-    }
+    let mut object = objects.begin(keys::part(job.epoch, job.id, "seg", 0));
+    let id = SegmentId::new(job.epoch, job.id, 0);
+    let merged = lodestone_segment::merge(&segments, schema.segment(), &mut object, id)?;
     let ids = readers.iter().map(|reader| reader.meta().id);
-    Ok(Merged { inputs: ids.zip(merged.rows).collect(), segment })
+    let mut segment = merged.segment;
+    if segment.rows == 0 {
+        return Ok(Merged { inputs: ids.zip(merged.rows).collect(), segment: None });
+    }
+    object.into_sink().end()?;
+    for (number, (name, wanted)) in (0..).zip(indexed) {
+        let sources: Vec<_> = readers.iter().zip(&merged.rows).collect();
+        let Some(plan) = merged_index::plan(&sources, name, *wanted)? else { continue };
+        let mut object = objects.begin(keys::part(job.epoch, job.id, "vec", number));
+        let index = plan.merge(schema.vector(name)?)?;
+        let becomes = sources.iter().map(|(reader, rows)| (*reader, Some(rows.as_slice())));
+        let tags = RowTags::of(&becomes.collect::<Vec<_>>(), name)?;
+        let parts = object.add_vector_index(name, index, plan.model_part(), &tags)?;
+        object.into_sink().end()?;
+        segment = segment.with_part(plan.model_part().clone()).with_index(&parts);
+    }
+    Ok(Merged { inputs: ids.zip(merged.rows).collect(), segment: Some(segment) })
 }
 
 impl Merged {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use lodestone_manifest::{Rewrite, SegmentEntry, ShardId};
 use lodestone_meta::Job;
-use lodestone_segment::{ObjectWriter, PartKind, PartMeta, SegmentMeta, SegmentReader};
+use lodestone_segment::{PartKind, PartMeta, SegmentMeta, SegmentReader};
 use lodestone_types::{FieldIndex, JsonPath, Result};
 use lodestone_wal::keys;
 
@@ -20,11 +20,10 @@ pub fn build(
     if indexes.is_empty() {
         return Ok(Vec::new());
     }
-    let key = keys::part(job.epoch, job.id, "idx", 0);
-    let mut object = ObjectWriter::new(&key);
+    let mut object = objects.begin(keys::part(job.epoch, job.id, "idx", 0));
     let parts = indexes.iter().map(|(path, index)| object.add_field_index(reader, path, index));
     let parts = parts.collect::<Result<_>>()?;
-    objects.put(key, object.finish())?;
+    object.into_sink().end()?;
     Ok(parts)
 }
 

@@ -8,7 +8,7 @@ use lodestone_index::dense::{
 use lodestone_kernels::Metric;
 use lodestone_manifest::{Rewrite, SegmentEntry, ShardId};
 use lodestone_meta::Job;
-use lodestone_segment::{ObjectWriter, PartMeta, RowTags, SegmentMeta, SegmentReader};
+use lodestone_segment::{PartMeta, RowTags, SegmentMeta, SegmentReader};
 use lodestone_shard::{VectorShape, element_of, metric_of, search_effort};
 use lodestone_types::{Error, Result};
 use lodestone_wal::keys;
@@ -75,18 +75,16 @@ pub fn build_index(
         None => {
             let (model, index) = learn(shape, task.codes, column.len(), &vectors, &row)?;
             // In an object of its own: later segments name the model when this index is long gone.
-            let key = keys::part(job.epoch, job.id, "model", 0);
-            let mut object = ObjectWriter::new(&key);
+            let mut object = objects.begin(keys::part(job.epoch, job.id, "model", 0));
             let part = object.add_model(name, &model)?;
-            objects.put(key, object.finish())?;
+            object.into_sink().end()?;
             (part, index)
         }
     };
-    let key = keys::part(job.epoch, job.id, "vec", 0);
-    let mut object = ObjectWriter::new(&key);
+    let mut object = objects.begin(keys::part(job.epoch, job.id, "vec", 0));
     let tags = RowTags::of(&[(reader, None)], name)?;
-    let index = object.add_vector_index(name, &index, &model, &tags)?;
-    objects.put(key, object.finish())?;
+    let index = object.add_vector_index(name, index, &model, &tags)?;
+    object.into_sink().end()?;
     Ok(Built { parts: [vec![model], index].concat(), is_model_shared })
 }
 

@@ -7,7 +7,7 @@ use lodestone_index::{FieldIndexBuilder, FieldIndexReader};
 use lodestone_types::{Error, FieldIndex, JsonPath, Payload, PointId, Result};
 
 use crate::meta::{PartKind, PartMeta, SectionKind};
-use crate::part::{ObjectWriter, PartBytes, PartDraft};
+use crate::part::{ObjectWriter, PartBytes, PartDraft, Sink};
 use crate::reader::SegmentReader;
 
 /// The indexes of a segment that is being written.
@@ -55,12 +55,12 @@ impl FieldWriter {
             kind: PartKind::FieldIndex { path: self.path, index: self.index },
             entries: rows.into(),
             detail: Vec::new(),
-            sections: vec![(SectionKind::FIELD_INDEX, self.builder.finish())],
+            sections: vec![(SectionKind::FIELD_INDEX, self.builder.finish().into())],
         }
     }
 }
 
-impl ObjectWriter {
+impl<S: Sink> ObjectWriter<S> {
     /// Adds an index of `path`, built from the loaded payloads of `reader`, deleted rows included.
     pub fn add_field_index(
         &mut self,

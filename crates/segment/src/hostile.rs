@@ -1,10 +1,11 @@
 //! Parts whose checksums are right and whose content is not: what a fault of ours could have written.
 
+use bytes::Bytes;
 use lodestone_types::{ErrorKind, PointId};
 use proptest::prelude::*;
 
 use crate::ids::{IdColumn, IdWriter};
-use crate::meta::PartKind;
+use crate::meta::{PartKind, PartMeta, SectionKind};
 use crate::part::{ObjectWriter, PartBytes, PartDraft};
 use crate::payload::{PayloadColumn, PayloadWriter};
 use crate::schema::VectorSpec;
@@ -29,7 +30,22 @@ fn drafts() -> Vec<PartDraft> {
             vectors.push(row, &row.to_le_bytes()).unwrap();
         }
     }
-    vec![ids.finish(ROWS).unwrap(), payloads.finish().unwrap(), vectors.finish("v", ROWS).unwrap()]
+    let mut object = ObjectWriter::new("k");
+    let payloads = payloads.finish(object.begin().unwrap()).unwrap();
+    let vectors = vectors.finish(object.begin().unwrap(), "v", ROWS).unwrap();
+    let object = object.finish();
+    vec![ids.finish(ROWS).unwrap(), draft(payloads, &object), draft(vectors, &object)]
+}
+
+/// What a part was made of.
+fn draft(meta: PartMeta, object: &Bytes) -> PartDraft {
+    let part =
+        PartBytes::verify(&meta, object.slice(meta.offset as usize..(meta.offset + meta.length) as usize));
+    let part = part.unwrap();
+    let kinds = meta.sections.iter().map(|section| section.kind);
+    let kinds = kinds.filter(|kind| *kind != SectionKind::CHECKSUMS);
+    let sections = kinds.map(|kind| (kind, part.section(kind).unwrap().bytes)).collect();
+    PartDraft { kind: meta.kind, entries: meta.entries, detail: meta.detail, sections }
 }
 
 /// Reads everything a part holds.
@@ -94,7 +110,10 @@ proptest! {
     ) {
         let mut draft = drafts().swap_remove(which);
         let section = section.index(draft.sections.len());
-        damage(&mut draft.sections[section].1, how, at, number);
+        let content = &mut draft.sections[section].1;
+        let mut damaged = content.to_vec();
+        damage(&mut damaged, how, at, number);
+        *content = damaged.into();
         if let Err(error) = read_all(draft) {
             prop_assert_eq!(error.kind, ErrorKind::Damaged);
         }

@@ -54,9 +54,9 @@ impl IdWriter {
         let detail = Detail { numbers: self.number_count, ends: self.ends };
         let detail = postcard::to_stdvec(&detail).map_err(|e| Error::internal(e.to_string()))?;
         let sections = vec![
-            (SectionKind::NUMBERS, self.numbers.finish()),
-            (SectionKind::UUIDS, self.uuids),
-            (SectionKind::LSNS, self.lsns.finish()),
+            (SectionKind::NUMBERS, self.numbers.finish().into()),
+            (SectionKind::UUIDS, self.uuids.into()),
+            (SectionKind::LSNS, self.lsns.finish().into()),
         ];
         Ok(PartDraft { kind: PartKind::Ids, entries: rows.into(), detail, sections })
     }

@@ -8,7 +8,7 @@
 //! | question | where |
 //! | --- | --- |
 //! | what does the manifest hold about a segment? | [`SegmentMeta`], [`PartMeta`] |
-//! | how do rows become an object? | [`SegmentWriter`], [`ObjectWriter`] |
+//! | how do rows become an object? | [`SegmentWriter`], [`ObjectWriter`], [`Sink`] |
 //! | how are rows read back? | [`SegmentReader`] and its columns |
 //! | how is a segment searched that is far away? | [`FarIndex`], [`FarPayloads`] |
 //! | how are few of its rows read? | [`FarVectors`], [`FarPayloads`] |
@@ -43,7 +43,7 @@ pub use ids::IdColumn;
 pub use lodestone_manifest::SegmentId;
 pub use merge::{MergeInput, Merged, merge};
 pub use meta::{PartKind, PartMeta, SectionKind, SectionMeta, SegmentMeta};
-pub use part::{BLOCK_BYTES, ObjectWriter, SECTION_ALIGN, list_parts};
+pub use part::{BLOCK_BYTES, ObjectWriter, SECTION_ALIGN, Sink, list_parts};
 pub use payload::{PayloadBlock, PayloadColumn};
 pub use reader::{Fetch, SegmentReader};
 pub use row_tag::{RowTag, RowTags};

@@ -4,15 +4,18 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use lodestone_index::dense::GONE;
+use lodestone_manifest::SegmentId;
 use lodestone_types::{Error, PointId, Result, Stretch};
 use roaring::RoaringBitmap;
 
-use crate::ids::IdColumn;
-use crate::payload::{PayloadBlock, PayloadColumn};
+use crate::fields::FieldWriters;
+use crate::ids::{IdColumn, IdWriter};
+use crate::meta::{PartMeta, SegmentMeta};
+use crate::part::{ObjectWriter, Sink};
+use crate::payload::{PayloadBlock, PayloadColumn, PayloadWriter};
 use crate::reader::SegmentReader;
 use crate::schema::{SegmentSchema, VectorSpec};
-use crate::vectors::VectorReader;
-use crate::writer::{Row, SegmentWriter};
+use crate::vectors::{VectorColumn, VectorReader, VectorWriter};
 
 /// One segment to merge.
 #[derive(Clone, Copy)]
@@ -25,40 +28,83 @@ pub struct MergeInput<'a> {
 
 /// What a merge makes.
 pub struct Merged {
-    /// The new segment.
-    pub writer: SegmentWriter,
+    /// What the manifest has to hold of the new segment, which may have no rows.
+    pub segment: SegmentMeta,
     /// For each input, the row that each of its rows has become, [`GONE`] where it stayed behind.
     pub rows: Vec<Vec<u32>>,
 }
 
 /// Merges `inputs` into a segment of `schema`, whose payload indexes are built anew. Where two inputs have the
-/// same id with the same LSN, the later input wins. Vectors that the schema does not name are left out.
-pub fn merge(inputs: &[MergeInput], schema: &SegmentSchema) -> Result<Merged> {
-    let mut cursors = inputs.iter().map(|input| Cursor::new(input, schema)).collect::<Result<Vec<_>>>()?;
-    let mut writer = SegmentWriter::new(schema)?;
-    let mut heads = BinaryHeap::with_capacity(cursors.len());
-    for (at, cursor) in cursors.iter_mut().enumerate() {
-        heads.extend(cursor.advance()?.map(|head| head.place(at)));
+/// same id with the same LSN, the later input wins. Vectors that the schema does not name are left out. The segment is written
+/// part by part as it is read, and is nowhere in memory but for its ids and payload indexes.
+pub fn merge<S: Sink>(
+    inputs: &[MergeInput],
+    schema: &SegmentSchema,
+    object: &mut ObjectWriter<S>,
+    id: SegmentId,
+) -> Result<Merged> {
+    let order = Order::of(inputs)?;
+    let mut parts = Vec::new();
+    for (name, spec) in &schema.vectors {
+        parts.push(write_vectors(inputs, &order, name, *spec, object)?);
     }
-    let mut seen = Vec::with_capacity(cursors.len());
-    let mut stretch = Stretch::begin();
-    while let Some(Reverse((id, mut lsn, mut winner))) = heads.pop() {
-        stretch.give_way();
-        seen.push(winner);
-        // Equal ids come in the order of LSN and input, so the last one is the newest.
-        while let Some(&Reverse((other, newer, at))) = heads.peek()
-            && other == id
-        {
-            heads.pop();
-            (lsn, winner) = (newer, at);
-            seen.push(at);
+    let (ids, (min_lsn, max_lsn)) = write_ids(inputs, &order, object)?;
+    parts.push(ids);
+    parts.extend(write_payloads(inputs, &order, schema, object)?);
+    let segment = SegmentMeta { id, rows: order.rows.len() as u32, min_lsn, max_lsn, parts };
+    Ok(Merged { segment, rows: order.becomes })
+}
+
+/// Where the rows of the new segment come from.
+struct Order {
+    /// For each new row its input, and its row there.
+    rows: Vec<(u32, u32)>,
+    /// For each input, what each of its rows becomes.
+    becomes: Vec<Vec<u32>>,
+}
+
+impl Order {
+    fn of(inputs: &[MergeInput]) -> Result<Self> {
+        let mut cursors = inputs.iter().map(Cursor::new).collect::<Result<Vec<_>>>()?;
+        let mut heads = BinaryHeap::with_capacity(cursors.len());
+        for (at, cursor) in cursors.iter_mut().enumerate() {
+            heads.extend(cursor.advance()?.map(|head| head.place(at)));
         }
-        cursors[winner].write(&mut writer, id, lsn)?;
-        for at in seen.drain(..) {
-            heads.extend(cursors[at].advance()?.map(|head| head.place(at)));
+        let mut rows = Vec::new();
+        let mut becomes: Vec<Vec<u32>> =
+            inputs.iter().map(|input| vec![GONE; input.reader.rows() as usize]).collect();
+        let mut seen = Vec::with_capacity(cursors.len());
+        let mut stretch = Stretch::begin();
+        while let Some(Reverse((id, _, mut winner))) = heads.pop() {
+            stretch.give_way();
+            seen.push(winner);
+            // Equal ids come in the order of LSN and input, so the last one is the newest.
+            while let Some(&Reverse((other, _, at))) = heads.peek()
+                && other == id
+            {
+                heads.pop();
+                winner = at;
+                seen.push(at);
+            }
+            let row = cursors[winner].row;
+            becomes[winner][row as usize] = row_number(rows.len())?;
+            rows.push((winner as u32, row));
+            for at in seen.drain(..) {
+                heads.extend(cursors[at].advance()?.map(|head| head.place(at)));
+            }
         }
+        Ok(Self { rows, becomes })
     }
-    Ok(Merged { writer, rows: cursors.into_iter().map(|cursor| cursor.new_rows).collect() })
+
+    /// For each new row its number, its input and its row there.
+    fn iter(&self) -> impl Iterator<Item = (u32, usize, u32)> {
+        (0..).zip(&self.rows).map(|(new, (input, row))| (new, *input as usize, *row))
+    }
+}
+
+fn row_number(rows: usize) -> Result<u32> {
+    let number = u32::try_from(rows).ok().filter(|number| *number != GONE);
+    number.ok_or_else(|| Error::internal("a segment has too many rows"))
 }
 
 /// A row that waits for its turn.
@@ -76,38 +122,16 @@ impl Head {
 /// Goes through the rows of one input that are to stay.
 struct Cursor<'a> {
     ids: &'a IdColumn,
-    payloads: &'a PayloadColumn,
-    vectors: Vec<(&'a str, VectorReader<'a>)>,
     drop: &'a RoaringBitmap,
     deletes: &'a RoaringBitmap,
     next_row: u32,
     row: u32,
-    new_rows: Vec<u32>,
-    block: Option<PayloadBlock>,
 }
 
 impl<'a> Cursor<'a> {
-    fn new(input: &MergeInput<'a>, schema: &'a SegmentSchema) -> Result<Self> {
+    fn new(input: &MergeInput<'a>) -> Result<Self> {
         let reader = input.reader;
-        let mut vectors = Vec::new();
-        for (name, spec) in &schema.vectors {
-            let Some(column) = reader.vector(name)? else { continue };
-            if column.spec() != *spec {
-                return Err(mismatch(reader, name, column.spec(), *spec));
-            }
-            vectors.push((name.as_str(), column.reader()));
-        }
-        Ok(Self {
-            ids: reader.ids()?,
-            payloads: reader.payloads()?,
-            vectors,
-            drop: input.drop,
-            deletes: reader.deletes()?,
-            next_row: 0,
-            row: 0,
-            new_rows: vec![GONE; reader.rows() as usize],
-            block: None,
-        })
+        Ok(Self { ids: reader.ids()?, drop: input.drop, deletes: reader.deletes()?, next_row: 0, row: 0 })
     }
 
     /// Goes to the next row that stays.
@@ -116,27 +140,110 @@ impl<'a> Cursor<'a> {
             self.row = self.next_row;
             self.next_row += 1;
             if !self.drop.contains(self.row) && !self.deletes.contains(self.row) {
-                let lsn = self.ids.lsn(self.row).ok_or_else(|| Error::internal("a row has no LSN"))?;
-                return Ok(Some(Head { id, lsn }));
+                return Ok(Some(Head { id, lsn: lsn(self.ids, self.row)? }));
             }
         }
         Ok(None)
     }
+}
 
-    fn write(&mut self, writer: &mut SegmentWriter, id: PointId, lsn: u64) -> Result<()> {
-        let row = self.row;
+fn lsn(ids: &IdColumn, row: u32) -> Result<u64> {
+    ids.lsn(row).ok_or_else(|| Error::internal("a row has no LSN"))
+}
+
+fn write_vectors<S: Sink>(
+    inputs: &[MergeInput],
+    order: &Order,
+    name: &str,
+    spec: VectorSpec,
+    object: &mut ObjectWriter<S>,
+) -> Result<PartMeta> {
+    let mut columns: Vec<Option<VectorReader>> = Vec::new();
+    for MergeInput { reader, .. } in inputs {
+        let column = reader.vector(name)?;
+        if let Some(column) = column.filter(|column| column.spec() != spec) {
+            return Err(mismatch(reader, name, column.spec(), spec));
+        }
+        columns.push(column.map(VectorColumn::reader));
+    }
+    let (mut writer, mut part) = (VectorWriter::new(spec), object.begin()?);
+    let mut stretch = Stretch::begin();
+    for (new, input, row) in order.iter() {
+        stretch.give_way();
+        if let Some(column) = &mut columns[input]
+            && let Some(vector) = column.row(row)?
+        {
+            writer.push(new, &vector)?;
+            writer.drain(&mut part)?;
+        }
+    }
+    writer.finish(part, name, order.rows.len() as u32)
+}
+
+/// Also gives the least and the greatest LSN.
+fn write_ids<S: Sink>(
+    inputs: &[MergeInput],
+    order: &Order,
+    object: &mut ObjectWriter<S>,
+) -> Result<(PartMeta, (u64, u64))> {
+    let columns = inputs.iter().map(|input| input.reader.ids()).collect::<Result<Vec<_>>>()?;
+    let mut writer = IdWriter::default();
+    let mut lsns: Option<(u64, u64)> = None;
+    for (_, input, row) in order.iter() {
+        let id = columns[input].get(row).ok_or_else(|| Error::internal("a row has no id"))?;
+        let lsn = lsn(columns[input], row)?;
+        let (least, greatest) = lsns.unwrap_or((lsn, lsn));
+        lsns = Some((lsn.min(least), lsn.max(greatest)));
+        writer.push(id, lsn)?;
+    }
+    Ok((object.add(writer.finish(order.rows.len() as u32)?)?, lsns.unwrap_or_default()))
+}
+
+/// The part of the payloads, and those of their indexes.
+fn write_payloads<S: Sink>(
+    inputs: &[MergeInput],
+    order: &Order,
+    schema: &SegmentSchema,
+    object: &mut ObjectWriter<S>,
+) -> Result<Vec<PartMeta>> {
+    let mut columns = inputs.iter().map(PayloadCursor::new).collect::<Result<Vec<_>>>()?;
+    let mut fields = FieldWriters::new(&schema.fields)?;
+    let (mut writer, mut part) = (PayloadWriter::new()?, object.begin()?);
+    let mut stretch = Stretch::begin();
+    for (new, input, row) in order.iter() {
+        stretch.give_way();
+        let (id, text) = columns[input].row(row)?;
+        writer.push(text)?;
+        writer.drain(&mut part)?;
+        fields.push(new, id, text)?;
+    }
+    let mut parts = vec![writer.finish(part)?];
+    for draft in fields.finish(order.rows.len() as u32) {
+        parts.push(object.add(draft)?);
+    }
+    Ok(parts)
+}
+
+/// The payloads of one input, whose rows are asked for in their order.
+struct PayloadCursor<'a> {
+    ids: &'a IdColumn,
+    payloads: &'a PayloadColumn,
+    block: Option<PayloadBlock>,
+}
+
+impl<'a> PayloadCursor<'a> {
+    fn new(input: &MergeInput<'a>) -> Result<Self> {
+        Ok(Self { ids: input.reader.ids()?, payloads: input.reader.payloads()?, block: None })
+    }
+
+    /// The id and the payload of a row.
+    fn row(&mut self, row: u32) -> Result<(PointId, &[u8])> {
         if self.block.as_ref().is_none_or(|block| !block.rows().contains(&row)) {
             let block = self.payloads.block_of(row).ok_or_else(|| Error::internal("a row has no payload"))?;
             self.block = Some(self.payloads.block(block)?);
         }
-        let payload_json = self.block.as_ref().and_then(|block| block.get(row)).unwrap_or_default();
-        let mut present = Vec::with_capacity(self.vectors.len());
-        for (name, vectors) in &mut self.vectors {
-            present.extend(vectors.row(row)?.map(|vector| (*name, vector)));
-        }
-        let vectors: Vec<(&str, &[u8])> = present.iter().map(|(name, vector)| (*name, &**vector)).collect();
-        self.new_rows[row as usize] = writer.rows();
-        writer.push(Row { id, lsn, vectors: &vectors, payload_json })
+        let id = self.ids.get(row).ok_or_else(|| Error::internal("a row has no id"))?;
+        Ok((id, self.block.as_ref().and_then(|block| block.get(row)).unwrap_or_default()))
     }
 }
 

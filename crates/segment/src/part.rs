@@ -31,82 +31,180 @@ const MAGIC: &[u8; 8] = b"LODEPART";
 /// Length of the table, length of the part, checksum, magic.
 const TRAILER: usize = 4 + 8 + 4 + 8;
 
+/// Takes the bytes of an object in the order in which it is made, so that nobody has all of them in memory.
+pub trait Sink {
+    /// Takes what comes next.
+    fn write(&mut self, bytes: &[u8]) -> Result<()>;
+}
+
+impl Sink for Vec<u8> {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
 /// Puts parts one after another into one object.
 #[derive(Debug)]
-pub struct ObjectWriter {
+pub struct ObjectWriter<S = Vec<u8>> {
     key: String,
-    bytes: Vec<u8>,
+    sink: S,
+    length: u64,
 }
 
 impl ObjectWriter {
-    /// An empty object that will have the key `key`.
+    /// An empty object that will have the key `key`, in memory.
     pub fn new(key: impl Into<String>) -> Self {
-        Self { key: key.into(), bytes: Vec::new() }
+        Self::to(key, Vec::new())
     }
 
     /// The object.
     pub fn finish(self) -> Bytes {
-        self.bytes.into()
+        self.sink.into()
+    }
+}
+
+impl<S: Sink> ObjectWriter<S> {
+    /// An empty object that will have the key `key` and goes to `sink`.
+    pub fn to(key: impl Into<String>, sink: S) -> Self {
+        Self { key: key.into(), sink, length: 0 }
+    }
+
+    /// What has all of the object now.
+    pub fn into_sink(self) -> S {
+        self.sink
     }
 
     /// Adds a part of `sections`, in this order.
-    pub(crate) fn add(&mut self, part: PartDraft) -> Result<PartMeta> {
-        self.bytes.resize(self.bytes.len().next_multiple_of(SECTION_ALIGN as usize), 0);
-        let start = self.bytes.len();
-        let mut checksums = Vec::new();
-        let mut sections = Vec::with_capacity(part.sections.len() + 1);
-        for (kind, content) in part.sections {
-            let (from, length) = (self.bytes.len(), content.len());
-            if self.bytes.is_empty() {
-                // Not copied: it may be half of what a job has in memory.
-                self.bytes = content;
-            } else {
-                self.bytes.extend_from_slice(&content);
-                drop(content);
-            }
-            self.bytes.resize(start + (self.bytes.len() - start).next_multiple_of(SECTION_ALIGN as usize), 0);
-            for block in self.bytes[from..].chunks(BLOCK_BYTES) {
-                checksums.extend_from_slice(&crc32c::crc32c(block).to_le_bytes());
-            }
-            sections.push(SectionMeta { kind, offset: (from - start) as u64, length: length as u64 });
+    pub(crate) fn add(&mut self, draft: PartDraft) -> Result<PartMeta> {
+        let mut part = self.begin()?;
+        for (kind, content) in draft.sections {
+            part.write(kind, &content)?;
         }
-        let tail = self.bytes.len();
-        sections.push(SectionMeta {
-            kind: SectionKind::CHECKSUMS,
-            offset: (tail - start) as u64,
-            length: checksums.len() as u64,
-        });
-        self.bytes.extend_from_slice(&checksums);
-        let mut meta = PartMeta {
-            kind: part.kind,
+        part.finish(draft.kind, draft.entries, draft.detail)
+    }
+
+    /// Begins a part, to be written section by section.
+    pub(crate) fn begin(&mut self) -> Result<PartWriter<'_, S>> {
+        self.fill()?;
+        Ok(PartWriter {
+            start: self.length,
+            object: self,
+            sections: Vec::new(),
+            checksums: Vec::new(),
+            block: Block::default(),
+        })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.sink.write(bytes)?;
+        self.length += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Fills up with zeros to where a section may begin.
+    fn fill(&mut self) -> Result<()> {
+        self.write(filling(self.length))
+    }
+}
+
+/// A part on its way into an object.
+pub(crate) struct PartWriter<'a, S> {
+    object: &'a mut ObjectWriter<S>,
+    start: u64,
+    sections: Vec<SectionMeta>,
+    /// Of the blocks that are full, of all sections.
+    checksums: Vec<u8>,
+    block: Block,
+}
+
+/// The last block of the section that is being written.
+#[derive(Default)]
+struct Block {
+    length: usize,
+    checksum: u32,
+}
+
+impl<S: Sink> PartWriter<'_, S> {
+    /// Adds bytes to the section of `kind`, which begins with them if another one was written before.
+    pub fn write(&mut self, kind: SectionKind, bytes: &[u8]) -> Result<()> {
+        if self.sections.last().is_none_or(|section| section.kind != kind) {
+            self.end_section()?;
+            self.sections.push(SectionMeta { kind, offset: self.object.length - self.start, length: 0 });
+        }
+        if let Some(section) = self.sections.last_mut() {
+            section.length += bytes.len() as u64;
+        }
+        self.append(bytes)
+    }
+
+    /// The part, which ends where the next one may begin, so that an object can be read from its end.
+    pub fn finish(mut self, kind: PartKind, entries: u64, detail: Vec<u8>) -> Result<PartMeta> {
+        self.end_section()?;
+        let Self { object, start, mut sections, checksums: mut tail, .. } = self;
+        let checksum = crc32c::crc32c(&tail);
+        let before = object.length - start;
+        let length = tail.len() as u64;
+        sections.push(SectionMeta { kind: SectionKind::CHECKSUMS, offset: before, length });
+        let meta = PartMeta {
+            kind,
             // Where a part is says its place in the manifest, not the part: it may be copied.
             object: String::new(),
             offset: 0,
             length: 0,
             version: VERSION,
-            entries: part.entries,
-            detail: part.detail,
+            entries,
+            detail,
             sections,
-            checksum: crc32c::crc32c(&checksums),
+            checksum,
         };
         let table = encode(&meta)?;
         let table_length =
             u32::try_from(table.len()).map_err(|_| Error::internal("a part's table is too large"))?;
-        // The part ends where the next one may begin, so an object can be read from its end.
-        let content = self.bytes.len() - start + table.len() + TRAILER;
-        let length = content.next_multiple_of(SECTION_ALIGN as usize);
-        self.bytes.resize(self.bytes.len() + length - content, 0);
-        self.bytes.extend_from_slice(&table);
-        self.bytes.extend_from_slice(&table_length.to_le_bytes());
-        self.bytes.extend_from_slice(&(length as u64).to_le_bytes());
-        let checksum = crc32c::crc32c(&self.bytes[tail..]);
-        self.bytes.extend_from_slice(&checksum.to_le_bytes());
-        self.bytes.extend_from_slice(MAGIC);
-        meta.object.clone_from(&self.key);
-        meta.offset = start as u64;
-        meta.length = length as u64;
-        Ok(meta)
+        let content = before + length + (table.len() + TRAILER) as u64;
+        let length = content.next_multiple_of(SECTION_ALIGN);
+        tail.resize(tail.len() + (length - content) as usize, 0);
+        tail.extend_from_slice(&table);
+        tail.extend_from_slice(&table_length.to_le_bytes());
+        tail.extend_from_slice(&length.to_le_bytes());
+        tail.extend_from_slice(&crc32c::crc32c(&tail).to_le_bytes());
+        tail.extend_from_slice(MAGIC);
+        object.write(&tail)?;
+        Ok(PartMeta { object: object.key.clone(), offset: start, length, ..meta })
     }
+
+    fn end_section(&mut self) -> Result<()> {
+        self.append(filling(self.object.length))?;
+        self.end_block();
+        Ok(())
+    }
+
+    fn append(&mut self, mut bytes: &[u8]) -> Result<()> {
+        self.object.write(bytes)?;
+        while !bytes.is_empty() {
+            let (of_block, rest) = bytes.split_at(bytes.len().min(BLOCK_BYTES - self.block.length));
+            self.block.checksum = crc32c::crc32c_append(self.block.checksum, of_block);
+            self.block.length += of_block.len();
+            if self.block.length == BLOCK_BYTES {
+                self.end_block();
+            }
+            bytes = rest;
+        }
+        Ok(())
+    }
+
+    fn end_block(&mut self) {
+        if self.block.length > 0 {
+            self.checksums.extend_from_slice(&self.block.checksum.to_le_bytes());
+            self.block = Block::default();
+        }
+    }
+}
+
+/// The zeros between `length` bytes and where a section may begin.
+fn filling(length: u64) -> &'static [u8] {
+    const ZEROS: [u8; SECTION_ALIGN as usize] = [0; SECTION_ALIGN as usize];
+    &ZEROS[..(length.next_multiple_of(SECTION_ALIGN) - length) as usize]
 }
 
 /// A part before it has a place.
@@ -114,7 +212,7 @@ pub(crate) struct PartDraft {
     pub kind: PartKind,
     pub entries: u64,
     pub detail: Vec<u8>,
-    pub sections: Vec<(SectionKind, Vec<u8>)>,
+    pub sections: Vec<(SectionKind, Bytes)>,
 }
 
 /// The verified bytes of a part.
@@ -392,4 +490,48 @@ pub(crate) fn le_u32(bytes: &[u8]) -> u32 {
 /// The little-endian number in the first 8 bytes; callers have made sure that they are there.
 pub(crate) fn le_u64(bytes: &[u8]) -> u64 {
     bytes[..8].iter().rev().fold(0, |n, &b| n << 8 | u64::from(b))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_part_is_the_same_however_it_is_written(
+            lengths in prop::collection::vec(prop_oneof![0..10usize, 4090..4100usize, 65_530..65_540usize, 0..200_000usize], 1..4),
+            piece in prop_oneof![1..9usize, 1000..70_000usize],
+        ) {
+            let kinds = [SectionKind::RAW, SectionKind::PRESENCE, SectionKind::CODES];
+            let content = |(kind, length): (SectionKind, &usize)| {
+                let bytes: Vec<u8> = (0..*length).map(|i| (i * 31 + i / 251) as u8).collect();
+                (kind, Bytes::from(bytes))
+            };
+            let sections: Vec<(SectionKind, Bytes)> = kinds.into_iter().zip(&lengths).map(content).collect();
+            let mut whole = ObjectWriter::new("k");
+            let kind = || PartKind::Vector("v".into());
+            let draft = PartDraft { kind: kind(), entries: 3, detail: vec![1], sections: sections.clone() };
+            // Another part before it.
+            whole.add(PartDraft { kind: PartKind::Ids, entries: 0, detail: vec![], sections: vec![] }).unwrap();
+            let expected = whole.add(draft).unwrap();
+            let mut pieces = ObjectWriter::new("k");
+            pieces.add(PartDraft { kind: PartKind::Ids, entries: 0, detail: vec![], sections: vec![] }).unwrap();
+            let mut part = pieces.begin().unwrap();
+            for (kind, bytes) in &sections {
+                part.write(*kind, &[]).unwrap();
+                bytes.chunks(piece).for_each(|bytes| part.write(*kind, bytes).unwrap());
+            }
+            let meta = part.finish(kind(), 3, vec![1]).unwrap();
+            prop_assert_eq!(&meta, &expected);
+            let object = pieces.finish();
+            prop_assert_eq!(&object, &whole.finish());
+            prop_assert_eq!(list_parts("k", &object).unwrap().pop(), Some(meta.clone()));
+            let part = PartBytes::verify(&meta, object.slice(meta.offset as usize..)).unwrap();
+            for (kind, bytes) in sections {
+                prop_assert_eq!(part.section(kind).unwrap().bytes, bytes);
+            }
+        }
+    }
 }

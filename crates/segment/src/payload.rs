@@ -12,8 +12,8 @@ use bytes::Bytes;
 use lodestone_types::{Error, Payload, Result};
 use zstd::bulk::{Compressor, Decompressor};
 
-use crate::meta::{PartKind, SectionKind};
-use crate::part::{PartBytes, PartDraft, PartOnDisk, Section, damaged, le_u32, le_u64};
+use crate::meta::{PartKind, PartMeta, SectionKind};
+use crate::part::{self, PartBytes, PartOnDisk, PartWriter, Section, Sink, damaged, le_u32, le_u64};
 use crate::vectors::DiskPart;
 
 const BLOCK_BYTES: usize = 32 << 10;
@@ -29,7 +29,10 @@ pub(crate) struct PayloadWriter {
     first_row: u32,
     ends: Vec<u8>,
     texts: Vec<u8>,
+    /// Packed ones that are in no part yet.
     blocks: Vec<u8>,
+    /// Where the last packed one ends.
+    end: u64,
     table: Vec<u8>,
 }
 
@@ -48,6 +51,7 @@ impl PayloadWriter {
             ends: Vec::new(),
             texts: Vec::new(),
             blocks: Vec::new(),
+            end: 0,
             table: Vec::new(),
         })
     }
@@ -62,17 +66,22 @@ impl PayloadWriter {
         if self.texts.len() + self.ends.len() >= BLOCK_BYTES { self.flush() } else { Ok(()) }
     }
 
-    pub fn finish(mut self) -> Result<PartDraft> {
+    /// Moves packed blocks into the part once there are some to move.
+    pub fn drain<S: Sink>(&mut self, part: &mut PartWriter<'_, S>) -> Result<()> {
+        if self.blocks.len() >= part::BLOCK_BYTES {
+            part.write(SectionKind::PAYLOAD_BLOCKS, &self.blocks)?;
+            self.blocks.clear();
+        }
+        Ok(())
+    }
+
+    /// The part, into which what is left goes.
+    pub fn finish<S: Sink>(mut self, mut part: PartWriter<'_, S>) -> Result<PartMeta> {
         self.flush()?;
-        Ok(PartDraft {
-            kind: PartKind::Payload,
-            entries: self.rows.into(),
-            detail: crc32c::crc32c(&self.table).to_le_bytes().to_vec(),
-            sections: vec![
-                (SectionKind::PAYLOAD_BLOCKS, self.blocks),
-                (SectionKind::PAYLOAD_TABLE, self.table),
-            ],
-        })
+        part.write(SectionKind::PAYLOAD_BLOCKS, &self.blocks)?;
+        part.write(SectionKind::PAYLOAD_TABLE, &self.table)?;
+        let detail = crc32c::crc32c(&self.table).to_le_bytes().to_vec();
+        part.finish(PartKind::Payload, self.rows.into(), detail)
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -83,9 +92,10 @@ impl PayloadWriter {
         let packed = self.compressor.compress(&self.ends);
         let packed = packed.map_err(|e| Error::internal(format!("compressing payloads failed: {e}")))?;
         self.blocks.extend_from_slice(&packed);
+        self.end += packed.len() as u64;
         self.table.extend_from_slice(&self.first_row.to_le_bytes());
         self.table.extend_from_slice(&(self.ends.len() as u32).to_le_bytes());
-        self.table.extend_from_slice(&(self.blocks.len() as u64).to_le_bytes());
+        self.table.extend_from_slice(&self.end.to_le_bytes());
         self.ends.clear();
         self.first_row = self.rows;
         Ok(())

@@ -8,7 +8,7 @@ use lodestone_types::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::meta::{PartKind, PartMeta, SectionKind, SegmentMeta};
-use crate::part::{ObjectWriter, PartBytes, PartDraft, SECTION_ALIGN, le_u32};
+use crate::part::{ObjectWriter, PartBytes, PartDraft, SECTION_ALIGN, Sink, le_u32};
 use crate::reader::Fetch;
 use crate::row_tag::RowTags;
 
@@ -65,7 +65,7 @@ impl Head {
     }
 }
 
-impl ObjectWriter {
+impl<S: Sink> ObjectWriter<S> {
     /// Adds the model of the vectors called `name`.
     pub fn add_model(&mut self, name: &str, model: &Model) -> Result<PartMeta> {
         let (header, mean, outline) = (model.header(), model.mean_bytes(), model.blocks().to_vec());
@@ -78,9 +78,9 @@ impl ObjectWriter {
                 header.signs_alone,
             ))?,
             sections: vec![
-                (SectionKind::MEAN, mean),
-                (SectionKind::OUTLINE, outline),
-                (SectionKind::CENTROIDS, model.centroid_bytes().to_vec()),
+                (SectionKind::MEAN, mean.into()),
+                (SectionKind::OUTLINE, outline.into()),
+                (SectionKind::CENTROIDS, model.centroid_bytes().to_vec().into()),
             ],
         })
     }
@@ -90,7 +90,7 @@ impl ObjectWriter {
     pub fn add_vector_index(
         &mut self,
         name: &str,
-        index: &VectorIndex,
+        index: VectorIndex,
         model: &PartMeta,
         tags: &RowTags,
     ) -> Result<Vec<PartMeta>> {
@@ -99,8 +99,6 @@ impl ObjectWriter {
         let (shape, entries, size) = (index.shape(), index.rows() as u64, index.entry_bytes());
         let IndexSections { lists, blocks, levels, rows } = index.sections();
         let levels = levels.ok_or_else(|| Error::internal("an index is written without its level codes"))?;
-        // So that its codes become the object's without being copied.
-        drop(index);
         let checksums = list_checksums(&lists, &levels, size);
         let head = Head::of(&[&lists, &checksums]);
         let mut draft = PartDraft {
@@ -108,13 +106,13 @@ impl ObjectWriter {
             entries,
             detail: detail(&IndexDetail { model: model.checksum, shape, head })?,
             sections: vec![
-                (SectionKind::CLUSTERS, lists.into()),
-                (SectionKind::LIST_CHECKSUMS, checksums),
-                (SectionKind::PERMUTATION, rows.into()),
-                (SectionKind::CODES, blocks.into()),
+                (SectionKind::CLUSTERS, lists),
+                (SectionKind::LIST_CHECKSUMS, checksums.into()),
+                (SectionKind::PERMUTATION, rows),
+                (SectionKind::CODES, blocks),
             ],
         };
-        let levels = (SectionKind::LEVELS, levels.into());
+        let levels = (SectionKind::LEVELS, levels);
         if !model.model_header()?.signs_alone {
             draft.sections.push(levels);
             return Ok(vec![self.add(draft)?]);

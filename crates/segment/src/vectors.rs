@@ -10,7 +10,7 @@ use roaring::RoaringBitmap;
 
 use crate::bitmap;
 use crate::meta::{PartKind, PartMeta, SectionKind};
-use crate::part::{PartBytes, PartDraft, PartOnDisk, Section, damaged};
+use crate::part::{BLOCK_BYTES, PartBytes, PartOnDisk, PartWriter, Section, Sink, damaged};
 use crate::schema::VectorSpec;
 
 /// Bytes that are read at once where vectors are read in a row.
@@ -42,14 +42,24 @@ impl VectorWriter {
         Ok(())
     }
 
-    pub fn finish(self, name: &str, rows: u32) -> Result<PartDraft> {
+    /// Moves vectors into the part once there are some to move.
+    pub fn drain<S: Sink>(&mut self, part: &mut PartWriter<'_, S>) -> Result<()> {
+        if self.raw.len() >= BLOCK_BYTES {
+            part.write(SectionKind::RAW, &self.raw)?;
+            self.raw.clear();
+        }
+        Ok(())
+    }
+
+    /// The part of a segment of `rows` rows, into which what is left goes.
+    pub fn finish<S: Sink>(self, mut part: PartWriter<'_, S>, name: &str, rows: u32) -> Result<PartMeta> {
+        part.write(SectionKind::RAW, &self.raw)?;
         let entries = self.present.len();
-        let mut sections = vec![(SectionKind::RAW, self.raw)];
         if entries != u64::from(rows) {
-            sections.push((SectionKind::PRESENCE, bitmap::encode(&self.present)?));
+            part.write(SectionKind::PRESENCE, &bitmap::encode(&self.present)?)?;
         }
         let detail = postcard::to_stdvec(&self.spec).map_err(|e| Error::internal(e.to_string()))?;
-        Ok(PartDraft { kind: PartKind::Vector(name.to_owned()), entries, detail, sections })
+        part.finish(PartKind::Vector(name.to_owned()), entries, detail)
     }
 }
 

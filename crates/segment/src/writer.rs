@@ -9,7 +9,7 @@ use crate::bitmap;
 use crate::fields::FieldWriters;
 use crate::ids::IdWriter;
 use crate::meta::{PartKind, PartMeta, SectionKind, SegmentMeta};
-use crate::part::{ObjectWriter, PartDraft};
+use crate::part::{ObjectWriter, PartDraft, Sink};
 use crate::payload::PayloadWriter;
 use crate::schema::SegmentSchema;
 use crate::vectors::VectorWriter;
@@ -93,31 +93,38 @@ impl SegmentWriter {
         Ok(())
     }
 
-    /// The object, to be stored under `object_key`, and what the manifest has to hold. There is a part for every
-    /// vector and index of the schema, whether or not a row has one.
+    /// The object, to be stored under `object_key`, and what the manifest has to hold.
     pub fn finish(self, object_key: impl Into<String>, id: SegmentId) -> Result<(Bytes, SegmentMeta)> {
-        // Vectors first, which are most of the bytes: what comes first is not copied.
-        let mut drafts = Vec::new();
-        for (name, writer) in self.vectors {
-            drafts.push(writer.finish(&name, self.rows)?);
-        }
-        drafts.extend([self.ids.finish(self.rows)?, self.payloads.finish()?]);
-        drafts.extend(self.fields.finish(self.rows));
         let mut object = ObjectWriter::new(object_key);
-        let parts = drafts.into_iter().map(|draft| object.add(draft)).collect::<Result<_>>()?;
+        let meta = self.write(&mut object, id)?;
+        Ok((object.finish(), meta))
+    }
+
+    /// Adds the segment to an object, and gives what the manifest has to hold. There is a part for every vector and index of the
+    /// schema, whether or not a row has one.
+    pub fn write<S: Sink>(self, object: &mut ObjectWriter<S>, id: SegmentId) -> Result<SegmentMeta> {
+        let mut parts = Vec::new();
+        for (name, writer) in self.vectors {
+            parts.push(writer.finish(object.begin()?, &name, self.rows)?);
+        }
+        parts.push(object.add(self.ids.finish(self.rows)?)?);
+        parts.push(self.payloads.finish(object.begin()?)?);
+        for draft in self.fields.finish(self.rows) {
+            parts.push(object.add(draft)?);
+        }
         let (min_lsn, max_lsn) = self.lsns.unwrap_or_default();
-        Ok((object.finish(), SegmentMeta { id, rows: self.rows, min_lsn, max_lsn, parts }))
+        Ok(SegmentMeta { id, rows: self.rows, min_lsn, max_lsn, parts })
     }
 }
 
-impl ObjectWriter {
+impl<S: Sink> ObjectWriter<S> {
     /// Adds a deletes part.
     pub fn add_deletes(&mut self, rows: &RoaringBitmap) -> Result<PartMeta> {
         self.add(PartDraft {
             kind: PartKind::Deletes,
             entries: rows.len(),
             detail: Vec::new(),
-            sections: vec![(SectionKind::DELETES, bitmap::encode(rows)?)],
+            sections: vec![(SectionKind::DELETES, bitmap::encode(rows)?.into())],
         })
     }
 }

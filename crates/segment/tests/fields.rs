@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use common::*;
 use lodestone_segment::{
-    MergeInput, PartKind, SegmentId, SegmentReader, SegmentSchema, build_field_index_part, merge,
+    MergeInput, ObjectWriter, PartKind, SegmentId, SegmentReader, SegmentSchema, build_field_index_part,
+    merge,
 };
 use lodestone_types::{ErrorKind, FieldIndex, FieldIndexKind, JsonPath, Match, Predicate, Range, Scalar};
 use proptest::prelude::*;
@@ -81,8 +82,9 @@ proptest! {
         let other_reader = open(&bucket, &meta);
         let drop = RoaringBitmap::new();
         let inputs = [&along, &other_reader].map(|reader| MergeInput { reader, drop: &drop });
-        let (object, meta) = merge(&inputs, &indexed()).unwrap().writer.finish("merged", SegmentId(4)).unwrap();
-        bucket.put("merged", object);
+        let mut object = ObjectWriter::new("merged");
+        let meta = merge(&inputs, &indexed(), &mut object, SegmentId(4)).unwrap().segment;
+        bucket.put("merged", object.finish());
         let mut both = model;
         for (id, row) in other {
             if both.get(&id).is_none_or(|known| known.lsn <= row.lsn) {

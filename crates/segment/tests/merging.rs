@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use common::*;
 use lodestone_index::dense::GONE;
-use lodestone_segment::{MergeInput, SegmentId, SegmentSchema, delete_bitmap_part, merge};
+use lodestone_segment::{MergeInput, ObjectWriter, SegmentId, SegmentSchema, delete_bitmap_part, merge};
 use lodestone_types::PointId;
 use proptest::prelude::*;
 use roaring::RoaringBitmap;
@@ -49,10 +49,10 @@ proptest! {
             }
         }
         let inputs: Vec<_> = readers.iter().map(|(reader, drop)| MergeInput { reader, drop }).collect();
-        let merged = merge(&inputs, &schema()).unwrap();
-        let (object, meta) = merged.writer.finish("m", SegmentId(99)).unwrap();
-        bucket.put("m", object);
-        let reader = open(&bucket, &meta);
+        let mut object = ObjectWriter::new("m");
+        let merged = merge(&inputs, &schema(), &mut object, SegmentId(99)).unwrap();
+        bucket.put("m", object.finish());
+        let reader = open(&bucket, &merged.segment);
         // Each row that is there came from one place, and no other.
         let mut came: Vec<u32> = Vec::new();
         for ((input, _), rows) in readers.iter().zip(&merged.rows) {
@@ -80,7 +80,8 @@ fn a_vector_of_another_shape_is_refused() {
     let mut other = schema();
     other.vectors.get_mut("half").unwrap().dim = 6;
     let drop = RoaringBitmap::new();
-    assert!(merge(&[MergeInput { reader: &reader, drop: &drop }], &other).is_err());
+    let input = MergeInput { reader: &reader, drop: &drop };
+    assert!(merge(&[input], &other, &mut ObjectWriter::new("m"), SegmentId(2)).is_err());
 }
 
 #[test]
@@ -91,10 +92,11 @@ fn vectors_come_and_go_with_the_schema() {
     let half = vectors.remove("half").unwrap();
     vectors.insert("new".into(), half);
     let schema = SegmentSchema { vectors, ..SegmentSchema::default() };
-    let merged = merge(&[MergeInput { reader: &reader, drop: &drop }], &schema).unwrap();
-    let (object, meta) = merged.writer.finish("m", SegmentId(2)).unwrap();
+    let mut object = ObjectWriter::new("m");
+    let input = MergeInput { reader: &reader, drop: &drop };
+    let meta = merge(&[input], &schema, &mut object, SegmentId(2)).unwrap().segment;
     let bucket = Arc::new(Bucket::default());
-    bucket.put("m", object);
+    bucket.put("m", object.finish());
     let merged = open(&bucket, &meta);
     assert!(merged.vector("half").unwrap().is_none());
     assert_eq!(merged.vector("new").unwrap().unwrap().len(), 0);

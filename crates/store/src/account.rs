@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::error::Result;
 use crate::port::{ObjectInfo, ObjectMeta, Store};
 use crate::stage::{Span, Stage};
+use crate::upload::Upload;
 
 /// What one piece of work asked of the store.
 ///
@@ -214,6 +215,11 @@ impl Store for Accounted {
         self.charge(|account| &account.puts, self.inner.put(key, bytes)).await
     }
 
+    async fn begin_upload<'a>(&'a self, key: &'a str) -> Result<Box<dyn Upload + 'a>> {
+        let inner = self.charge(|account| &account.puts, self.inner.begin_upload(key)).await?;
+        Ok(Box::new(AccountedUpload { inner, store: self }))
+    }
+
     async fn get(&self, key: &str) -> Result<Bytes> {
         self.read(self.inner.get(key)).await
     }
@@ -235,6 +241,28 @@ impl Store for Accounted {
 
     async fn delete(&self, key: &str) -> Result<()> {
         self.charge(|account| &account.deletes, self.inner.delete(key)).await
+    }
+}
+
+/// Charges the requests of an upload.
+#[derive(Debug)]
+struct AccountedUpload<'a> {
+    inner: Box<dyn Upload + 'a>,
+    store: &'a Accounted,
+}
+
+#[async_trait]
+impl Upload for AccountedUpload<'_> {
+    async fn send(&self, number: u32, bytes: Bytes) -> Result<()> {
+        self.store.charge(|account| &account.puts, self.inner.send(number, bytes)).await
+    }
+
+    async fn complete(&self) -> Result<()> {
+        self.store.charge(|account| &account.puts, self.inner.complete()).await
+    }
+
+    async fn abort(&self) -> Result<()> {
+        self.store.charge(|account| &account.deletes, self.inner.abort()).await
     }
 }
 

@@ -7,6 +7,8 @@
 //! - [`LocalStore`]: a directory used as a bucket, synced before a write is acknowledged;
 //! - [`S3Store`]: S3 and its kind, through the `object_store` crate.
 //!
+//! What is larger than memory should be filled with goes there in pieces: an [`Upload`].
+//!
 //! Decorators are stores around a store: [`Metered`] and [`Accounted`] count, [`Retrying`] repeats what may be
 //! repeated, [`Simulated`] adds the latency and the faults of S3, [`Unsynced`] forgets at a crash what was not
 //! synced. [`probe`] refuses stores that do not keep the promises the write protocol rests on. [`PartCache`]
@@ -32,6 +34,7 @@ mod stage;
 #[doc(hidden)]
 pub mod testing;
 mod unsynced;
+mod upload;
 
 pub use account::{Account, Accounted, Usage, charged, cut_short, stage};
 pub use cache::{Access, CacheStats, KeptPart, PartCache};
@@ -49,3 +52,4 @@ pub use s3::S3Store;
 pub use simulated::{Faults, Latency, Quantiles, Simulated};
 pub use stage::Stage;
 pub use unsynced::Unsynced;
+pub use upload::{UPLOAD_PIECE, Upload};

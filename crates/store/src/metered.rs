@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::error::{Op, Result};
 use crate::port::{ObjectInfo, ObjectMeta, Store};
+use crate::upload::Upload;
 
 /// Running totals; requests count when they are sent, bytes and errors when the reply is there.
 #[derive(Debug, Default)]
@@ -129,6 +130,13 @@ impl Store for Metered {
         result
     }
 
+    async fn begin_upload<'a>(&'a self, key: &'a str) -> Result<Box<dyn Upload + 'a>> {
+        self.metrics.sent(Op::Put);
+        let begun = self.inner.begin_upload(key).await;
+        self.metrics.answered(&begun);
+        Ok(Box::new(MeteredUpload { inner: begun?, metrics: &self.metrics }))
+    }
+
     async fn get(&self, key: &str) -> Result<Bytes> {
         self.metrics.sent(Op::Get);
         let result = self.inner.get(key).await;
@@ -160,6 +168,38 @@ impl Store for Metered {
     async fn delete(&self, key: &str) -> Result<()> {
         self.metrics.sent(Op::Delete);
         let result = self.inner.delete(key).await;
+        self.metrics.answered(&result);
+        result
+    }
+}
+
+/// Counts the requests of an upload.
+#[derive(Debug)]
+struct MeteredUpload<'a> {
+    inner: Box<dyn Upload + 'a>,
+    metrics: &'a Metrics,
+}
+
+#[async_trait]
+impl Upload for MeteredUpload<'_> {
+    async fn send(&self, number: u32, bytes: Bytes) -> Result<()> {
+        self.metrics.sent(Op::Put);
+        let length = bytes.len() as u64;
+        let result = self.inner.send(number, bytes).await;
+        self.metrics.wrote(&result, length);
+        result
+    }
+
+    async fn complete(&self) -> Result<()> {
+        self.metrics.sent(Op::Put);
+        let result = self.inner.complete().await;
+        self.metrics.answered(&result);
+        result
+    }
+
+    async fn abort(&self) -> Result<()> {
+        self.metrics.sent(Op::Delete);
+        let result = self.inner.abort().await;
         self.metrics.answered(&result);
         result
     }

@@ -7,6 +7,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::error::{Op, Result, StoreError, StoreErrorKind};
+use crate::key::validate_key;
+use crate::upload::{Collected, Upload};
 
 /// Milliseconds since 1970, from outside, so that simulations can have their own time.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -58,6 +60,13 @@ pub trait Store: Debug + Send + Sync {
 
     /// Creates or replaces an object.
     async fn put(&self, key: &str, bytes: Bytes) -> Result<()>;
+
+    /// Begins an object that is sent in pieces of [`UPLOAD_PIECE`](crate::UPLOAD_PIECE). Stores that do not say otherwise hold
+    /// all of it in memory until it is complete, and [`put`](Self::put) it.
+    async fn begin_upload<'a>(&'a self, key: &'a str) -> Result<Box<dyn Upload + 'a>> {
+        validate_key(Op::Put, key)?;
+        Ok(Box::new(Collected::new(self, key)))
+    }
 
     /// The whole object.
     async fn get(&self, key: &str) -> Result<Bytes>;

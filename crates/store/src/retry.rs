@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::error::{Op, Result, StoreError, StoreErrorKind};
 use crate::port::{ObjectInfo, ObjectMeta, Store};
+use crate::upload::Upload;
 
 /// How long and how often to try.
 #[derive(Debug, Clone)]
@@ -109,6 +110,11 @@ impl Store for Retrying {
         self.retry(Op::Put, key, || self.inner.put(key, bytes.clone())).await
     }
 
+    async fn begin_upload<'a>(&'a self, key: &'a str) -> Result<Box<dyn Upload + 'a>> {
+        let inner = self.retry(Op::Put, key, || self.inner.begin_upload(key)).await?;
+        Ok(Box::new(RetryingUpload { inner, store: self, key }))
+    }
+
     async fn get(&self, key: &str) -> Result<Bytes> {
         self.retry(Op::Get, key, || self.inner.get(key)).await
     }
@@ -127,6 +133,29 @@ impl Store for Retrying {
 
     async fn delete(&self, key: &str) -> Result<()> {
         self.retry(Op::Delete, key, || self.inner.delete(key)).await
+    }
+}
+
+/// Repeats the requests of an upload, each of which may be.
+#[derive(Debug)]
+struct RetryingUpload<'a> {
+    inner: Box<dyn Upload + 'a>,
+    store: &'a Retrying,
+    key: &'a str,
+}
+
+#[async_trait]
+impl Upload for RetryingUpload<'_> {
+    async fn send(&self, number: u32, bytes: Bytes) -> Result<()> {
+        self.store.retry(Op::Put, self.key, || self.inner.send(number, bytes.clone())).await
+    }
+
+    async fn complete(&self) -> Result<()> {
+        self.store.retry(Op::Put, self.key, || self.inner.complete()).await
+    }
+
+    async fn abort(&self) -> Result<()> {
+        self.store.retry(Op::Delete, self.key, || self.inner.abort()).await
     }
 }
 

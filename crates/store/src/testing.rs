@@ -7,6 +7,7 @@ use futures::future::join_all;
 
 use crate::error::StoreErrorKind;
 use crate::port::{Store, list_all};
+use crate::upload::UPLOAD_PIECE;
 
 /// Runs every check under a prefix of its own, and leaves nothing.
 pub async fn suite(store: Arc<dyn Store>) {
@@ -20,6 +21,7 @@ pub async fn suite(store: Arc<dyn Store>) {
     checks.what_is_absent().await;
     checks.strange_keys_work_and_bad_ones_are_refused().await;
     checks.a_large_object_survives().await;
+    checks.uploads_are_whole_or_not_there().await;
     for object in list_all(store.as_ref(), &base).await.unwrap() {
         store.delete(&object.key).await.unwrap();
     }
@@ -34,6 +36,37 @@ struct Checks<'a> {
 impl Checks<'_> {
     fn key(&self, name: &str) -> String {
         format!("{}{name}", self.base)
+    }
+
+    async fn uploads_are_whole_or_not_there(&self) {
+        let key = self.key("uploads/a");
+        let first: Bytes = (0..UPLOAD_PIECE).map(|i| (i % 251) as u8).collect::<Vec<u8>>().into();
+        let upload = self.store.begin_upload(&key).await.unwrap();
+        // In any order, and again.
+        upload.send(1, Bytes::from_static(b"not what it will be")).await.unwrap();
+        upload.send(1, Bytes::from_static(b"the end of it, which is longer")).await.unwrap();
+        upload.send(0, first.clone()).await.unwrap();
+        assert!(self.store.get(&key).await.unwrap_err().is_not_found());
+        assert!(self.store.head(&key).await.unwrap_err().is_not_found());
+        assert!(self.store.list(&key, None, 9).await.unwrap().is_empty());
+        upload.complete().await.unwrap();
+        assert_eq!(self.store.head(&key).await.unwrap().size, UPLOAD_PIECE + 30);
+        assert_eq!(self.store.get_range(&key, 0..UPLOAD_PIECE).await.unwrap(), first);
+        let end = self.store.get_range(&key, UPLOAD_PIECE..UPLOAD_PIECE + 30).await.unwrap();
+        assert_eq!(end, "the end of it, which is longer");
+        // As if the reply had been lost.
+        upload.complete().await.unwrap();
+
+        let upload = self.store.begin_upload(&key).await.unwrap();
+        upload.send(0, Bytes::from_static(b"another")).await.unwrap();
+        upload.complete().await.unwrap();
+        assert_eq!(self.store.get(&key).await.unwrap(), "another");
+        let upload = self.store.begin_upload(&key).await.unwrap();
+        upload.send(0, Bytes::from_static(b"never")).await.unwrap();
+        upload.abort().await.unwrap();
+        upload.abort().await.unwrap();
+        assert_eq!(self.store.get(&key).await.unwrap(), "another");
+        assert!(self.store.begin_upload("a//b").await.is_err());
     }
 
     async fn writes_are_read_back(&self) {

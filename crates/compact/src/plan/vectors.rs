@@ -257,7 +257,7 @@ mod tests {
         let part = object.add_model("", model).unwrap();
         let tag = |row| RowTag { row, slot: 0, checksum: 0, lsn: 1, id: PointId::Num(row.into()) };
         let tags = (0..meta.rows).map(tag).collect();
-        let index = object.add_vector_index("", &index, &part, &tags).unwrap();
+        let index = object.add_vector_index("", index, &part, &tags).unwrap();
         meta.with_part(part).with_index(&index)
     }
 

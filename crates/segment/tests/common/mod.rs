@@ -171,7 +171,7 @@ pub fn vector_index_by(reader: &SegmentReader, key: &str, signs_alone: bool) -> 
     let mut object = ObjectWriter::new(key);
     let model = object.add_model("", &model).unwrap();
     let index =
-        object.add_vector_index("", &index, &model, &RowTags::of(&[(reader, None)], "").unwrap()).unwrap();
+        object.add_vector_index("", index, &model, &RowTags::of(&[(reader, None)], "").unwrap()).unwrap();
     (object.finish(), [vec![model], index].concat())
 }
 

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bytes::Bytes;
 use lodestone_segment::{
-    DiskPart, Fetch, MergeInput, PartKind, Row, SegmentId, SegmentMeta, SegmentReader, SegmentWriter,
-    delete_bitmap_part, merge,
+    DiskPart, Fetch, MergeInput, ObjectWriter, PartKind, Row, SegmentId, SegmentMeta, SegmentReader,
+    SegmentWriter, delete_bitmap_part, merge,
 };
 use lodestone_shard::{Cancel, ShardView};
 use lodestone_types::{Error, Result};
@@ -112,13 +112,20 @@ impl Bucket {
         let nothing = RoaringBitmap::new();
         let inputs: Vec<MergeInput> =
             view.segments().map(|reader| MergeInput { reader, drop: &nothing }).collect();
-        let merged = merge(&inputs, view.schema().segment()).unwrap();
-        vec![self.segment(merged.writer)]
+        let key = self.key("segment");
+        let mut object = ObjectWriter::new(key.clone());
+        let id = SegmentId(self.written);
+        let merged = merge(&inputs, view.schema().segment(), &mut object, id).unwrap();
+        vec![self.opened(key, object.finish(), merged.segment)]
     }
 
     fn segment(&mut self, writer: SegmentWriter) -> SegmentReader {
         let key = self.key("segment");
         let (object, meta) = writer.finish(key.clone(), SegmentId(self.written)).unwrap();
+        self.opened(key, object, meta)
+    }
+
+    fn opened(&mut self, key: String, object: Bytes, meta: SegmentMeta) -> SegmentReader {
         self.put(key, object);
         SegmentReader::open(Arc::new(self.without_some_indexes(meta)), self.objects.clone())
     }

@@ -114,8 +114,7 @@ impl Directory {
     }
 
     fn stage(&self, op: Op, key: &str, bytes: &[u8]) -> Result<PathBuf> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let staged = self.staging.join(format!("{}-{number}", self.instance));
+        let staged = self.next_staged();
         let written = self.create_staged(&staged).and_then(|mut file| {
             in_pieces(bytes.len(), |range| file.write_all(&bytes[range]))?;
             file.sync_all()
@@ -129,7 +128,20 @@ impl Directory {
         }
     }
 
-    fn create_staged(&self, staged: &Path) -> io::Result<File> {
+    /// The path of a staging file that nobody else has.
+    pub(super) fn next_staged(&self) -> PathBuf {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.staging.join(format!("{}-{number}", self.instance))
+    }
+
+    /// Gives a staged file that is synced its name, and replaces what has it.
+    pub(super) fn publish_staged(&self, key: &str, staged: &Path) -> Result<()> {
+        let path = self.path(key);
+        self.refuse_taken(Op::Put, key, &path)?;
+        self.publish(Op::Put, key, staged, &path)
+    }
+
+    pub(super) fn create_staged(&self, staged: &Path) -> io::Result<File> {
         match File::create_new(staged) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 fs::create_dir_all(&self.staging)?;
@@ -235,7 +247,7 @@ fn sync_directory(path: &Path) -> io::Result<()> {
 }
 
 /// Making the directory for a key fails as a write fails, never as "not found".
-fn directory_error(op: Op, key: &str, error: &io::Error) -> StoreError {
+pub(super) fn directory_error(op: Op, key: &str, error: &io::Error) -> StoreError {
     match error.kind() {
         io::ErrorKind::NotADirectory => {
             let why = "a key above it is an object, and a directory cannot hold both";

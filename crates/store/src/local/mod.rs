@@ -14,6 +14,7 @@
 
 mod directory;
 mod listing;
+mod upload;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -25,10 +26,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use self::directory::Directory;
+use self::upload::{LocalUpload, StagedFile};
 use crate::error::{Op, Result, StoreError, StoreErrorKind};
 use crate::key::{PROBE, validate_key};
 use crate::pieces::in_pieces;
 use crate::port::{ObjectInfo, ObjectMeta, Store, beyond_the_end, exact_length, range_is_empty, unix_ms};
+use crate::upload::Upload;
 
 /// Objects as files under a directory. File work runs on tokio's blocking threads.
 #[derive(Debug, Clone)]
@@ -86,6 +89,12 @@ impl Store for LocalStore {
 
     async fn put(&self, key: &str, bytes: Bytes) -> Result<()> {
         self.write(Op::Put, key, bytes).await
+    }
+
+    async fn begin_upload<'a>(&'a self, key: &'a str) -> Result<Box<dyn Upload + 'a>> {
+        validate_key(Op::Put, key)?;
+        let file = self.blocking(Op::Put, key, StagedFile::create).await?;
+        Ok(Box::new(LocalUpload { store: self, key, file: Arc::new(file) }))
     }
 
     async fn get(&self, key: &str) -> Result<Bytes> {

@@ -4,6 +4,7 @@
 //! and [`Retrying`](crate::Retrying) does the rest. Conditions are used for `If-None-Match: *` alone.
 
 mod classify;
+mod upload;
 
 use std::fmt::Display;
 use std::future::Future;
@@ -21,10 +22,12 @@ use object_store::{
 };
 
 use self::classify::store_error;
+use self::upload::S3Upload;
 use crate::error::{Op, Result, StoreError, StoreErrorKind};
 use crate::key::{is_key_prefix, validate_key};
 use crate::open::OpenOptions;
 use crate::port::{ObjectInfo, ObjectMeta, Store, beyond_the_end, exact_length, range_is_empty};
+use crate::upload::Upload;
 
 /// The slowest transfer that is waited for.
 const LEAST_BYTES_PER_SECOND: u64 = 1 << 20;
@@ -130,6 +133,10 @@ impl Store for S3Store {
 
     async fn put(&self, key: &str, bytes: Bytes) -> Result<()> {
         self.write(Op::Put, key, bytes).await
+    }
+
+    async fn begin_upload<'a>(&'a self, key: &'a str) -> Result<Box<dyn Upload + 'a>> {
+        Ok(Box::new(S3Upload::begin(self, key).await?))
     }
 
     async fn get(&self, key: &str) -> Result<Bytes> {
