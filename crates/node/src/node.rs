@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::engine::{NodeEngine, Writing};
-use crate::{NodeOptions, Roles, StoreLocation, instance, memory};
+use crate::{NodeOptions, Roles, StoreLocation, instance};
 
 /// Bytes of slot objects kept in memory, so that the tail need not be read back.
 const SLOT_CACHE_BYTES: usize = 64 << 20;
@@ -68,7 +68,7 @@ struct Near {
 impl Near {
     fn open(store: &Arc<dyn Store>, slots: Arc<SlotCache>, options: &NodeOptions) -> Self {
         let parts = Arc::new(PartCache::open(Some(options.local.join("parts")), options.cache.disk));
-        let memory = options.cache.memory.unwrap_or_else(memory::default_budget);
+        let memory = options.memory();
         tracing::debug!(memory, reads = Backend::of_process().name(), "vectors");
         let vectors = Arc::new(VectorMemory::new(memory));
         let views = Arc::new(Views::new(store.clone(), parts.clone(), slots.clone(), vectors));

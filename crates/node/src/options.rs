@@ -8,8 +8,12 @@ use lodestone_shard::FarBudget;
 use lodestone_types::Prices;
 use serde::Deserialize;
 
+use crate::memory::default_budget;
 use crate::units;
 use crate::{Roles, StoreLocation};
+
+/// Segments may become as large as this wherever they are merged.
+const SMALLEST_LIMIT: u64 = 512 << 20;
 
 /// What a node needs to start.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,14 +73,22 @@ impl NodeOptions {
         }
     }
 
+    /// Bytes of what is used that may be in memory.
+    pub(crate) fn memory(&self) -> u64 {
+        self.cache.memory.unwrap_or_else(default_budget)
+    }
+
     /// What jobs there are, and how they go about it.
     pub(crate) fn compaction(&self) -> lodestone_compact::CompactOptions {
+        // A merge has up to three fifths of the segment in memory, and reads what it merges from files.
+        let within = self.memory().min(self.cache.disk / 2).max(SMALLEST_LIMIT);
         lodestone_compact::CompactOptions {
             fold_rows: self.compact.fold_rows,
             fold_bytes: self.compact.fold_bytes,
             idle: self.compact.idle,
             merge_fan_in: self.compact.merge_fan_in as usize,
             index_rows: self.compact.index_rows,
+            max_segment_bytes: self.jobs.max_segment_bytes.min(within),
             ..self.jobs
         }
     }

@@ -39,8 +39,12 @@ pub struct CompactOptions {
     pub deleted_share: f64,
     /// Rows below which deletions alone never make a rewrite due.
     pub vacuum_min_rows: u32,
-    /// Bytes that a merged segment may have; larger ones are left alone.
+    /// Bytes that a merged segment may have, where the collection asks for no fewer; larger ones are left alone. Whoever searches
+    /// looks into each segment, so few large ones are better; a merge has the codes of the old ones and of the new one in
+    /// memory, up to about a fifth of these bytes each.
     pub max_segment_bytes: u64,
+    /// Rows that a merged segment may have: where vectors are short, codes are as large as they are.
+    pub max_segment_rows: u64,
     /// Rows below which an index of a segment's vectors is of no use, however large they are.
     pub index_rows: u64,
 }
@@ -58,9 +62,18 @@ impl Default for CompactOptions {
             merge_fan_in: 8,
             deleted_share: 0.2,
             vacuum_min_rows: 1000,
-            max_segment_bytes: 512 << 20,
+            max_segment_bytes: 4 << 30,
+            max_segment_rows: 4_000_000,
             index_rows: 256,
         }
+    }
+}
+
+impl CompactOptions {
+    /// As `collection` wants it.
+    fn of(&self, collection: &Collection) -> Self {
+        let asked = collection.config.optimizers.max_segment_size.map(|kib| kib.saturating_mul(1024));
+        Self { max_segment_bytes: asked.unwrap_or(u64::MAX).min(self.max_segment_bytes), ..*self }
     }
 }
 
@@ -112,7 +125,7 @@ pub fn due(
     rested: Duration,
     options: &CompactOptions,
 ) -> Result<Option<Task>> {
-    if let Some(segments) = merge_due(shard, rested, options) {
+    if let Some(segments) = merge_due(shard, rested, &options.of(collection)) {
         return Ok(Some(Task::Merge { segments }));
     }
     for entry in &shard.segments {
@@ -172,16 +185,19 @@ fn merge_due(shard: &Shard, rested: Duration, options: &CompactOptions) -> Optio
 }
 
 fn merge_of_one_size(shard: &Shard, options: &CompactOptions) -> Option<Vec<SegmentId>> {
-    let mergeable = |entry: &&SegmentEntry| entry.bytes < options.max_segment_bytes / 2;
+    let mergeable = |entry: &&SegmentEntry| {
+        entry.bytes < options.max_segment_bytes / 2 && u64::from(live(entry)) < options.max_segment_rows / 2
+    };
     let mut tiers: BTreeMap<u32, Vec<&SegmentEntry>> = BTreeMap::new();
     for entry in shard.segments.iter().filter(mergeable) {
         tiers.entry(tier(live(entry))).or_default().push(entry);
     }
     for segments in tiers.values().filter(|s| s.len() >= options.merge_fan_in.max(2)) {
-        let mut bytes = 0;
+        let (mut bytes, mut rows) = (0, 0);
         let within = segments.iter().take_while(|entry| {
             bytes += entry.bytes;
-            bytes <= options.max_segment_bytes
+            rows += u64::from(live(entry));
+            bytes <= options.max_segment_bytes && rows <= options.max_segment_rows
         });
         let ids: Vec<SegmentId> = within.map(|entry| entry.id).collect();
         if ids.len() >= 2 {
@@ -207,7 +223,9 @@ fn merge_at_rest(shard: &Shard, options: &CompactOptions) -> Option<Vec<SegmentI
     let (mut group, mut rows, mut bytes) = (Vec::new(), 0, 0);
     for entry in segments {
         let next = u64::from(live(entry));
-        if next <= REST_GROWTH * rows && bytes + entry.bytes <= options.max_segment_bytes {
+        let fits =
+            bytes + entry.bytes <= options.max_segment_bytes && rows + next <= options.max_segment_rows;
+        if next <= REST_GROWTH * rows && fits {
             group.push(entry.id);
             rows += next;
             bytes += entry.bytes;
@@ -320,6 +338,9 @@ mod tests {
         assert_eq!(due(&[(5, 90_000), (2, 3000)], options.idle), None);
         assert_eq!(due(&[(5, 50_000), (2, 3000), (6, 2000), (7, 9000)], options.idle), Some(vec![6, 2, 7]));
         assert_eq!(due(&[(5, 60_000), (6, 60_000)], options.idle), None, "it would be too large");
+        let few = CompactOptions { max_segment_rows: 50_000, ..options };
+        let of_few = merge_due(&shard(vec![entry(5, 40_000, 0), entry(6, 20_000, 0)]), options.idle, &few);
+        assert_eq!(of_few, None, "it would have too many rows");
         assert_eq!(due(&[], options.idle), None);
     }
 

@@ -89,3 +89,38 @@ impl Upload for LocalUpload<'_> {
         self.store.blocking(Op::Delete, self.key, remove).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::STAGING;
+    use crate::port::Store;
+
+    #[tokio::test]
+    async fn nothing_stays_in_staging_of_an_upload_that_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = LocalStore::open(dir.path()).unwrap();
+        let staged = || fs::read_dir(dir.path().join(STAGING)).unwrap().count();
+        for completes in [true, false] {
+            let upload = store.begin_upload("a/b").await.unwrap();
+            upload.send(0, Bytes::from_static(b"1")).await.unwrap();
+            assert_eq!(staged(), 1);
+            let ended = if completes { upload.complete().await } else { upload.abort().await };
+            ended.unwrap();
+            assert_eq!((staged(), store.get("a/b").await.unwrap()), (0, Bytes::from_static(b"1")));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_has_lost_its_file_is_no_object() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = LocalStore::open(dir.path()).unwrap();
+        store.put("a", Bytes::from_static(b"another")).await.unwrap();
+        let upload = store.begin_upload("a").await.unwrap();
+        upload.send(0, Bytes::from_static(b"12345")).await.unwrap();
+        upload.abort().await.unwrap();
+        assert!(upload.complete().await.is_err());
+        assert_eq!(store.get("a").await.unwrap(), "another");
+        assert!(store.begin_upload("a/b").await.unwrap().complete().await.is_err());
+    }
+}
