@@ -22,12 +22,20 @@ fn set_credentials() {
 
 /// A store whose server answers every request with `answer`, and hangs up; an empty one hangs instead.
 async fn store_that_hears(answer: String) -> Arc<dyn Store> {
+    store_that_hears_in_turn(vec![answer]).await
+}
+
+/// The same with an answer for each request, the last one for all that come after.
+async fn store_that_hears_in_turn(answers: Vec<String>) -> Arc<dyn Store> {
     set_credentials();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
         let mut open = Vec::new();
+        let mut answers = answers.into_iter();
+        let mut answer = String::new();
         while let Ok((mut stream, _)) = listener.accept().await {
+            answer = answers.next().unwrap_or(answer);
             let mut request = vec![0; 1 << 16];
             let _ = stream.read(&mut request).await;
             if !answer.is_empty() {
@@ -77,6 +85,29 @@ async fn answers_to_a_create() {
         let error = store.put_new("a", Bytes::from_static(b"x")).await.unwrap_err();
         assert_eq!(error.kind, kind, "{status} {code}: {error}");
         assert_eq!(error.outcome_unknown(), kind == K::Transient, "{status} {code}");
+    }
+}
+
+#[tokio::test]
+async fn answers_to_the_completion_of_an_upload() {
+    use StoreErrorKind as K;
+    let id = "<InitiateMultipartUploadResult><UploadId>1</UploadId></InitiateMultipartUploadResult>";
+    let begun = [answer("200 OK", "", id), answer("200 OK", "etag: \"1\"\r\n", "")];
+    let gone = || failure("404 Not Found", "NoSuchUpload");
+    for (then, kind) in [
+        // It has become the object, and the answer that said so was lost.
+        (vec![gone(), answer("200 OK", OBJECT, "12345")], None),
+        (vec![gone(), answer("200 OK", OBJECT, "another")], Some(K::Invalid)),
+        (vec![gone(), answer("404 Not Found", "", "")], Some(K::Invalid)),
+        (vec![gone(), failure("503 Slow Down", "SlowDown")], Some(K::Transient)),
+        (vec![failure("200 OK", "InternalError")], Some(K::Transient)),
+        (vec![failure("503 Slow Down", "SlowDown")], Some(K::Transient)),
+        (vec![failure("403 Forbidden", "AccessDenied")], Some(K::Denied)),
+    ] {
+        let store = store_that_hears_in_turn([begun.to_vec(), then.clone()].concat()).await;
+        let upload = store.begin_upload("a").await.unwrap();
+        upload.send(0, Bytes::from_static(b"12345")).await.unwrap();
+        assert_eq!(upload.complete().await.err().map(|error| error.kind), kind, "{then:?}");
     }
 }
 

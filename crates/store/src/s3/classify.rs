@@ -39,6 +39,8 @@ fn kind(op: Op, error: &Source, text: &str) -> StoreErrorKind {
             (Some(status), _) => of_status(status, text),
             (None, Some(HttpErrorKind::Timeout)) => K::Timeout,
             (None, Some(_)) => K::Transient,
+            // A 200 that turned out to be none: what takes S3 long begins its answer before it knows the end.
+            (None, None) if text.contains("Server returned error response") => K::Transient,
             (None, None) => K::Other,
         },
     }
