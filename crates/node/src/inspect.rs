@@ -188,7 +188,7 @@ async fn damaged(store: &Arc<dyn Store>, state: &State, only: Option<&str>) -> V
         }
         for entry in &shard.segments {
             let checked = match SegmentMeta::from_entry(entry) {
-                Ok(meta) => SegmentReader::open(Arc::new(meta), fetch.clone()).load_all().await,
+                Ok(meta) => SegmentReader::open(Arc::new(meta), fetch.clone()).check().await,
                 Err(e) => Err(e),
             };
             if let Err(why) = checked {

@@ -11,6 +11,7 @@ use common::{FOLD, NAME, config, points, quiet, start, write};
 use lodestone_api::Engine;
 use lodestone_manifest::{Epoch, JobId};
 use lodestone_node::{Node, NodeOptions, StoreLocation, inspect};
+use lodestone_segment::list_parts;
 use lodestone_store::{MemoryStore, Metrics, ObjectInfo, ObjectMeta, Store, StoreError, list_all};
 use lodestone_types::{CollectionConfig, Distance};
 use lodestone_wal::keys;
@@ -130,4 +131,32 @@ async fn what_is_collected_while_one_looks_is_neither_missing_nor_damaged() {
     let segment = segments.iter().find(|object| object.key.contains("-seg-")).unwrap();
     inner.delete(&segment.key).await.unwrap();
     assert_eq!(inspect(&inner, None, true).await.unwrap().missing, std::slice::from_ref(&segment.key));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flipped_byte_is_found_wherever_it_is() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let local = tempfile::tempdir().unwrap();
+    let node = start(&store, &local, true).await;
+    let engine = node.engine();
+    engine.create_collection(NAME, config(Distance::Dot), None).await.unwrap();
+    write(&engine, points(0..FOLD, 1)).await;
+    quiet(&engine, 1).await;
+    node.shutdown().await;
+    assert!(inspect(&store, None, true).await.unwrap().is_sound());
+    for object in list_all(store.as_ref(), keys::PARTS).await.unwrap() {
+        let sound = store.get(&object.key).await.unwrap();
+        let needed = !inspect(&store, None, false).await.unwrap().orphans.contains(&object.key);
+        for part in list_parts(&object.key, &sound).unwrap().iter().filter(|_| needed) {
+            for at in [part.offset, part.offset + part.length - 1] {
+                let mut flipped = sound.to_vec();
+                flipped[at as usize] ^= 1;
+                store.put(&object.key, flipped.into()).await.unwrap();
+                let damaged = inspect(&store, None, true).await.unwrap().damaged;
+                assert_eq!(damaged.len(), 1, "{} at {at}", object.key);
+                assert!(damaged[0].1.contains(&part.kind.to_string()), "{damaged:?}");
+            }
+        }
+        store.put(&object.key, sound).await.unwrap();
+    }
 }

@@ -18,6 +18,7 @@
 //! not what was written give [`lodestone_types::ErrorKind::Damaged`], with the object, part and section.
 
 mod bitmap;
+mod check;
 mod far;
 mod far_rows;
 mod fields;

@@ -15,8 +15,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lodestone_types::{Error, Result};
+use lodestone_types::{Error, Result, Stretch};
 
+use crate::check::PartCheck;
 use crate::meta::{PartKind, PartMeta, SectionKind, SectionMeta};
 use crate::vectors::DiskPart;
 
@@ -24,6 +25,8 @@ use crate::vectors::DiskPart;
 pub const SECTION_ALIGN: u64 = 4 << 10;
 /// There is one checksum for so many bytes of a section.
 pub const BLOCK_BYTES: usize = 64 << 10;
+/// Bytes that are checked at once.
+const PIECE: u64 = 1 << 20;
 /// The version of every part written today, and the only one read.
 pub(crate) const VERSION: u16 = 1;
 
@@ -238,38 +241,13 @@ impl PartBytes {
 
     /// Compares `bytes` with everything `meta` and the part itself say about them.
     pub fn verify(meta: &PartMeta, bytes: Bytes) -> Result<Self> {
-        Self::check_readable(meta)?;
+        let end = PartCheck::end_of(meta)?;
         if bytes.len() as u64 != meta.length {
             return Err(damaged(meta, format!("{} bytes of {} are there", bytes.len(), meta.length)));
         }
-        let layout = layout(meta)?;
-        let (tail, checksums) = layout.checksums(&bytes).ok_or_else(|| {
-            damaged(meta, "section checksums: it does not lie within the part or has a wrong length")
-        })?;
-        if crc32c::crc32c(checksums) != meta.checksum {
-            return Err(damaged(meta, "section checksums: they are not those the manifest knows"));
-        }
-        let mut expected = checksums.chunks_exact(4).map(le_u32);
-        for (section, range) in &layout.sections {
-            let blocks = bytes[range.clone()].chunks(BLOCK_BYTES);
-            for (i, block) in blocks.enumerate() {
-                if expected.next() != Some(crc32c::crc32c(block)) {
-                    let from = range.start + i * BLOCK_BYTES;
-                    return Err(damaged(
-                        meta,
-                        format!(
-                            "section {}: the checksum of the {} bytes at {from} is wrong",
-                            section.kind,
-                            block.len()
-                        ),
-                    ));
-                }
-            }
-        }
-        let table = read_trailer(meta, &bytes[tail..])?;
-        let same_place = PartMeta { object: String::new(), offset: 0, length: 0, ..meta.clone() };
-        if table != same_place {
-            return Err(damaged(meta, "its own table is not the one in the manifest"));
+        let check = PartCheck::new(meta, &bytes[end.start as usize..])?;
+        for piece in check.pieces(PIECE) {
+            check.check(&piece, &bytes[piece.start as usize..piece.end as usize])?;
         }
         Ok(Self { meta: meta.clone(), bytes })
     }
@@ -301,66 +279,58 @@ impl PartBytes {
     }
 }
 
-/// A part that stays on disk. Its checksums are those that the manifest knows; sections are held to them when they are read whole.
+/// A part that stays on disk. Sections are held to their checksums when they are read whole.
 pub(crate) struct PartOnDisk {
-    meta: PartMeta,
     disk: Box<dyn DiskPart>,
-    /// Of each block of all sections.
-    checksums: Vec<u8>,
-    sections: Vec<(SectionMeta, Range<usize>)>,
+    check: PartCheck,
 }
 
 impl PartOnDisk {
     /// Reads what sections are checked by.
     pub fn open(meta: &PartMeta, disk: Box<dyn DiskPart>) -> Result<Self> {
-        let Layout { sections, checksums: place } = layout(meta)?;
-        let end = place.offset.checked_add(place.length).filter(|end| *end <= meta.length);
-        let end = end.ok_or_else(|| damaged(meta, "section checksums: it does not lie within the part"))?;
-        let mut checksums = Vec::new();
-        disk.read_many(std::slice::from_ref(&(place.offset..end)), &mut checksums)?;
-        let blocks: usize = sections.iter().map(|(_, r)| r.len().div_ceil(BLOCK_BYTES)).sum();
-        if crc32c::crc32c(&checksums) != meta.checksum || checksums.len() != blocks * 4 {
-            return Err(damaged(meta, "section checksums: they are not those the manifest knows"));
+        let mut end = Vec::new();
+        disk.read_many(std::slice::from_ref(&PartCheck::end_of(meta)?), &mut end)?;
+        Ok(Self { disk, check: PartCheck::new(meta, &end)? })
+    }
+
+    /// Compares all sections with their checksums. Blocks until they are read.
+    pub fn verify(&self) -> Result<()> {
+        let (mut bytes, mut stretch) = (Vec::new(), Stretch::begin());
+        for piece in self.check.pieces(PIECE) {
+            bytes.clear();
+            self.disk.read_many(std::slice::from_ref(&piece), &mut bytes)?;
+            self.check.check(&piece, &bytes)?;
+            stretch.give_way();
         }
-        Ok(Self { meta: meta.clone(), disk, checksums, sections })
+        Ok(())
     }
 
     /// Where the section of `kind` is in the part.
     pub fn place(&self, kind: SectionKind) -> Result<Range<u64>> {
-        let section = self.meta.sections.iter().find(|section| section.kind == kind);
-        let section = section.ok_or_else(|| damaged(&self.meta, format!("section {kind} is missing")))?;
-        Ok(section.offset..section.offset + section.length)
+        let found = self.check.section(kind);
+        let (section, range) =
+            found.ok_or_else(|| damaged(self.check.meta(), format!("section {kind} is missing")))?;
+        Ok(range.start..range.start + section.length)
     }
 
     /// The section of `kind`, if the part has one.
     pub fn find(&self, kind: SectionKind) -> Result<Option<Section>> {
-        let mut first = 0;
-        for (section, range) in &self.sections {
-            let count = range.len().div_ceil(BLOCK_BYTES);
-            if section.kind == kind {
-                let mut bytes = Vec::new();
-                let place = range.start as u64..range.end as u64;
-                self.disk.read_many(std::slice::from_ref(&place), &mut bytes)?;
-                let expected = self.checksums[first * 4..(first + count) * 4].chunks_exact(4).map(le_u32);
-                if !bytes.chunks(BLOCK_BYTES).map(crc32c::crc32c).eq(expected) {
-                    return Err(damaged(&self.meta, format!("section {kind}: a checksum is wrong")));
-                }
-                bytes.truncate(section.length as usize);
-                return Ok(Some(Section::new(bytes.into(), &self.section_place(kind))));
-            }
-            first += count;
-        }
-        Ok(None)
+        let Some((section, range)) = self.check.section(kind) else { return Ok(None) };
+        let mut bytes = Vec::new();
+        self.disk.read_many(std::slice::from_ref(range), &mut bytes)?;
+        self.check.check(range, &bytes)?;
+        bytes.truncate(section.length as usize);
+        Ok(Some(Section::new(bytes.into(), &self.section_place(kind))))
     }
 
     /// What an error about the section of `kind` says.
     pub fn section_place(&self, kind: SectionKind) -> String {
-        section_place(&self.meta, kind)
+        section_place(self.check.meta(), kind)
     }
 
     /// The file itself.
     pub fn into_disk(self) -> (PartMeta, Box<dyn DiskPart>) {
-        (self.meta, self.disk)
+        (self.check.into_meta(), self.disk)
     }
 }
 
@@ -410,46 +380,8 @@ pub fn list_parts(key: &str, object: &[u8]) -> Result<Vec<PartMeta>> {
     Ok(parts)
 }
 
-/// Where the sections of a part lie, filling included, once that was found possible.
-struct Layout {
-    sections: Vec<(SectionMeta, Range<usize>)>,
-    checksums: SectionMeta,
-}
-
-impl Layout {
-    /// Where the tail of the part begins, and the checksums there.
-    fn checksums<'a>(&self, part: &'a [u8]) -> Option<(usize, &'a [u8])> {
-        let blocks: usize = self.sections.iter().map(|(_, r)| r.len().div_ceil(BLOCK_BYTES)).sum();
-        let start = usize::try_from(self.checksums.offset).ok()?;
-        let length = usize::try_from(self.checksums.length).ok().filter(|l| *l == blocks * 4)?;
-        Some((start, part.get(start..)?.get(..length)?))
-    }
-}
-
-fn layout(meta: &PartMeta) -> Result<Layout> {
-    let wrong = |section: &SectionMeta| {
-        damaged(meta, format!("section {}: it cannot lie where the manifest says", section.kind))
-    };
-    let Some((checksums, sections)) = meta.sections.split_last() else {
-        return Err(damaged(meta, "the manifest knows no sections of it"));
-    };
-    let mut at = 0u64;
-    let mut found = Vec::with_capacity(sections.len());
-    for section in sections {
-        let end = section.length.checked_next_multiple_of(SECTION_ALIGN).and_then(|l| at.checked_add(l));
-        let end = end.filter(|e| section.offset == at && *e <= meta.length).ok_or_else(|| wrong(section))?;
-        // Not past the part's length, which is the length of bytes in memory.
-        found.push((*section, at as usize..end as usize));
-        at = end;
-    }
-    if checksums.kind != SectionKind::CHECKSUMS || checksums.offset != at {
-        return Err(wrong(checksums));
-    }
-    Ok(Layout { sections: found, checksums: *checksums })
-}
-
 /// Checks a part from its checksums to its end and gives its own table.
-fn read_trailer(meta: &PartMeta, tail: &[u8]) -> Result<PartMeta> {
+pub(crate) fn read_trailer(meta: &PartMeta, tail: &[u8]) -> Result<PartMeta> {
     let broken = |what: &str| damaged(meta, format!("its end: {what}"));
     let at = tail.len().checked_sub(TRAILER).ok_or_else(|| broken("it is too short"))?;
     let trailer = &tail[at..];
@@ -470,7 +402,7 @@ fn encode(meta: &PartMeta) -> Result<Vec<u8>> {
     postcard::to_stdvec(meta).map_err(|e| Error::internal(format!("a part's table has no stored form: {e}")))
 }
 
-fn section_place(meta: &PartMeta, kind: SectionKind) -> String {
+pub(crate) fn section_place(meta: &PartMeta, kind: SectionKind) -> String {
     format!("{}, section {kind}", place(meta))
 }
 

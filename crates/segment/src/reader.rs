@@ -50,6 +50,15 @@ pub trait Fetch: Send + Sync {
         self.fetch(object, range).await
     }
 
+    /// Has a range kept as a file without all of it being in memory, and says whether it is: not where there are no files, or it
+    /// is so small that it had better be fetched.
+    async fn bring(&self, _object: &str, _range: Range<u64>) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// Forgets what is kept of a range that was brought here and made no sense. May block.
+    fn distrust(&self, _object: &str, _range: Range<u64>) {}
+
     /// Whether a range is near, so that fetching it asks nobody far away.
     fn has(&self, _object: &str, _range: Range<u64>) -> bool {
         false
@@ -87,6 +96,14 @@ impl<F: Fetch + ?Sized> Fetch for Arc<F> {
         (**self).fetch_once(object, range).await
     }
 
+    async fn bring(&self, object: &str, range: Range<u64>) -> Result<bool> {
+        (**self).bring(object, range).await
+    }
+
+    fn distrust(&self, object: &str, range: Range<u64>) {
+        (**self).distrust(object, range);
+    }
+
     fn has(&self, object: &str, range: Range<u64>) -> bool {
         (**self).has(object, range)
     }
@@ -103,8 +120,8 @@ impl<F: Fetch + ?Sized> Fetch for Arc<F> {
 /// Reads one segment. Cheap to clone; clones share what is loaded.
 ///
 /// Nothing is fetched until a part is asked for with [`SegmentReader::load`]; then the whole part is, once,
-/// and checked. From there on reading it needs no `await`: vectors and payloads are read from files, where there
-/// are any, and all else from memory.
+/// and checked: in memory, or where it was [brought](Fetch::bring). From there on reading it needs no `await`:
+/// vectors and payloads are read from files, where there are any, and all else from memory.
 #[derive(Clone)]
 pub struct SegmentReader {
     meta: Arc<SegmentMeta>,
@@ -129,7 +146,7 @@ impl LoadedPart {
     }
 }
 
-enum LoadedPart {
+pub(crate) enum LoadedPart {
     Ids(IdColumn),
     Payload(PayloadColumn),
     Vector(VectorColumn),
@@ -363,7 +380,7 @@ impl SegmentReader {
             PartBytes::check_readable(part)?;
             loading.push(async move {
                 match cell.get().and_then(LoadedPart::disk) {
-                    Some(lost) => lost.renew(self.fetch_checked_part(part).await?.0),
+                    Some(lost) => self.renew(part, lost).await?,
                     None => drop(cell.get_or_try_init(|| self.fetch_part(part)).await?),
                 }
                 Ok::<_, Error>(())
@@ -374,21 +391,61 @@ impl SegmentReader {
     }
 
     async fn fetch_part(&self, part: &PartMeta) -> Result<LoadedPart> {
-        if let Some(opened) = self.open_on_disk(part).await? {
+        if let Some(opened) = self.bring_part(part).await? {
             return Ok(opened);
         }
         let (_, opened) = self.fetch_checked_part(part).await?;
         Ok(self.open_on_disk(part).await?.unwrap_or(opened))
     }
 
+    async fn renew(&self, part: &PartMeta, lost: &dyn DiskPart) -> Result<()> {
+        // Open until `lost` has opened it too, so that it is opened once.
+        let brought = self.bring_part(part).await?;
+        if brought.is_some() {
+            lost.renew(None);
+        }
+        if lost.is_lost() {
+            lost.renew(Some(self.fetch_checked_part(part).await?.0));
+        }
+        Ok(())
+    }
+
+    /// A part that is read where it lies, brought there and checked if it is not there yet; `None` where it is to be fetched.
+    async fn bring_part(&self, part: &PartMeta) -> Result<Option<LoadedPart>> {
+        if !has_file(part) {
+            return Ok(None);
+        }
+        if let Some(opened) = self.open_on_disk(part).await? {
+            return Ok(Some(opened));
+        }
+        match self.bring_checked_part(part).await {
+            // It is not kept any more.
+            Err(error) if error.kind == ErrorKind::Damaged => self.bring_checked_part(part).await,
+            opened => opened,
+        }
+    }
+
+    async fn bring_checked_part(&self, part: &PartMeta) -> Result<Option<LoadedPart>> {
+        if !self.fetch.bring(&part.object, range_of(part)?).await? {
+            return Ok(None);
+        }
+        match self.open_file(part, true).await {
+            // The disk is at fault. What is fetched can do without it.
+            Err(error) if error.kind == ErrorKind::LostCopy => Ok(None),
+            opened => opened,
+        }
+    }
+
     /// All of a part, checked, and opened in memory.
-    async fn fetch_checked_part(&self, part: &PartMeta) -> Result<(Bytes, LoadedPart)> {
+    pub(crate) async fn fetch_checked_part(&self, part: &PartMeta) -> Result<(Bytes, LoadedPart)> {
         let range = range_of(part)?;
         let bytes = self.fetch.fetch(&part.object, range.clone()).await?;
         match self.open_fetched(part, bytes.clone()).await {
             Err(error) if error.kind == ErrorKind::Damaged => {
-                let bytes = self.fetch.fetch_again(&part.object, range).await?;
-                let opened = self.open_fetched(part, bytes.clone()).await?;
+                let bytes = self.fetch.fetch_again(&part.object, range.clone()).await?;
+                let opened = self.open_fetched(part, bytes.clone()).await;
+                // Who opens its file would not check all of it.
+                let opened = opened.inspect_err(|_| self.fetch.distrust(&part.object, range))?;
                 Ok((bytes, opened))
             }
             opened => Ok((bytes, opened?)),
@@ -405,21 +462,27 @@ impl SegmentReader {
 
     /// A part that is read where it lies, if it is one of those and its file is here and in order.
     async fn open_on_disk(&self, part: &PartMeta) -> Result<Option<LoadedPart>> {
-        let range = range_of(part)?;
-        if !matches!(part.kind, PartKind::Vector(_) | PartKind::Payload) {
+        if !has_file(part) {
             return Ok(None);
         }
+        // What is wrong with it is found out where all of it is read.
+        Ok(self.open_file(part, false).await.ok().flatten())
+    }
+
+    /// A part that is read where it lies, if its file is here. With `verify` all of it is checked before, and not kept if it is
+    /// damaged.
+    async fn open_file(&self, part: &PartMeta, verify: bool) -> Result<Option<LoadedPart>> {
+        let range = range_of(part)?;
         let (part, rows, fetch) = (part.clone(), self.meta.rows, self.fetch.clone());
         let open = move || {
-            let disk = fetch.disk(&part.object, range, &part.kind)?;
-            let opened = PartOnDisk::open(&part, disk).and_then(|part_on_disk| match part.kind {
-                PartKind::Payload => PayloadColumn::open_on_disk(part_on_disk, rows).map(LoadedPart::Payload),
-                _ => VectorColumn::open_on_disk(part_on_disk, rows).map(LoadedPart::Vector),
-            });
-            // What is wrong with it is found out where all of it is read.
-            opened.ok()
+            let Some(disk) = fetch.disk(&part.object, range.clone(), &part.kind) else { return Ok(None) };
+            let opened = open_on_disk(&part, disk, rows, verify);
+            if verify && opened.as_ref().is_err_and(|error| error.kind == ErrorKind::Damaged) {
+                fetch.distrust(&part.object, range);
+            }
+            opened.map(Some)
         };
-        blocking(open).await
+        blocking(open).await?
     }
 
     fn position(&self, wanted: impl Fn(&PartKind) -> bool) -> Option<usize> {
@@ -451,7 +514,7 @@ impl SegmentReader {
     }
 }
 
-fn range_of(part: &PartMeta) -> Result<Range<u64>> {
+pub(crate) fn range_of(part: &PartMeta) -> Result<Range<u64>> {
     let end = part.offset.checked_add(part.length);
     let end =
         end.ok_or_else(|| Error::damaged(format!("part {} of '{}' has no end", part.kind, part.object)))?;
@@ -461,6 +524,22 @@ fn range_of(part: &PartMeta) -> Result<Range<u64>> {
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|e| Error::internal(format!("opening a part was broken off: {e}")))
+}
+
+/// Whether such parts can be read from files.
+fn has_file(part: &PartMeta) -> bool {
+    matches!(part.kind, PartKind::Vector(_) | PartKind::Payload)
+}
+
+fn open_on_disk(part: &PartMeta, disk: Box<dyn DiskPart>, rows: u32, verify: bool) -> Result<LoadedPart> {
+    let on_disk = PartOnDisk::open(part, disk)?;
+    if verify {
+        on_disk.verify()?;
+    }
+    Ok(match part.kind {
+        PartKind::Payload => LoadedPart::Payload(PayloadColumn::open_on_disk(on_disk, rows)?),
+        _ => LoadedPart::Vector(VectorColumn::open_on_disk(on_disk, rows)?),
+    })
 }
 
 fn open_part(meta: &PartMeta, bytes: Bytes, rows: u32, fetch: &dyn Fetch) -> Result<LoadedPart> {

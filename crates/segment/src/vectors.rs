@@ -70,8 +70,9 @@ pub trait DiskPart: Debug + Send + Sync {
     /// Whether it could not be read, and has to be brought here again.
     fn is_lost(&self) -> bool;
 
-    /// Goes on with a part that was brought here again: from its file, or from `bytes` where there is none.
-    fn renew(&self, bytes: Bytes);
+    /// Goes on with a part that was brought here again: from its file, or from `bytes` where there is none. It stays lost where
+    /// there is neither.
+    fn renew(&self, bytes: Option<Bytes>);
 
     /// All of it, if it is in memory or may be now; `on_disk` if the collection says that it lives on disk. May change from one
     /// call to the next. Blocks where it has to be read.
@@ -137,6 +138,17 @@ impl VectorColumn {
     }
 
     fn new(meta: &PartMeta, present: Option<Section>, rows: u32, length: u64, raw: Raw) -> Result<Self> {
+        let (spec, present) = Self::shape(meta, present, rows, length)?;
+        Ok(Self { spec, rows, len: (length / spec.row_bytes() as u64) as usize, raw, present })
+    }
+
+    /// What vectors a part holds, of which rows, if they can be those of `rows` rows and take `length` bytes.
+    pub(crate) fn shape(
+        meta: &PartMeta,
+        present: Option<Section>,
+        rows: u32,
+        length: u64,
+    ) -> Result<(VectorSpec, Option<RoaringBitmap>)> {
         let spec: VectorSpec = postcard::from_bytes(&meta.detail)
             .map_err(|_| damaged(meta, "what the manifest says about it cannot be read"))?;
         let entries = meta.entries;
@@ -149,7 +161,7 @@ impl VectorColumn {
             let why = format!("it does not hold {entries} vectors of {} dimensions", spec.dim);
             return Err(damaged(meta, why));
         }
-        Ok(Self { spec, rows, len: (length / spec.row_bytes() as u64) as usize, raw, present })
+        Ok((spec, present))
     }
 
     /// The shape of a vector.

@@ -2,17 +2,19 @@
 
 mod common;
 
+use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::{Arc, LazyLock};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use common::*;
 use lodestone_segment::{
-    Fetch, PartKind, PartMeta, SectionKind, SegmentMeta, SegmentReader, SegmentSchema, delete_bitmap_part,
-    list_parts,
+    DiskPart, Fetch, PartKind, PartMeta, SectionKind, SegmentMeta, SegmentReader, SegmentSchema, VectorSpec,
+    delete_bitmap_part, list_parts,
 };
-use lodestone_types::{Error, ErrorKind, FieldIndex, FieldIndexKind, PointId};
+use lodestone_types::{Datatype, Error, ErrorKind, FieldIndex, FieldIndexKind, PointId};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -47,11 +49,138 @@ fn write_one() -> Written {
     (vec![("segment", object), ("deletes", deletes), ("vectors", vectors)], meta)
 }
 
-fn load(objects: &[(&str, Bytes)], meta: &SegmentMeta, kind: &PartKind) -> Result<(), Error> {
-    let bucket = Arc::new(Bucket::default());
+fn bucket(objects: &[(&str, Bytes)]) -> Bucket {
+    let bucket = Bucket::default();
     objects.iter().for_each(|(key, object)| bucket.put(key, object.clone()));
-    let reader = SegmentReader::open(Arc::new(meta.clone()), bucket);
-    block_on(reader.load(std::slice::from_ref(kind)))
+    bucket
+}
+
+/// Loads a part into memory, and from a file, and checks it without loading it, which all find the same.
+fn load(objects: &[(&str, Bytes)], meta: &SegmentMeta, kind: &PartKind) -> Result<(), Error> {
+    let kinds = std::slice::from_ref(kind);
+    let loaded = block_on(SegmentReader::open(Arc::new(meta.clone()), Arc::new(bucket(objects))).load(kinds));
+    let files = Arc::new(Files::new(objects));
+    let brought = block_on(SegmentReader::open(Arc::new(meta.clone()), files.clone()).load(kinds));
+    let mut alone = meta.clone();
+    alone.parts.retain(|part| part.kind == *kind);
+    let checked = block_on(SegmentReader::open(Arc::new(alone), Arc::new(bucket(objects))).check());
+    let message = |found: &Result<(), Error>| found.as_ref().err().map(|error| error.message.clone());
+    assert_eq!(message(&brought), message(&loaded));
+    assert_eq!(checked.is_err(), loaded.is_err(), "{checked:?}, {loaded:?}");
+    assert!(loaded.is_ok() || files.kept.lock().unwrap().is_empty(), "a damaged file was kept");
+    loaded.and(checked)
+}
+
+/// A cache that brings vectors and payloads to files. The byte at `at` is flipped in the first few that it brings.
+struct Files {
+    bucket: Bucket,
+    kept: Mutex<HashMap<(String, Range<u64>), Bytes>>,
+    brings: AtomicUsize,
+    flips: usize,
+    at: usize,
+    lost: Mutex<Arc<AtomicBool>>,
+}
+
+impl Files {
+    fn new(objects: &[(&str, Bytes)]) -> Self {
+        let (kept, brings, lost) = (Mutex::default(), AtomicUsize::new(0), Mutex::default());
+        Self { bucket: bucket(objects), kept, brings, flips: 0, at: 0, lost }
+    }
+
+    /// How often it brought something, and was asked for all of something.
+    fn counts(&self) -> (usize, usize) {
+        (self.brings.load(Relaxed), self.bucket.fetches.load(Relaxed))
+    }
+}
+
+#[async_trait]
+impl Fetch for Files {
+    async fn fetch(&self, object: &str, range: Range<u64>) -> Result<Bytes, Error> {
+        self.bucket.fetch(object, range).await
+    }
+
+    async fn bring(&self, object: &str, range: Range<u64>) -> Result<bool, Error> {
+        let mut bytes = self.bucket.fetch(object, range.clone()).await?.to_vec();
+        self.bucket.fetches.fetch_sub(1, Relaxed);
+        if self.brings.fetch_add(1, Relaxed) < self.flips {
+            bytes[self.at] ^= 1;
+        }
+        self.kept.lock().unwrap().insert((object.to_owned(), range), bytes.into());
+        Ok(true)
+    }
+
+    fn distrust(&self, object: &str, range: Range<u64>) {
+        self.kept.lock().unwrap().remove(&(object.to_owned(), range));
+    }
+
+    fn disk(&self, object: &str, range: Range<u64>, _: &PartKind) -> Option<Box<dyn DiskPart>> {
+        let part = PartInBucket::new(self.kept.lock().unwrap().get(&(object.to_owned(), range))?.clone());
+        *self.lost.lock().unwrap() = part.lost.clone();
+        Some(Box::new(part))
+    }
+}
+
+#[test]
+fn what_is_brought_is_checked_before_it_is_read_and_brought_once_more_if_it_is_damaged() {
+    let (objects, meta) = written();
+    for kind in [PartKind::Vector("half".to_owned()), PartKind::Payload] {
+        let kinds = std::slice::from_ref(&kind);
+        let part = meta.part(&kind).unwrap();
+        for (flips, brings) in [(0, 1), (1, 2)] {
+            let files = Arc::new(Files { flips, at: 5_000, ..Files::new(&objects) });
+            let reader = SegmentReader::open(Arc::new(meta.clone()), files.clone());
+            block_on(reader.load(kinds)).unwrap();
+            assert_eq!((files.counts(), reader.loaded_bytes()), ((brings, 0), 0));
+            // Others read the file that is there.
+            block_on(reader.unloaded().load(kinds)).unwrap();
+            assert_eq!(files.counts(), (brings, 0));
+            block_on(reader.load(kinds)).unwrap();
+            for (is_kept, brings) in [(true, brings), (false, brings + 1)] {
+                let reader = reader.unloaded();
+                block_on(reader.load(kinds)).unwrap();
+                let lost = files.lost.lock().unwrap().clone();
+                lost.store(true, Relaxed);
+                if !is_kept {
+                    files.kept.lock().unwrap().clear();
+                }
+                block_on(reader.load(kinds)).unwrap();
+                assert!(!lost.load(Relaxed), "it is renewed");
+                assert_eq!(files.counts(), (brings, 0));
+            }
+        }
+        let files = Arc::new(Files { flips: usize::MAX, at: 5_000, ..Files::new(&objects) });
+        let reader = SegmentReader::open(Arc::new(meta.clone()), files.clone());
+        for brings in [2, 4] {
+            let error = block_on(reader.load(kinds)).unwrap_err();
+            assert_names(&error, part, Some(part.sections[0].kind));
+            assert_eq!((files.counts(), files.kept.lock().unwrap().len()), ((brings, 0), 0));
+        }
+    }
+}
+
+#[test]
+fn large_parts_are_checked_in_pieces() {
+    let spec = VectorSpec { dim: 1 << 14, datatype: Datatype::Float32 };
+    let schema = SegmentSchema { vectors: [(String::new(), spec)].into(), ..schema() };
+    let row = |n: u64| ModelRow {
+        lsn: n,
+        vectors: [(String::new(), vec![n as u8; spec.row_bytes()])].into(),
+        payload: json!({}),
+    };
+    let model: Model = (0..300).map(|n| (PointId::Num(n), row(n))).collect();
+    let (object, meta) = write(&model, &schema, "segment", 1);
+    let check = |object: Bytes| {
+        let bucket = Arc::new(bucket(&[("segment", object)]));
+        let checked = block_on(SegmentReader::open(Arc::new(meta.clone()), bucket.clone()).check());
+        (checked, bucket.largest.load(Relaxed))
+    };
+    let (checked, largest) = check(object.clone());
+    checked.unwrap();
+    assert!(object.len() > 19_000_000 && largest <= 8 << 20, "{largest} bytes at once");
+    let mut flipped = object.to_vec();
+    flipped[19_000_000] ^= 1;
+    let part = meta.part(&PartKind::Vector(String::new())).unwrap();
+    assert_names(&check(flipped.into()).0.unwrap_err(), part, Some(SectionKind::RAW));
 }
 
 /// A cache that keeps something else than the bucket has.

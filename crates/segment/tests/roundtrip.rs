@@ -159,6 +159,7 @@ fn a_segment_may_be_empty() {
     assert_eq!(reader.rows(), 0);
     assert_eq!(reader.ids().unwrap().find(PointId::Num(1)), None);
     assert!(reader.vector("").unwrap().unwrap().all().unwrap().is_empty());
+    block_on(reader.check()).unwrap();
 }
 
 #[test]

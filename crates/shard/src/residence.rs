@@ -208,11 +208,12 @@ impl DiskPart for Residence {
         self.place.lock().is_lost()
     }
 
-    fn renew(&self, bytes: Bytes) {
+    fn renew(&self, bytes: Option<Bytes>) {
         let mut place = self.place.lock();
         // Somebody else may have been quicker.
-        if place.is_lost() {
-            let next = self.open_file().map_or(Place::Memory(bytes), Place::Undecided);
+        if place.is_lost()
+            && let Some(next) = self.open_file().map(Place::Undecided).or(bytes.map(Place::Memory))
+        {
             self.set(&mut place, next);
         }
     }
@@ -439,7 +440,7 @@ mod tests {
                 assert!(part.is_lost());
                 assert_eq!(part.memory(false).unwrap_err().kind, ErrorKind::LostCopy);
             }
-            part.renew(all.fetch(0).await);
+            part.renew(Some(all.fetch(0).await));
             assert_eq!((read(&part, 0..3).unwrap(), part.is_lost()), (vec![0, 1, 2], false));
         }
     }
@@ -458,7 +459,7 @@ mod tests {
         assert_eq!(read(&part, 5..7).unwrap(), [5, 6]);
         assert_eq!(part.read_all().unwrap(), all.store.get_range("o", range(0)).await.unwrap());
         assert!(!is_in_memory(&part, false));
-        part.renew(all.fetch(0).await);
+        part.renew(Some(all.fetch(0).await));
         assert!(!part.is_lost());
         assert_eq!(read(&part, 5..7).unwrap(), [5, 6]);
     }
@@ -488,7 +489,7 @@ mod tests {
         }
         read(&part, 0..3).unwrap_err();
         std::fs::remove_dir_all(dir.path()).unwrap();
-        part.renew(all.fetch(0).await);
+        part.renew(Some(all.fetch(0).await));
         assert!(!part.is_lost() && is_in_memory(&part, true), "there is no file to read");
         assert_eq!(read(&part, 5..7).unwrap(), [5, 6]);
     }

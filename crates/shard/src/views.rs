@@ -31,6 +31,9 @@ mod admission;
 
 /// Slots of a tail that are fetched side by side.
 const FETCHES_AT_ONCE: usize = 32;
+/// Parts of at least so many bytes become files without being in memory whole. Smaller ones take less time if they are checked
+/// there.
+const BRING_FROM: u64 = 64 << 20;
 
 /// A shard as it was at one state.
 #[derive(Clone)]
@@ -492,6 +495,23 @@ impl Fetch for Source {
 
     async fn fetch_once(&self, object: &str, range: Range<u64>) -> Result<Bytes> {
         paid(object, range.clone(), self.store.get_range(object, range)).await
+    }
+
+    async fn bring(&self, object: &str, range: Range<u64>) -> Result<bool> {
+        if range.end.saturating_sub(range.start) < BRING_FROM {
+            return Ok(false);
+        }
+        let is_here = || self.parts.has(object, range.clone());
+        let _coming = self.vectors.expect(PartCache::MOST_UNDER_WAY);
+        self.make_room();
+        let brought = self.parts.bring(&self.store, object, range.clone());
+        let brought = paid_once(object, range.clone(), is_here, brought).await;
+        self.leave_dropped_files();
+        brought
+    }
+
+    fn distrust(&self, object: &str, range: Range<u64>) {
+        self.parts.distrust(object, range);
     }
 
     fn has(&self, object: &str, range: Range<u64>) -> bool {

@@ -7,10 +7,12 @@ use bytes::Bytes;
 use lodestone_manifest::{
     Batch, Claim, Epoch, InstanceId, JobId, Nonce, Record, Rewrite, SegmentId, ShardId, Slot, State, SystemOp,
 };
-use lodestone_segment::{Row as SegmentRow, SegmentReader, SegmentWriter};
+use lodestone_segment::{PartKind, Row as SegmentRow, SegmentReader, SegmentWriter, Vectors};
 use lodestone_shard::{Needs, ShardView, VectorMemory, Views, wanted_parts};
 use lodestone_store::{MemoryStore, Metered, Metrics, PartCache, Store};
-use lodestone_types::{CollectionConfig, CollectionParams, Distance, PointId, VectorParams, WarmRequest};
+use lodestone_types::{
+    CollectionConfig, CollectionParams, Distance, ErrorKind, PointId, VectorParams, WarmRequest,
+};
 use lodestone_wal::{ObjectBuilder, Op, Row, SlotCache, encode_slice, keys};
 
 const EPOCH: Epoch = Epoch(1);
@@ -385,4 +387,46 @@ async fn a_small_slice_of_a_remembered_object_does_not_hold_all_of_it() {
     log.has(shard, &[1]).await;
     log.slots.forget_before(Slot(slot.0 + 1));
     assert!(object.is_unique(), "the tail holds on to the object");
+}
+
+/// Loads, and says how much of parts was in memory meanwhile.
+async fn load_watched(reader: &SegmentReader, kind: &PartKind, parts: &PartCache) -> u64 {
+    let (mut load, mut most) = (Box::pin(reader.load(std::slice::from_ref(kind))), 0);
+    loop {
+        tokio::select! {
+            loaded = &mut load => break loaded.unwrap(),
+            () = tokio::task::yield_now() => most = most.max(parts.in_memory()),
+        }
+    }
+    most
+}
+
+#[tokio::test]
+async fn large_vectors_come_to_disk_without_being_in_memory() {
+    let mut log = Log::new().await;
+    let vectors = BTreeMap::from([(String::new(), VectorParams::new(DIM as u64, Distance::Dot))]);
+    let shard = log.create_with("a", vectors).await;
+    log.put(shard, 1).await;
+    log.fold(shard, 0..33_000, 1).await;
+    let dir = tempfile::tempdir().unwrap();
+    let parts = Arc::new(PartCache::open(Some(dir.path().into()), 1 << 30));
+    let memory = Arc::new(VectorMemory::new(1 << 20));
+    log.views = Views::new(log.store.clone(), parts.clone(), log.slots.clone(), memory);
+    let (reader, kind) =
+        (log.view(shard).await.segments().next().unwrap().clone(), PartKind::Vector(String::new()));
+    let read = || {
+        let Vectors::Disk(disk) = reader.vector("")?.unwrap().vectors(true)? else { panic!("in memory") };
+        let mut out = Vec::new();
+        disk.read(&[0, 32_999], &mut out).map(|()| out)
+    };
+    for time in 0..2 {
+        let before = log.gets();
+        assert_eq!(load_watched(&reader, &kind, &parts).await, 0);
+        assert_eq!((log.gets() - before, parts.stats().parts), (5, 1));
+        assert_eq!(read().unwrap(), vec![0; 2 * 4 * DIM]);
+        for file in std::fs::read_dir(dir.path()).unwrap() {
+            std::fs::File::options().write(true).open(file.unwrap().path()).unwrap().set_len(9).unwrap();
+        }
+        assert_eq!((read().unwrap_err().kind, reader.has_lost()), (ErrorKind::LostCopy, true), "{time}");
+    }
 }

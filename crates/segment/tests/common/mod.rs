@@ -23,6 +23,8 @@ use uuid::Uuid;
 pub struct Bucket {
     objects: Mutex<HashMap<String, Bytes>>,
     pub fetches: AtomicUsize,
+    /// Bytes of the largest of them.
+    pub largest: AtomicUsize,
     /// Whether parts are kept as files.
     pub on_disk: AtomicBool,
 }
@@ -40,6 +42,7 @@ impl Fetch for Bucket {
         let objects = self.objects.lock().unwrap();
         let bytes = objects.get(object).ok_or_else(|| Error::damaged(format!("no object '{object}'")))?;
         let end = bytes.len().min(range.end as usize);
+        self.largest.fetch_max(end.saturating_sub(range.start as usize), Ordering::Relaxed);
         Ok(bytes.slice((range.start as usize).min(end)..end))
     }
 
@@ -49,25 +52,31 @@ impl Fetch for Bucket {
         }
         let object = self.objects.lock().unwrap()[object].clone();
         let part = object.slice(range.start as usize..range.end as usize);
-        Some(Box::new(PartInBucket { part, lost: Mutex::new(false) }))
+        Some(Box::new(PartInBucket::new(part)))
     }
 }
 
 /// A part as it lies in the bucket. It is lost when it was read past its end.
 #[derive(Debug)]
-struct PartInBucket {
+pub struct PartInBucket {
     part: Bytes,
-    lost: Mutex<bool>,
+    pub lost: Arc<AtomicBool>,
+}
+
+impl PartInBucket {
+    pub fn new(part: Bytes) -> Self {
+        Self { part, lost: Arc::default() }
+    }
 }
 
 impl DiskPart for PartInBucket {
     fn is_lost(&self) -> bool {
-        *self.lost.lock().unwrap()
+        self.lost.load(Ordering::Relaxed)
     }
 
-    fn renew(&self, bytes: Bytes) {
-        assert_eq!(bytes, self.part);
-        *self.lost.lock().unwrap() = false;
+    fn renew(&self, bytes: Option<Bytes>) {
+        assert!(bytes.is_none_or(|bytes| bytes == self.part));
+        self.lost.store(false, Ordering::Relaxed);
     }
 
     fn memory(&self, on_disk: bool) -> Result<Option<Bytes>> {
@@ -89,7 +98,7 @@ impl DiskPart for PartInBucket {
     fn read_many(&self, ranges: &[Range<u64>], out: &mut Vec<u8>) -> Result<()> {
         for range in ranges {
             let Some(bytes) = self.part.get(range.start as usize..range.end as usize) else {
-                *self.lost.lock().unwrap() = true;
+                self.lost.store(true, Ordering::Relaxed);
                 return Err(Error::lost_copy("past the end"));
             };
             out.extend_from_slice(bytes);

@@ -44,7 +44,7 @@ impl DiskPart for Restless {
         false
     }
 
-    fn renew(&self, _: Bytes) {}
+    fn renew(&self, _: Option<Bytes>) {}
 
     fn memory(&self, _: bool) -> Result<Option<Bytes>> {
         let is_there = self.times.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);

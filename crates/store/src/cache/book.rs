@@ -128,6 +128,11 @@ impl Book {
         found
     }
 
+    /// As [`Book::find`], of those that are files alone; whether there is one.
+    pub(super) fn find_file(&mut self, id: &PartId) -> bool {
+        !matches!(self.find(id), Found::Nothing) && !self.is_memory(&id.slot())
+    }
+
     /// Whether `id` is kept, which is not counted as use.
     pub(super) fn has(&self, id: &PartId) -> bool {
         match self.entries.get(&id.slot()).map(|entry| &entry.content) {
@@ -173,22 +178,30 @@ impl Book {
 
     /// Enters a part in hand, in place of what its slot held.
     pub(super) fn insert(&mut self, id: &PartId, part: &Part, kept: Kept) {
+        match kept {
+            Kept::File => self.insert_file(id, part.crc, Arc::downgrade(&part.held)),
+            Kept::Memory => {
+                self.remove(id.slot());
+                self.memory += id.end - id.start;
+                self.enter(
+                    id.slot(),
+                    id.end - id.start,
+                    Content::Memory { key: id.key.clone(), part: part.clone() },
+                );
+            }
+        }
+    }
+
+    /// Enters a part that is a file, and in memory as long as there is `held`.
+    pub(super) fn insert_file(&mut self, id: &PartId, crc: u32, held: Weak<Held>) {
         // Who reads the file that is there goes on: it has the same bytes.
         let open = match self.entries.get(&id.slot()).map(|entry| &entry.content) {
             Some(Content::File { key, open, .. }) if *key == id.key => open.clone(),
             _ => Weak::new(),
         };
         self.remove(id.slot());
-        let size = part.held.bytes().len() as u64;
-        let key = id.key.clone();
-        let content = match kept {
-            Kept::Memory => {
-                self.memory += size;
-                Content::Memory { key, part: part.clone() }
-            }
-            Kept::File => Content::File { key, crc: part.crc, held: Arc::downgrade(&part.held), open },
-        };
-        self.enter(id.slot(), size, content);
+        let content = Content::File { key: id.key.clone(), crc, held, open };
+        self.enter(id.slot(), id.end - id.start, content);
     }
 
     /// Forgets a slot; says what file it has.

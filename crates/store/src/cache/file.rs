@@ -8,7 +8,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -73,25 +73,71 @@ impl Places {
     }
 }
 
-/// Writes a part aside and gives it its name. It is not synced: the checksums find what a crash leaves.
-pub(super) fn write(dir: &Path, id: &PartId, bytes: &[u8], crc: u32, number: u64) -> io::Result<()> {
-    let name = id.slot().file_name();
-    let aside = dir.join(format!("{name}.{}.{number}{TEMPORARY}", std::process::id()));
-    let mut sums = Vec::with_capacity(bytes.len().div_ceil(PAGE) * 4);
-    let written = File::create(&aside).and_then(|mut file| {
-        in_pieces(bytes.len(), |range| {
-            add_page_sums(&bytes[range.clone()], &mut sums);
-            file.write_all(&bytes[range])
-        })?;
-        file.write_all(&[0; PAGE][..bytes.len().next_multiple_of(PAGE) - bytes.len()])?;
-        file.write_all(&sums)?;
-        file.write_all(&label(id, crc, crc32c::crc32c(&sums))?)?;
-        fs::rename(&aside, dir.join(name))
-    });
-    if written.is_err() {
-        let _ = fs::remove_file(&aside);
+/// Writes a part and gives it its name.
+pub(super) fn write(dir: &Path, id: &PartId, bytes: &[u8], number: u64) -> io::Result<()> {
+    let mut writer = Writer::create(dir, id, number)?;
+    writer.add(bytes)?;
+    writer.finish().map(drop)
+}
+
+/// Writes a part aside, one piece after another, and gives it its name when all are there. What is not finished is removed. It is
+/// not synced: the checksums find what a crash leaves.
+#[derive(Debug)]
+pub(super) struct Writer {
+    id: PartId,
+    aside: PathBuf,
+    file: File,
+    written: u64,
+    crc: u32,
+    /// Of each page.
+    sums: Vec<u8>,
+    is_named: bool,
+}
+
+impl Writer {
+    /// One without bytes; `number` tells it from others of the same part.
+    pub(super) fn create(dir: &Path, id: &PartId, number: u64) -> io::Result<Self> {
+        let pages = Places::of(id)?.sums / PAGE;
+        let name = id.slot().file_name();
+        let aside = dir.join(format!("{name}.{}.{number}{TEMPORARY}", std::process::id()));
+        let file = File::create(&aside)?;
+        let sums = Vec::with_capacity(pages * 4);
+        Ok(Self { id: id.clone(), aside, file, written: 0, crc: 0, sums, is_named: false })
     }
-    written
+
+    /// Adds what comes next; whole pages, unless it is the last.
+    pub(super) fn add(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.written += bytes.len() as u64;
+        in_pieces(bytes.len(), |range| {
+            let piece = &bytes[range];
+            self.crc = crc32c::crc32c_append(self.crc, piece);
+            add_page_sums(piece, &mut self.sums);
+            self.file.write_all(piece)
+        })
+    }
+
+    /// Gives the file its name, and says the checksum of its bytes.
+    pub(super) fn finish(mut self) -> io::Result<u32> {
+        let places = Places::of(&self.id)?;
+        if self.written != places.bytes as u64 || self.sums.len() != places.label - places.sums {
+            return Err(damaged("its pieces are not all of it"));
+        }
+        self.file.write_all(&[0; PAGE][..places.sums - places.bytes])?;
+        self.file.write_all(&self.sums)?;
+        self.file.write_all(&label(&self.id, self.crc, crc32c::crc32c(&self.sums))?)?;
+        fs::rename(&self.aside, self.aside.with_file_name(self.id.slot().file_name()))?;
+        self.is_named = true;
+        Ok(self.crc)
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if !self.is_named {
+            // What stays goes with the next scan.
+            let _ = fs::remove_file(&self.aside);
+        }
+    }
 }
 
 /// Brings the file of `id` into memory after checking that it is whole and its own. Also says its checksum.

@@ -7,24 +7,23 @@
 
 mod book;
 mod file;
+mod flight;
 mod held;
 mod kept;
 mod slot;
 
-use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
-use futures::FutureExt;
-use futures::future::{BoxFuture, Shared, WeakShared};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 
 use self::book::{Book, Found, Kept, Part, Removed};
+use self::flight::Flights;
 use self::held::{Gathering, Held, Meter};
 use self::kept::OpenFile;
 pub use self::kept::{Access, KeptPart};
@@ -74,7 +73,9 @@ struct State {
     max_memory: u64,
     book: Mutex<Book>,
     meter: Arc<Meter>,
-    flights: Mutex<HashMap<PartId, Flight>>,
+    loads: Arc<Flights<Bytes>>,
+    brings: Arc<Flights<bool>>,
+    /// Numbers files that are being written.
     next: AtomicU64,
     warned: AtomicBool,
     hits: AtomicU64,
@@ -83,32 +84,10 @@ struct State {
     damaged: AtomicU64,
 }
 
-type Load = Shared<BoxFuture<'static, Result<Bytes>>>;
-
-/// A load that others may join, by a number of its own: it may be abandoned and another begun at once.
-#[derive(Debug)]
-struct Flight {
-    number: u64,
-    load: WeakShared<BoxFuture<'static, Result<Bytes>>>,
-}
-
-/// Ends a flight when its future is done or nobody waits for it any more.
-struct Landing {
-    state: Arc<State>,
-    id: PartId,
-    number: u64,
-}
-
-impl Drop for Landing {
-    fn drop(&mut self) {
-        let mut flights = self.state.flights.lock();
-        if flights.get(&self.id).is_some_and(|flight| flight.number == self.number) {
-            flights.remove(&self.id);
-        }
-    }
-}
-
 impl PartCache {
+    /// Bytes that are in memory at most while a range is [brought](PartCache::bring).
+    pub const MOST_UNDER_WAY: u64 = PIECE * (PIECES_AT_ONCE as u64 + 1);
+
     /// A cache of at most `max_bytes` in `dir`, which is made if needed and whose earlier content is used; in
     /// memory without a `dir`. A directory that cannot be used costs a warning and some memory.
     pub fn open(dir: Option<PathBuf>, max_bytes: u64) -> Self {
@@ -119,7 +98,8 @@ impl PartCache {
             max_memory,
             book: Mutex::default(),
             meter: Arc::default(),
-            flights: Mutex::default(),
+            loads: Arc::default(),
+            brings: Arc::default(),
             next: AtomicU64::new(0),
             warned: AtomicBool::new(false),
             hits: AtomicU64::new(0),
@@ -160,16 +140,40 @@ impl PartCache {
             account::hit();
             return Ok(part.bytes());
         }
-        self.join(store, id, crc32c).await
+        let (state, store, wanted) = (self.state.clone(), store.clone(), id.clone());
+        let load = async move { state.load(store.as_ref(), wanted, crc32c).await };
+        let (load, joined) = self.state.loads.join(&id, load);
+        self.state.hits.fetch_add(joined.into(), Relaxed);
+        load.await
+    }
+
+    /// Has `range` of the object `key` kept as a file without taking all of it into memory, and says whether it is: not where
+    /// files cannot be written, or it is more than the cache may hold. Those who ask for the same range at once share one fetch.
+    pub async fn bring(&self, store: &Arc<dyn Store>, key: &str, range: Range<u64>) -> Result<bool> {
+        let Some(dir) = self.state.dir.clone() else { return Ok(false) };
+        if range_is_empty(key, &range)? || range.end - range.start > self.state.max_bytes {
+            return Ok(false);
+        }
+        let id = PartId { key: key.into(), start: range.start, end: range.end };
+        let (state, store, wanted) = (self.state.clone(), store.clone(), id.clone());
+        let bring = async move { state.bring(store.as_ref(), wanted, dir).await };
+        let (bring, joined) = self.state.brings.join(&id, bring);
+        self.state.hits.fetch_add(joined.into(), Relaxed);
+        bring.await
     }
 
     /// As [`PartCache::get`], of a range whose bytes made no sense: what is kept of it is not believed.
     pub async fn get_again(&self, store: &Arc<dyn Store>, key: &str, range: Range<u64>) -> Result<Bytes> {
         let id = PartId { key: key.into(), start: range.start, end: range.end };
-        self.state.flights.lock().remove(&id);
-        self.state.forget(&id);
-        self.state.damaged.fetch_add(1, Relaxed);
+        self.state.loads.forget(&id);
+        self.distrust(key, range.clone());
         self.get(store, key, range, None).await
+    }
+
+    /// Forgets a range whose bytes made no sense.
+    pub fn distrust(&self, key: &str, range: Range<u64>) {
+        self.remove(key, range);
+        self.state.damaged.fetch_add(1, Relaxed);
     }
 
     /// Whether the range is kept, so that getting it asks the bucket for nothing unless its file is damaged.
@@ -282,28 +286,6 @@ impl PartCache {
             damaged: state.damaged.load(Relaxed),
         }
     }
-
-    /// Joins the load of `id`, or begins one. It advances as long as anybody waits for it, so one who gives up
-    /// takes nobody with him.
-    fn join(&self, store: &Arc<dyn Store>, id: PartId, crc32c: Option<u32>) -> Load {
-        let mut flights = self.state.flights.lock();
-        if let Some(load) = flights.get(&id).and_then(|flight| flight.load.upgrade()) {
-            self.state.hits.fetch_add(1, Relaxed);
-            return load;
-        }
-        let number = self.state.next.fetch_add(1, Relaxed);
-        let landing = Landing { state: self.state.clone(), id: id.clone(), number };
-        let (state, store, wanted) = (self.state.clone(), store.clone(), id.clone());
-        let future = async move {
-            let _landing = landing;
-            state.load(store.as_ref(), wanted, crc32c).await
-        };
-        let load = future.boxed().shared();
-        if let Some(weak) = load.downgrade() {
-            flights.insert(id, Flight { number, load: weak });
-        }
-        load
-    }
 }
 
 impl State {
@@ -367,7 +349,7 @@ impl State {
             let (state, id, part) = (self.clone(), id.clone(), part.clone());
             let number = self.next.fetch_add(1, Relaxed);
             let written = blocking(move || {
-                let written = file::write(&dir, &id, part.held.bytes(), part.crc, number);
+                let written = file::write(&dir, &id, part.held.bytes(), number);
                 written.inspect_err(|e| state.warn(&dir, e))?;
                 state.book.lock().insert(&id, &part, Kept::File);
                 state.make_room();
@@ -382,6 +364,50 @@ impl State {
             self.make_room();
         }
         bytes
+    }
+
+    async fn bring(self: Arc<Self>, store: &dyn Store, id: PartId, dir: PathBuf) -> Result<bool> {
+        if self.book.lock().find_file(&id) {
+            self.hits.fetch_add(1, Relaxed);
+            account::hit();
+            return Ok(true);
+        }
+        self.misses.fetch_add(1, Relaxed);
+        match self.bring_to_file(store, &id, &dir).await {
+            Ok(is_kept) => Ok(is_kept),
+            Err(Failed::Store(error)) => Err(error),
+            Err(Failed::File(error)) => {
+                self.warn(&dir, &error);
+                Ok(false)
+            }
+        }
+    }
+
+    /// Fetches pieces side by side and writes one after the other; says whether there was room to keep them.
+    async fn bring_to_file(
+        self: &Arc<Self>,
+        store: &dyn Store,
+        id: &PartId,
+        dir: &Path,
+    ) -> std::result::Result<bool, Failed> {
+        let (dir, wanted, number) = (dir.to_owned(), id.clone(), self.next.fetch_add(1, Relaxed));
+        let mut file = blocking(move || file::Writer::create(&dir, &wanted, number)).await?;
+        let mut pieces = stream::iter(pieces(store, id)).buffered(PIECES_AT_ONCE);
+        while let Some((_, bytes)) = pieces.try_next().await? {
+            let add = move || {
+                file.add(&bytes)?;
+                Ok(file)
+            };
+            file = blocking(add).await?;
+        }
+        let (state, id) = (self.clone(), id.clone());
+        let keep = move || {
+            let crc = file.finish()?;
+            state.book.lock().insert_file(&id, crc, Weak::new());
+            state.make_room();
+            Ok(state.book.lock().has(&id))
+        };
+        Ok(blocking(keep).await?)
     }
 
     fn make_room(&self) {
@@ -439,12 +465,7 @@ async fn attempt(store: &dyn Store, id: &PartId, meter: &Arc<Meter>) -> Result<P
         return if is_large { blocking(made).await } else { made() }.map_err(no_room);
     }
     let mut gathered = Gathering::new((id.end - id.start) as usize).map_err(no_room)?;
-    let starts = (id.start..id.end).step_by(PIECE as usize);
-    let pieces = starts.map(|start| async move {
-        let range = start..id.end.min(start + PIECE);
-        Ok::<_, StoreError>(((start - id.start) as usize, store.get_range(&id.key, range).await?))
-    });
-    let mut pieces = stream::iter(pieces).buffer_unordered(PIECES_AT_ONCE);
+    let mut pieces = stream::iter(pieces(store, id)).buffer_unordered(PIECES_AT_ONCE);
     while let Some((at, bytes)) = pieces.try_next().await? {
         let put = move || {
             gathered.put(at, &bytes);
@@ -453,6 +474,36 @@ async fn attempt(store: &dyn Store, id: &PartId, meter: &Arc<Meter>) -> Result<P
         gathered = blocking(put).await.map_err(no_room)?;
     }
     blocking(move || Ok(Part::new(gathered.finish(&meter)))).await.map_err(no_room)
+}
+
+/// Requests for the pieces of a range, in order; each gives its bytes and where they begin in the range.
+fn pieces(
+    store: &dyn Store,
+    id: &PartId,
+) -> impl Iterator<Item = impl Future<Output = Result<(usize, Bytes)>>> {
+    (id.start..id.end).step_by(PIECE as usize).map(move |start| async move {
+        let range = start..id.end.min(start + PIECE);
+        Ok(((start - id.start) as usize, store.get_range(&id.key, range).await?))
+    })
+}
+
+/// Why a range did not become a file.
+#[derive(Debug)]
+enum Failed {
+    Store(StoreError),
+    File(io::Error),
+}
+
+impl From<StoreError> for Failed {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Self {
+        Self::File(error)
+    }
 }
 
 /// Errors that say that the process has too many files open, or too little memory, and nothing about a file.

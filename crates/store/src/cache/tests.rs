@@ -69,7 +69,7 @@ async fn a_flipped_cut_emptied_removed_or_foreign_file_is_fetched_again() {
         |path| {
             let id = PartId { key: "parts/2".into(), start: 0, end: 50_000 };
             let bytes = vec![7; 50_000];
-            file::write(path.parent().unwrap(), &id, &bytes, crc32c::crc32c(&bytes), 0).unwrap();
+            file::write(path.parent().unwrap(), &id, &bytes, 0).unwrap();
             fs::rename(path.parent().unwrap().join(id.slot().file_name()), path).unwrap();
         },
     ];
@@ -143,12 +143,12 @@ async fn many_at_once_share_one_fetch_even_if_the_first_gives_up() {
     assert!(first.is_err());
     assert!(others.into_iter().all(|bytes| bytes.unwrap() == content()[..9]));
     assert_eq!(metrics.snapshot().gets, 1);
-    assert!(cache.state.flights.lock().is_empty());
+    assert!(cache.state.loads.is_empty());
 
     let given_up =
         tokio::time::timeout(std::time::Duration::from_millis(1), cache.get(&slow, KEY, 9..19, None));
     assert!(given_up.await.is_err());
-    assert!(cache.state.flights.lock().is_empty());
+    assert!(cache.state.loads.is_empty());
 }
 
 #[tokio::test]
@@ -314,4 +314,167 @@ async fn a_large_range_comes_in_pieces() {
     assert!(cache.get(&store, KEY, range, Some(crc)).await.unwrap() == whole[100..]);
     assert_eq!(metrics.snapshot().gets, 3);
     assert!(cache.get(&store, KEY, 0..whole.len() as u64 + 1, None).await.is_err(), "it has no such end");
+}
+
+/// A store that knows how many bytes of what it gave are in memory. One of its reads fails, or does not end.
+#[derive(Debug)]
+struct Watched {
+    inner: Arc<dyn Store>,
+    reads: AtomicU64,
+    fails: Option<u64>,
+    hangs: Option<u64>,
+    bytes: Arc<AtomicU64>,
+    most: AtomicU64,
+}
+
+/// Bytes that [`Watched`] gave.
+struct Given(Bytes, Arc<AtomicU64>);
+
+impl AsRef<[u8]> for Given {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Given {
+    fn drop(&mut self) {
+        self.1.fetch_sub(self.0.len() as u64, Relaxed);
+    }
+}
+
+impl Watched {
+    async fn new(content: &Bytes) -> Self {
+        let memory = MemoryStore::new();
+        memory.put(KEY, content.clone()).await.unwrap();
+        let (bytes, inner) = (Arc::default(), Arc::new(memory));
+        Self { inner, reads: AtomicU64::new(0), fails: None, hangs: None, bytes, most: AtomicU64::new(0) }
+    }
+}
+
+#[async_trait::async_trait]
+impl Store for Watched {
+    async fn put_new(&self, key: &str, bytes: Bytes) -> Result<()> {
+        self.inner.put_new(key, bytes).await
+    }
+
+    async fn put(&self, key: &str, bytes: Bytes) -> Result<()> {
+        self.inner.put(key, bytes).await
+    }
+
+    async fn get(&self, key: &str) -> Result<Bytes> {
+        self.inner.get(key).await
+    }
+
+    async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes> {
+        let number = self.reads.fetch_add(1, Relaxed);
+        if self.fails == Some(number) {
+            return Err(StoreError::new(Op::GetRange, StoreErrorKind::Transient, key, "no answer"));
+        }
+        if self.hangs == Some(number) {
+            std::future::pending::<()>().await;
+        }
+        let bytes = self.inner.get_range(key, range).await?;
+        let length = bytes.len() as u64;
+        self.most.fetch_max(self.bytes.fetch_add(length, Relaxed) + length, Relaxed);
+        Ok(Bytes::from_owner(Given(bytes, self.bytes.clone())))
+    }
+
+    async fn head(&self, key: &str) -> Result<crate::port::ObjectMeta> {
+        self.inner.head(key).await
+    }
+
+    async fn list(
+        &self,
+        prefix: &str,
+        start_after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<crate::port::ObjectInfo>> {
+        self.inner.list(prefix, start_after, limit).await
+    }
+
+    async fn delete(&self, key: &str) -> Result<()> {
+        self.inner.delete(key).await
+    }
+}
+
+/// So many pieces and a little more.
+fn large(pieces: u64) -> Bytes {
+    (0..pieces * PIECE + 5_000).map(|i| (i % 253) as u8).collect::<Vec<u8>>().into()
+}
+
+#[tokio::test]
+async fn a_range_is_brought_to_disk_once_and_is_never_in_memory_whole() {
+    let (whole, dir) = (large(8), tempfile::tempdir().unwrap());
+    let watched = Arc::new(Watched::new(&whole).await);
+    let store: Arc<dyn Store> = watched.clone();
+    let cache = PartCache::open(Some(dir.path().into()), 1 << 30);
+    let range = 100..whole.len() as u64;
+    let brought = (0..3).map(|_| cache.bring(&store, KEY, range.clone()));
+    assert_eq!(
+        futures::future::join_all(brought).await.into_iter().map(Result::unwrap).collect::<Vec<_>>(),
+        [true; 3]
+    );
+    let most = watched.most.load(Relaxed);
+    assert!((PIECE..=PartCache::MOST_UNDER_WAY).contains(&most), "{most} bytes at once");
+    let stats = cache.stats();
+    assert_eq!((watched.reads.load(Relaxed), watched.bytes.load(Relaxed)), (9, 0));
+    assert_eq!((stats.hits, stats.misses, stats.in_memory), (2, 1, 0));
+    assert_eq!((stats.parts, stats.bytes, files(dir.path()).len()), (1, whole.len() as u64 - 100, 1));
+    assert!(cache.bring(&store, KEY, range.clone()).await.unwrap());
+    let kept = cache.open_kept(KEY, range.clone(), Access::Cached).unwrap();
+    let mut read = Vec::new();
+    kept.read_many(std::slice::from_ref(&(0..range.end - range.start)), &mut read).unwrap();
+    assert!(read == whole[100..]);
+    for cache in [cache, PartCache::open(Some(dir.path().into()), 1 << 30)] {
+        let crc = crc32c::crc32c(&whole[100..]);
+        assert!(cache.get(&store, KEY, range.clone(), Some(crc)).await.unwrap() == whole[100..]);
+    }
+    assert_eq!(watched.reads.load(Relaxed), 9);
+}
+
+#[tokio::test]
+async fn what_is_broken_off_leaves_nothing_and_comes_when_asked_again() {
+    let whole = large(2);
+    let range = 0..whole.len() as u64;
+    for (fails, hangs) in [(Some(2), None), (None, Some(2))] {
+        let dir = tempfile::tempdir().unwrap();
+        let store: Arc<dyn Store> = Arc::new(Watched { fails, hangs, ..Watched::new(&whole).await });
+        let cache = PartCache::open(Some(dir.path().into()), 1 << 30);
+        let mut bring = Box::pin(cache.bring(&store, KEY, range.clone()));
+        let broken_off = tokio::time::timeout(std::time::Duration::from_millis(300), &mut bring).await;
+        assert_eq!(files(dir.path()).len(), usize::from(hangs.is_some()), "it is written aside");
+        assert!(broken_off.is_err() || broken_off.unwrap().is_err());
+        drop(bring);
+        assert_eq!((files(dir.path()).len(), cache.stats().parts), (0, 0));
+        assert!(cache.state.brings.is_empty());
+        assert!(cache.bring(&store, KEY, range.clone()).await.unwrap());
+        assert!(cache.get_kept(KEY, range.clone()).unwrap() == whole);
+        cache.distrust(KEY, range.clone());
+        assert_eq!((files(dir.path()).len(), cache.stats().damaged), (0, 1));
+        assert!(cache.bring(&store, KEY, range.clone()).await.unwrap());
+        assert_eq!((files(dir.path()).len(), cache.stats().misses), (1, 3));
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_a_file_is_not_brought() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, metrics) = store().await;
+    let removed = dir.path().join("removed");
+    let no_more = PartCache::open(Some(removed.clone()), 1 << 20);
+    fs::remove_dir(&removed).unwrap();
+    let too_small = PartCache::open(Some(dir.path().join("small")), 49_999);
+    for cache in [&PartCache::open(None, 1 << 20), &too_small, &no_more] {
+        assert!(!cache.bring(&store, KEY, 0..50_000).await.unwrap());
+        assert!(!cache.bring(&store, KEY, 5..5).await.unwrap());
+        assert_eq!((metrics.snapshot().gets, cache.stats().parts), (0, 0));
+    }
+    assert!(no_more.state.warned.load(Relaxed));
+
+    // One that is in memory only, for want of a directory, becomes a file when there is one.
+    check(&no_more, &store, 0..50_000).await;
+    fs::create_dir(&removed).unwrap();
+    assert!(no_more.bring(&store, KEY, 0..50_000).await.unwrap());
+    assert!(no_more.open_kept(KEY, 0..50_000, Access::Direct).is_some());
+    assert_eq!((no_more.stats().bytes, no_more.in_memory()), (50_000, 0));
 }
