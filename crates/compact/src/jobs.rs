@@ -93,7 +93,7 @@ impl Compactor {
         })
         .await?;
         let merged = &merged;
-        self.land_on_latest(move |state, number| async move {
+        self.land_on_latest(shard, move |state, number| async move {
             self.put_merged(merged, &state, shard, job, number).await
         })
         .await
@@ -152,7 +152,7 @@ impl Compactor {
         let built =
             output::write(self.store(), move |objects| reindex::build(&reader, &build, &running, objects))
                 .await?;
-        self.land_on_latest(|state, _| {
+        self.land_on_latest(shard, |state, _| {
             let entry = known(&state, shard).and_then(|(_, manifest)| entry_of(manifest, segment));
             ready(entry.map(|entry| reindex::replace(entry, &built, drop, shard, job)).transpose())
         })
@@ -186,7 +186,7 @@ impl Compactor {
             })
         })
         .await?;
-        self.land_on_latest(|state, _| {
+        self.land_on_latest(shard, |state, _| {
             ready(match known(&state, shard) {
                 Some((_, manifest)) => put_index(manifest, segment, &built, shard, job),
                 None => Ok(None),

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::time::Instant;
 
-use crate::landing::Landed;
+use crate::landing::{Landed, Turns};
 use crate::plan::{self, CompactOptions, IndexTask, Task};
 use crate::resting::Resting;
 
@@ -63,6 +63,7 @@ pub struct Compactor {
     busy: Mutex<HashSet<(ShardId, Lane)>>,
     /// Since when shards rest.
     resting: Mutex<Resting>,
+    turns: Turns,
     folds: Semaphore,
     /// Merges and payload indexes.
     others: Semaphore,
@@ -98,6 +99,7 @@ impl Compactor {
             options,
             busy: Mutex::default(),
             resting: Mutex::default(),
+            turns: Turns::default(),
             folds: Semaphore::new(jobs as usize),
             others: Semaphore::new(jobs as usize),
             indexes: Semaphore::new(1),
@@ -156,6 +158,10 @@ impl Compactor {
 
     pub(crate) fn store(&self) -> &dyn Store {
         self.store.as_ref()
+    }
+
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.turns
     }
 
     pub(crate) fn stopping(&self) -> &Cancel {
@@ -306,6 +312,7 @@ impl Compactor {
     /// Runs the most urgent job of a lane, if there still is one when its turn has come.
     async fn run_one(&self, shard: ShardId, lane: Lane) -> Result<()> {
         let Some(_permit) = self.permit(lane).await? else { return Ok(()) };
+        let _turn = if lane == Lane::Tail { Some(self.turns.wait(shard).await) } else { None };
         let job = Arc::new(self.meta.begin_job().await?);
         let state = self.meta.read(Consistency::Eventual).await?;
         let begun = Instant::now();

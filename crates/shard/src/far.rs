@@ -71,8 +71,15 @@ pub(crate) struct Group<'a> {
 pub struct FarScope {
     segments: Vec<usize>,
     matching: Option<Vec<RoaringBitmap>>,
-    /// Parts that were read to know what matches.
-    parts_read: usize,
+    /// What was read to know what matches.
+    filter: FilterParts,
+}
+
+/// Payload indexes that a filter asks.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct FilterParts {
+    pub parts: usize,
+    pub bytes: u64,
 }
 
 /// What the first trip brought of a segment.
@@ -191,7 +198,7 @@ impl ShardView {
         let allowance = Allowance::current();
         let until = allowance.as_ref().and_then(|allowance| allowance.codes_until());
         let plan =
-            Plan::new(&groups, query, rows, scope.parts_read, with_payload, shape.row_bytes() as u64, budget);
+            Plan::new(&groups, query, rows, scope.filter, with_payload, shape.row_bytes() as u64, budget);
         let queries: Vec<ColdQuery> =
             groups.iter().map(|group| ColdQuery::new(&group.outline, query.vector)).collect();
         let mut reads = plan.reads(&groups, &queries);
@@ -347,8 +354,14 @@ impl Selection {
         if self.vector_names().next().is_some() || self.view().has_patches() {
             return Ok(None);
         }
-        let parts_read = plan.indexes().len() * segments.len();
         self.load_indexes(&segments).await?;
+        let (indexes, mut filter) = (plan.indexes(), FilterParts::default());
+        for part in segments.iter().flat_map(|segment| &self.view().reader(*segment).meta().parts) {
+            if matches!(&part.kind, PartKind::FieldIndex { path, .. } if indexes.contains(path)) {
+                filter.parts += 1;
+                filter.bytes += part.length;
+            }
+        }
         let (mut having, mut matching) = (Vec::new(), Vec::new());
         for segment in segments {
             let reader = self.view().reader(segment);
@@ -364,7 +377,7 @@ impl Selection {
                 matching.push(found.certain);
             }
         }
-        Ok(Some(FarScope { segments: having, matching: Some(matching), parts_read }))
+        Ok(Some(FarScope { segments: having, matching: Some(matching), filter }))
     }
 }
 

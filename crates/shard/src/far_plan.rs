@@ -7,7 +7,7 @@ use lodestone_segment::{PartKind, RowTag};
 use lodestone_types::{Limit, Result};
 
 use crate::allowance::Allowance;
-use crate::far::{Candidate, Group, Segment, by_segment};
+use crate::far::{Candidate, FilterParts, Group, Segment, by_segment};
 use crate::nearest::Nearest;
 
 /// What a search of far segments may ask of the bucket.
@@ -50,6 +50,8 @@ const RANGE_BYTES: u64 = 1 << 20;
 /// too much is missed.
 const LEAST_RANGES: usize = 16;
 const RANGES_OF_SEGMENT: usize = 8;
+/// Of the bytes of the budget a filter's indexes take up to one part of so many.
+const MOST_OF_FILTER: u64 = 8;
 /// What a block of payloads takes, about.
 const PAYLOAD_BLOCK: u64 = 10_000;
 
@@ -95,12 +97,12 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// What the other trips leave of the budget, and `filter_requests`, which have found out what matches.
+    /// What the other trips leave of the budget, and `filter`, which has said what matches.
     pub fn new(
         groups: &[Group],
         query: &Nearest,
         rows: usize,
-        filter_requests: usize,
+        filter: FilterParts,
         with_payload: bool,
         row_bytes: u64,
         budget: FarBudget,
@@ -108,12 +110,13 @@ impl Plan {
         let segments = || groups.iter().flat_map(|group| &group.segments);
         let deletes = |segment: &Segment| segment.reader.meta().part(&PartKind::Deletes).is_some();
         let of_segment = |segment| 1 + usize::from(deletes(segment)) + usize::from(with_payload);
-        let first =
-            STATE_REQUESTS + filter_requests + groups.len() + segments().map(of_segment).sum::<usize>();
+        let first = STATE_REQUESTS + filter.parts + groups.len() + segments().map(of_segment).sum::<usize>();
         let third = rows * (1 + usize::from(with_payload));
         let outlines: u64 = groups.iter().map(|group| group.outline.bytes() as u64).sum();
         let of_rows = rows as u64 * (row_bytes + if with_payload { PAYLOAD_BLOCK } else { 0 });
-        let bytes = budget.bytes.saturating_sub(outlines + of_rows).max(budget.bytes / 4);
+        // An index that is large comes on top of the budget: there would be nothing left for the search.
+        let others = outlines + of_rows + filter.bytes.min(budget.bytes / MOST_OF_FILTER);
+        let bytes = budget.bytes.saturating_sub(others).max(budget.bytes / 4);
         let entry = segments().map(|segment| segment.index.entry_bytes()).max().unwrap_or(1).max(1);
         let third_trip = |matching: u64| (matching.min(rows as u64) * row_bytes, of_rows);
         let rows: u64 = segments().map(|segment| u64::from(segment.index.rows())).sum();
