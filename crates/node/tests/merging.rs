@@ -11,11 +11,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use common::*;
 use lodestone_api::Engine;
-use lodestone_node::inspect;
-use lodestone_store::{MemoryStore, ObjectInfo, ObjectMeta, Result, Store, list_all};
+use lodestone_node::{Node, NodeOptions, StoreLocation, inspect};
+use lodestone_store::{
+    LocalStore, MemoryStore, Metered, Metrics, ObjectInfo, ObjectMeta, Result, Store, list_all,
+};
 use lodestone_types::{
-    CollectionConfig, Distance, NamedVectors, Point, PointId, PointSelector, QueryRequest, UpdateMode,
-    UpdateOp,
+    CollectionConfig, Distance, NamedVectors, OptimizersConfig, Point, PointId, PointSelector, QueryRequest,
+    UpdateMode, UpdateOp, VectorParams,
 };
 use tokio::sync::Semaphore;
 
@@ -210,4 +212,57 @@ async fn a_merge_keeps_no_fold_waiting_and_takes_over_what_it_deletes() {
     assert_eq!(answers(&node.engine(), true).await, exact);
     assert_eq!(node.engine().collection(NAME).await.unwrap().points_count, 4 * FOLD - 60);
     node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_segment_goes_to_the_bucket_and_comes_here_in_pieces() {
+    const WIDE: u64 = 4096;
+    const ROWS: u64 = 1600;
+    let (bucket, metrics) = (tempfile::tempdir().unwrap(), Arc::new(Metrics::default()));
+    let local_store = Arc::new(LocalStore::open(bucket.path()).unwrap());
+    let store: Arc<dyn Store> = Arc::new(Metered::new(local_store, metrics.clone()));
+    let start = async |local: &tempfile::TempDir| {
+        let mut options =
+            NodeOptions::new(StoreLocation::Directory("unused".into()), local.path().join("cache"));
+        (options.compact.fold_rows, options.compact.fold_bytes) = (ROWS, 1 << 30);
+        options.compact.merge_fan_in = 3;
+        Node::start_on(store.clone(), metrics.clone(), options).await.unwrap()
+    };
+    let vector = |id: u64| (0..WIDE).map(|i| ((id * 31 + i * 7) % 4999) as f32).collect::<Vec<f32>>();
+    let local = tempfile::tempdir().unwrap();
+    let node = start(&local).await;
+    let engine = node.engine();
+    let params = VectorParams::new(WIDE, Distance::Euclid);
+    let config = CollectionConfig {
+        optimizers: OptimizersConfig { indexing_threshold: Some(0), ..OptimizersConfig::default() },
+        ..CollectionConfig::new([(String::new(), params)].into())
+    };
+    engine.create_collection(NAME, config, None).await.unwrap();
+    for (fold, segments) in [(0, 1), (1, 2), (2, 1)] {
+        for from in (fold * ROWS..(fold + 1) * ROWS).step_by(200) {
+            let points = (from..from + 200).map(|id| Point {
+                id: PointId::Num(id),
+                vectors: NamedVectors::unnamed(vector(id)),
+                payload: Default::default(),
+            });
+            let points = points.collect();
+            write(&engine, UpdateOp::Upsert { points, condition: None, mode: UpdateMode::Upsert }).await;
+        }
+        quiet(&engine, segments).await;
+    }
+    let puts = metrics.snapshot().puts;
+    assert!(puts >= 6, "{puts}: the merged segment was not sent in pieces");
+    let ids = [0, 7, ROWS, 3 * ROWS - 1];
+    let asked = || ids.map(|id| QueryRequest { limit: 1, ..request(vector(id), true) }).to_vec();
+    let expected = ids.map(|id| vec![PointId::Num(id)]);
+    assert_eq!(found(&engine, asked()).await, expected);
+    node.shutdown().await;
+
+    let local = tempfile::tempdir().unwrap();
+    let node = start(&local).await;
+    assert_eq!(found(&node.engine(), asked()).await, expected);
+    let sound = inspect(&store, None, true).await.unwrap();
+    assert!(sound.is_sound(), "{sound:?}");
+    node.shutdown().await;
+    assert_eq!(std::fs::read_dir(bucket.path().join(".staging")).unwrap().count(), 0);
 }

@@ -282,7 +282,8 @@ pub fn indexed_rows(collection: &Collection, shard: &Shard) -> Result<BTreeMap<J
 
 #[cfg(test)]
 mod tests {
-    use lodestone_manifest::{ShardId, SliceHeader, TailRange};
+    use lodestone_manifest::{CollectionId, ShardId, SliceHeader, TailRange};
+    use lodestone_types::{CollectionConfig, Distance, VectorParams};
 
     use super::*;
 
@@ -314,6 +315,21 @@ mod tests {
         let segments = vec![entry(1, 100_000, 0), entry(2, 1000, 0), entry(3, 900, 0), entry(4, 800, 0)];
         let due = merge_due(&shard(segments), Duration::MAX, &options).unwrap();
         assert_eq!(due, vec![SegmentId(2), SegmentId(3), SegmentId(4)]);
+    }
+
+    #[test]
+    fn a_collection_may_ask_for_smaller_segments_and_not_for_larger_ones() {
+        let of = |kib| {
+            let vector = VectorParams::new(4, Distance::Dot);
+            let mut config = CollectionConfig::new([(String::new(), vector)].into());
+            config.optimizers.max_segment_size = kib;
+            let (name, fields) = ("c".into(), Default::default());
+            let collection = Collection { id: CollectionId(1), name, config: config.into(), fields };
+            CompactOptions::default().of(&collection).max_segment_bytes
+        };
+        assert_eq!(of(None), 4 << 30);
+        assert_eq!(of(Some(1000)), 1_024_000);
+        assert_eq!(of(Some(u64::MAX)), 4 << 30);
     }
 
     #[test]
