@@ -28,6 +28,8 @@ pub struct FarIndex {
     /// The checksum of each list's entries, with the place it begins at.
     lists: Vec<(u32, u32)>,
     rows: u32,
+    /// What it takes to know that.
+    head_bytes: u64,
     entry_bytes: u64,
     /// Where the entries begin in the object.
     entries: u64,
@@ -103,6 +105,7 @@ impl SegmentReader {
             lists: starts.zip(checksums.bytes.chunks_exact(4).map(le_u32)).collect(),
             places,
             rows: shape.rows,
+            head_bytes: part.head()?.length,
             entry_bytes,
             entries: levels_part.offset + levels.offset,
             vectors,
@@ -266,6 +269,11 @@ impl FarIndex {
     /// Which places its lists have.
     pub fn places(&self) -> &ListPlaces {
         &self.places
+    }
+
+    /// Bytes of the beginning of the index.
+    pub fn head_bytes(&self) -> u64 {
+        self.head_bytes
     }
 
     /// Bytes of one place.

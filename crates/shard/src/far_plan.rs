@@ -113,9 +113,10 @@ impl Plan {
         let first = STATE_REQUESTS + filter.parts + groups.len() + segments().map(of_segment).sum::<usize>();
         let third = rows * (1 + usize::from(with_payload));
         let outlines: u64 = groups.iter().map(|group| group.outline.bytes() as u64).sum();
+        let heads: u64 = segments().map(|segment| segment.index.head_bytes()).sum();
         let of_rows = rows as u64 * (row_bytes + if with_payload { PAYLOAD_BLOCK } else { 0 });
         // An index that is large comes on top of the budget: there would be nothing left for the search.
-        let others = outlines + of_rows + filter.bytes.min(budget.bytes / MOST_OF_FILTER);
+        let others = outlines + heads + of_rows + filter.bytes.min(budget.bytes / MOST_OF_FILTER);
         let bytes = budget.bytes.saturating_sub(others).max(budget.bytes / 4);
         let entry = segments().map(|segment| segment.index.entry_bytes()).max().unwrap_or(1).max(1);
         let third_trip = |matching: u64| (matching.min(rows as u64) * row_bytes, of_rows);
