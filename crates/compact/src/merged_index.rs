@@ -14,7 +14,7 @@ use lodestone_types::{Error, Result};
 use crate::column_rows::ColumnRows;
 use crate::plan::Indexed;
 
-/// Rows that are coded anew at most, where they are more than those that are copied: folds wait for a merge.
+/// Rows that are coded anew at most, where they are more than those that are copied: merges of a shard wait for each other.
 const FRESH_ROWS: u64 = 200_000;
 
 /// A segment, and for each of its rows the row that it has become.

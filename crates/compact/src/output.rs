@@ -9,7 +9,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use lodestone_meta::bucket;
 use lodestone_segment::{ObjectWriter, Sink};
 use lodestone_store::{Store, UPLOAD_PIECE, Upload};
-use lodestone_types::{Error, Result};
+use lodestone_types::{Error, ErrorKind, Result};
 use tokio::sync::mpsc;
 
 /// Larger objects are sent in pieces while they are made; to send others whole is one request instead of four or more.
@@ -91,8 +91,11 @@ pub(crate) async fn write<T: Send + 'static>(
     let (objects, made) = mpsc::channel(1);
     let working = in_background(move || work(&Objects(objects)));
     let (written, made) = tokio::join!(write_made(store, made), working);
-    written?;
-    made
+    match (written, made) {
+        // A job that fails leaves an object without its end. One whose objects cannot be written says that they are unavailable.
+        (Err(_), Err(cause)) if cause.kind != ErrorKind::Unavailable => Err(cause),
+        (written, made) => written.and(made),
+    }
 }
 
 async fn write_made(store: &dyn Store, mut made: mpsc::Receiver<Made>) -> Result<()> {
@@ -207,7 +210,7 @@ mod tests {
             pieces.write(&bytes(LARGE))?;
             Err::<(), _>(Error::internal("on purpose"))
         };
-        assert!(write(&store, fails).await.is_err());
+        assert_eq!(write(&store, fails).await.unwrap_err().message, "on purpose");
         let mixed = |objects: &Objects| {
             let mut pieces = objects.begin("large".into()).into_sink();
             pieces.write(&bytes(LARGE))?;

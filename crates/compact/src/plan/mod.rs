@@ -70,10 +70,12 @@ impl Default for CompactOptions {
 }
 
 impl CompactOptions {
-    /// As `collection` wants it.
+    /// As `collection` wants it. Folds make segments of up to `fold_segment_bytes` whatever it wants, and smaller ones would never
+    /// become fewer.
     fn of(&self, collection: &Collection) -> Self {
         let asked = collection.config.optimizers.max_segment_size.map(|kib| kib.saturating_mul(1024));
-        Self { max_segment_bytes: asked.unwrap_or(u64::MAX).min(self.max_segment_bytes), ..*self }
+        let most = asked.unwrap_or(u64::MAX).max(2 * self.fold_segment_bytes as u64);
+        Self { max_segment_bytes: most.min(self.max_segment_bytes), ..*self }
     }
 }
 
@@ -328,7 +330,8 @@ mod tests {
             CompactOptions::default().of(&collection).max_segment_bytes
         };
         assert_eq!(of(None), 4 << 30);
-        assert_eq!(of(Some(1000)), 1_024_000);
+        assert_eq!(of(Some(1_000_000)), 1_024_000_000);
+        assert_eq!(of(Some(1000)), 256 << 20, "twice what a fold makes");
         assert_eq!(of(Some(u64::MAX)), 4 << 30);
     }
 

@@ -67,7 +67,7 @@ pub fn index_due(
     rested: Duration,
     options: &CompactOptions,
 ) -> Result<Option<IndexTask>> {
-    let merging = merge_due(shard, rested, options).unwrap_or_default();
+    let merging = merge_due(shard, rested, &options.of(collection)).unwrap_or_default();
     for (name, Indexed { least, codes }) in indexed_from(collection, options)? {
         let Some(vector) = collection.config.params.vectors.get(&name) else { continue };
         let least = match is_at_rest(rested, options) && has_index(&name, shard)? {
@@ -270,6 +270,22 @@ mod tests {
         let shard = Shard { segments, ..Shard::default() };
         let task = index_due(&collection(), &shard, rested, &CompactOptions::default()).unwrap()?;
         Some((task.segment, task.model.map(|(of, _)| of)))
+    }
+
+    #[test]
+    fn segments_that_are_too_large_to_be_merged_get_an_index() {
+        let mut collection = collection();
+        let options = CompactOptions { merge_fan_in: 2, fold_segment_bytes: 1, ..CompactOptions::default() };
+        let due = |collection: &Collection| {
+            let segments = [1, 2].map(|id| segment(id, 320).to_entry(0).unwrap()).into_iter().collect();
+            let shard = Shard { segments, ..Shard::default() };
+            index_due(collection, &shard, Duration::ZERO, &options).unwrap().map(|task| task.segment)
+        };
+        assert_eq!(due(&collection), None, "they are about to be merged");
+        let config = CollectionConfig::clone(&collection.config);
+        let optimizers = OptimizersConfig { max_segment_size: Some(1), ..config.optimizers };
+        collection.config = CollectionConfig { optimizers, ..config }.into();
+        assert_eq!(due(&collection), Some(SegmentId(1)));
     }
 
     #[test]
