@@ -139,6 +139,7 @@ fn learn<P: Fn(u32) -> (usize, u32) + Sync>(
     }
     model.note_spread(&index);
     model.note_calibration(calibration);
+    model.note_decay(held_out.decay(&model, &index, row));
     Ok((model, index))
 }
 

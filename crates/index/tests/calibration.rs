@@ -28,6 +28,7 @@ fn effort(limit: usize, calibration: Calibration) -> Effort {
 
 struct Measured {
     calibration: Calibration,
+    decay: Option<f32>,
     /// Of rows that were not indexed, at the usual effort and at the calibrated one.
     usual: f64,
     calibrated: f64,
@@ -46,7 +47,8 @@ fn measure(distance: Distance, mut all: Rows) -> Measured {
     let index = build(&model, rows.count(), &held_out, &name, BuildOptions { spill: true });
     let calibration = held_out.calibrate(&model, &index, &name, &effort).calibration;
     let recall = |calibration| recall(&rows, &queries, (&model, &index), effort(10, calibration), distance);
-    Measured { calibration, usual: recall(Calibration::default()), calibrated: recall(calibration) }
+    let decay = held_out.decay(&model, &index, &name);
+    Measured { calibration, decay, usual: recall(Calibration::default()), calibrated: recall(calibration) }
 }
 
 fn recall(
@@ -90,7 +92,7 @@ fn what_is_usual_is_enough_for_vectors_with_structure() {
 fn vectors_without_structure_take_more_lists() {
     for distance in [Distance::Euclid, Distance::Dot] {
         let mut random = Random(5);
-        let Measured { calibration, usual, calibrated } = measure(distance, made(|_, _| random.normal()));
+        let Measured { calibration, usual, calibrated, .. } = measure(distance, made(|_, _| random.normal()));
         assert!(calibration.lists > 1, "{distance:?}: {calibration:?}");
         assert!(usual < 0.9 && calibrated >= 0.95, "{distance:?}: {usual} and {calibrated}");
     }
@@ -102,7 +104,7 @@ fn rows_whose_signs_say_little_are_kept_longer() {
     let mut random = Random(9);
     let centres: Vec<f32> = (0..20 * DIM).map(|_| 10.0 * random.normal()).collect();
     let rows = made(|i, j| centres[i % 20 * DIM + j] + 0.02 * random.normal());
-    let Measured { calibration, usual, calibrated } = measure(Distance::Euclid, rows);
+    let Measured { calibration, usual, calibrated, .. } = measure(Distance::Euclid, rows);
     assert!(calibration != Calibration::default() && usual < 0.9, "{usual}, {calibration:?}");
     assert!(calibrated >= 0.95, "{calibrated}, {calibration:?}");
 }
@@ -120,6 +122,16 @@ fn one_row_that_is_far_longer_than_all_others_spoils_nothing() {
 
 #[test]
 fn copies_of_one_row_say_nothing() {
-    let Measured { calibration, .. } = measure(Distance::Euclid, made(|i, _| (i % 7) as f32));
-    assert_eq!(calibration, Calibration::default());
+    let Measured { calibration, decay, .. } = measure(Distance::Euclid, made(|i, _| (i % 7) as f32));
+    assert_eq!((calibration, decay), (Calibration::default(), None));
+}
+
+#[test]
+fn what_lists_promise_falls_fast_where_near_rows_are_together() {
+    for distance in [Distance::Euclid, Distance::Dot] {
+        let mut random = Random(5);
+        let together = measure(distance, clouds(distance, COUNT + QUERIES, DIM, 11)).decay.unwrap();
+        let apart = measure(distance, made(|_, _| random.normal())).decay.unwrap();
+        assert!(together > 1.5 * apart, "{distance:?}: {together} and {apart}");
+    }
 }

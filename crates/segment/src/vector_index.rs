@@ -28,8 +28,8 @@ struct LevelsDetail {
     index: u32,
 }
 
-/// What the manifest says of a model, with [`ModelMeasures`] behind it if it was made since there are any, and then whether its
-/// searches go by signs alone.
+/// What the manifest says of a model. Behind it are [`ModelMeasures`], whether its searches go by signs alone, and the decay, as far as
+/// there were such things when it was made.
 #[derive(Serialize, Deserialize)]
 struct ModelDetail {
     header: ModelHeader,
@@ -76,6 +76,7 @@ impl<S: Sink> ObjectWriter<S> {
                 ModelDetail { header, head: Head::of(&[&mean, &outline]) },
                 ModelMeasures { calibration: header.calibration, row_length: header.row_length },
                 header.signs_alone,
+                header.decay,
             ))?,
             sections: vec![
                 (SectionKind::MEAN, mean.into()),
@@ -210,21 +211,31 @@ impl PartMeta {
     }
 
     fn model_detail(&self) -> Result<ModelDetail> {
-        let (mut detail, rest) =
-            postcard::take_from_bytes::<ModelDetail>(&self.detail).map_err(|_| self.unreadable())?;
-        if !rest.is_empty() {
-            let (ModelMeasures { calibration, row_length }, rest) =
-                postcard::take_from_bytes(rest).map_err(|_| self.unreadable())?;
-            if !rest.is_empty() {
-                detail.header.signs_alone = postcard::from_bytes(rest).map_err(|_| self.unreadable())?;
-            }
+        let rest = &mut self.detail.as_slice();
+        let ModelDetail { mut header, head } = self.next(rest)?.ok_or_else(|| self.unreadable())?;
+        if let Some(ModelMeasures { calibration, row_length }) = self.next(rest)? {
             // With a factor of 0 nothing would be found.
             if calibration.lists.min(calibration.keep).min(calibration.candidates) == 0 {
                 return Err(self.unreadable());
             }
-            (detail.header.calibration, detail.header.row_length) = (calibration, row_length);
+            (header.calibration, header.row_length) = (calibration, row_length);
         }
-        Ok(detail)
+        header.signs_alone = self.next(rest)?.unwrap_or_default();
+        header.decay = self.next(rest)?.flatten();
+        if header.decay.is_some_and(|decay: f32| !decay.is_normal() || decay < 0.0) {
+            return Err(self.unreadable());
+        }
+        Ok(ModelDetail { header, head })
+    }
+
+    /// What comes next in what the manifest says of a part; `None` at the end.
+    fn next<'a, T: Deserialize<'a>>(&'a self, rest: &mut &'a [u8]) -> Result<Option<T>> {
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        let next;
+        (next, *rest) = postcard::take_from_bytes(rest).map_err(|_| self.unreadable())?;
+        Ok(Some(next))
     }
 
     fn index_detail(&self) -> Result<IndexDetail> {

@@ -54,9 +54,8 @@ fn search((objects, meta): &Written, budget: ReadBudget) -> Result<Found> {
         let index = reader.far_index("").await?;
         let payloads = reader.far_payloads().await?;
         let query = ColdQuery::new(&outline, &[1.0, -3.0, 4.0]);
-        let near = query.near_lists(&outline, usize::MAX);
         let mut found = Vec::new();
-        for (_, places) in plan_reads(&near, &[index.places()], budget) {
+        for (_, places) in plan_reads(&query.promises(&outline), &[index.places()], budget) {
             found.extend(reader.far_candidates(&index, &query, places).await?);
         }
         found.sort_by(|a, b| a.estimate.total_cmp(&b.estimate));
@@ -68,7 +67,9 @@ fn search((objects, meta): &Written, budget: ReadBudget) -> Result<Found> {
     })
 }
 
-const ALL: ReadBudget = ReadBudget { places: usize::MAX, ranges: usize::MAX };
+const ALL: ReadBudget =
+    ReadBudget { places: usize::MAX, ranges: usize::MAX, least: 0.0, at_least: usize::MAX, request: 0.0 };
+const SOME: ReadBudget = ReadBudget { places: 100, ranges: 3, ..ALL };
 
 #[test]
 fn finds_rows_with_all_that_is_known_of_them() {
@@ -87,7 +88,7 @@ fn finds_rows_with_all_that_is_known_of_them() {
             let payload: serde_json::Value = serde_json::from_slice(payload).unwrap();
             assert_eq!(payload["n"], n);
         }
-        let (some, ..) = search(&written, ReadBudget { places: 100, ranges: 3 }).unwrap();
+        let (some, ..) = search(&written, SOME).unwrap();
         assert!((40..=100).contains(&some.len()), "{}", some.len());
         assert_eq!(some[..10], found[..10], "the nearest lists have the nearest rows");
     }
@@ -97,7 +98,7 @@ fn finds_rows_with_all_that_is_known_of_them() {
 fn level_codes_that_are_a_part_of_their_own_are_read_from_there() {
     let (with_lists, alone) = (written_by(ROWS, false), written_by(ROWS, true));
     assert_eq!(alone.1.parts.len(), with_lists.1.parts.len() + 1);
-    for budget in [ALL, ReadBudget { places: 100, ranges: 3 }] {
+    for budget in [ALL, SOME] {
         assert!(search(&alone, budget).unwrap() == search(&with_lists, budget).unwrap());
     }
     let part = alone.1.part(&PartKind::LevelCodes(String::new())).unwrap();

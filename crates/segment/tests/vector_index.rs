@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use common::*;
 use lodestone_index::dense::{
-    Calibration, Distance, Effort, Model as VectorModel, Searcher, Target, TrainOptions,
+    Calibration, Distance, Effort, Model as VectorModel, ModelHeader, Searcher, Target, TrainOptions,
 };
 use lodestone_kernels::LevelBits;
 use lodestone_segment::{ObjectWriter, PartKind, PartMeta, SegmentMeta, SegmentReader};
@@ -78,11 +78,13 @@ fn a_model_says_what_searches_have_to_do() {
     let usual = ObjectWriter::new("usual").add_model("", &model).unwrap();
     let calibration = Calibration { lists: 2, keep: 300, candidates: 5, finer: true };
     model.note_calibration(calibration);
+    model.note_decay(Some(12.5));
     let more = ObjectWriter::new("more").add_model("", &model).unwrap();
     assert_eq!(more.model_header().unwrap(), model.header());
     assert_eq!(more.model_header().unwrap().calibration, calibration);
+    assert_eq!((more.model_header().unwrap().decay, usual.model_header().unwrap().decay), (Some(12.5), None));
     // Models of before there were calibrations end without one.
-    let measures = postcard::to_stdvec(&(Calibration::default(), 0f32, false)).unwrap();
+    let measures = postcard::to_stdvec(&(Calibration::default(), 0f32, false, None::<f32>)).unwrap();
     let bytes = usual.detail.len() - measures.len();
     let with = |detail: Vec<u8>| PartMeta { detail, ..usual.clone() };
     let before = with(usual.detail[..bytes].to_vec());
@@ -91,10 +93,14 @@ fn a_model_says_what_searches_have_to_do() {
     let nothing = Calibration { keep: 0, ..calibration };
     let never = with([&usual.detail[..bytes], &postcard::to_stdvec(&(nothing, 1f32)).unwrap()].concat());
     assert_eq!(never.model_header().unwrap_err().kind, ErrorKind::Damaged);
-    // And those of before searches went by signs alone end with the calibration.
-    let end = more.detail.len() - 1;
-    assert_eq!(with(more.detail[..end].to_vec()).model_header().unwrap(), model.header());
-    assert!(with(more.detail[..end - 1].to_vec()).model_header().is_err(), "cut off");
+    // Those of before searches went by signs alone end with the calibration, and those of before the decay was measured with the signs.
+    let end = more.detail.len() - postcard::to_stdvec(&Some(12.5f32)).unwrap().len();
+    let cut = |end: usize| with(more.detail[..end].to_vec()).model_header();
+    let without_decay = ModelHeader { decay: None, ..model.header() };
+    assert_eq!((cut(end).unwrap(), cut(end - 1).unwrap()), (without_decay, without_decay));
+    assert!(cut(end - 2).is_err() && cut(end + 1).is_err(), "cut off");
+    let backwards = postcard::to_stdvec(&Some(-1f32)).unwrap();
+    assert!(with([&more.detail[..end], &backwards].concat()).model_header().is_err());
     model.note_signs_alone(true);
     let signs = ObjectWriter::new("signs").add_model("", &model).unwrap();
     assert!(signs.model_header().unwrap().signs_alone && !more.model_header().unwrap().signs_alone);

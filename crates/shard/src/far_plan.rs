@@ -17,8 +17,8 @@ pub struct FarBudget {
     pub requests: usize,
     /// Bytes, as long as segments without an index have not more.
     pub bytes: u64,
-    /// Rows whose codes are looked at where the user does not say how hard to look.
-    pub places: usize,
+    /// How hard to look where the user does not say, 1 being enough.
+    pub effort: u32,
     /// Of what the read may still ask ([`Allowance`]), the search takes one part of so many.
     pub shares: u64,
 }
@@ -26,19 +26,27 @@ pub struct FarBudget {
 impl Default for FarBudget {
     /// For a bucket that is far away, and charges for requests.
     fn default() -> Self {
-        Self { requests: 64, bytes: 6_000_000, places: 16_000, shares: 1 }
+        Self { requests: 64, bytes: 6_000_000, effort: 1, shares: 1 }
     }
 }
 
 impl FarBudget {
     /// For a directory, where a request is a read of a file.
     pub fn of_directory() -> Self {
-        Self { requests: 400, bytes: 40_000_000, places: 64_000, shares: 1 }
+        Self { requests: 400, bytes: 40_000_000, effort: 4, shares: 1 }
     }
 }
 
-/// The `hnsw_ef` that [`FarBudget::places`] stands for.
+/// The `hnsw_ef` that an effort of 1 stands for.
 const DEFAULT_EF: usize = 128;
+/// Rows that promise less are not worth their bytes, where ten are looked for among all. Measured, see
+/// `docs/0005-cold-search.md`.
+const LEAST_PROMISE: f32 = 0.001;
+const LOOKED_FOR: f32 = 10.0;
+/// Rows that are read whatever they promise.
+const LEAST_ROWS: f32 = 2_000.0;
+/// A request is worth as many rows as have so many bytes.
+const REQUEST_BYTES: f32 = (64 << 10) as f32;
 /// Codes are read until so many rows are among them that match the filter, whatever the bytes of the budget: with fewer, what a
 /// narrow filter leaves is not found. Measured, see `docs/0005-cold-search.md`.
 const LEAST_MATCHING: u64 = 1_000;
@@ -85,8 +93,7 @@ impl Segment<'_> {
 /// What the second trip may read in all.
 #[derive(Clone, Copy)]
 pub(crate) struct Plan {
-    places: usize,
-    ranges: usize,
+    read: ReadBudget,
     /// Of all segments.
     rows: u64,
     /// Bytes of one place.
@@ -122,17 +129,22 @@ impl Plan {
         let third_trip = |matching: u64| (matching.min(rows as u64) * row_bytes, of_rows);
         let rows: u64 = segments().map(|segment| u64::from(segment.index.rows())).sum();
         let matching: u64 = segments().map(Segment::matching).sum();
-        // As far as the budget goes, what a search of near lists does.
-        let times = groups.iter().map(|group| group.outline.calibration().lists).max().unwrap_or(1);
-        let ef = query.method.hnsw_ef.unwrap_or(DEFAULT_EF).saturating_mul(times as usize);
-        let wanted = ef.saturating_mul(budget.places / DEFAULT_EF);
-        let wanted = wanted.saturating_mul((rows / matching.max(1)) as usize);
         let affordable = (bytes / entry).max((LEAST_MATCHING * rows / matching.max(1)).min(rows));
         let least_ranges = LEAST_RANGES + RANGES_OF_SEGMENT * segments().count().saturating_sub(1);
+        let times = groups.iter().map(|group| group.outline.calibration().lists).max().unwrap_or(1);
+        let ef = query.method.hnsw_ef.unwrap_or(DEFAULT_EF) as f32 / DEFAULT_EF as f32;
+        let effort = budget.effort as f32 * ef * times as f32;
+        // Among how many of the nearest rows the answer is: what lists promise falls the slower the more these are.
+        let depth = (query.limit as f32 / LOOKED_FOR).max(1.0) * rows as f32 / matching.max(1) as f32;
         Self {
-            places: wanted.clamp(1, affordable.max(1) as usize),
-            // Of more than these some would wait for others: a trip more.
-            ranges: budget.requests.saturating_sub(first + third).max(least_ranges).min(budget.requests),
+            read: ReadBudget {
+                places: affordable.max(1) as usize,
+                // Of more than these some would wait for others: a trip more.
+                ranges: budget.requests.saturating_sub(first + third).max(least_ranges).min(budget.requests),
+                least: LEAST_PROMISE / (effort * effort * depth.sqrt()),
+                at_least: (LEAST_ROWS * effort * depth.sqrt()) as usize,
+                request: REQUEST_BYTES / entry as f32,
+            },
             rows,
             entry,
             third_trip: third_trip(matching),
@@ -144,11 +156,10 @@ impl Plan {
     pub fn reads<'a, 'g>(&self, groups: &'g [Group<'a>], queries: &'g [ColdQuery]) -> Vec<CodeRead<'a, 'g>> {
         let mut reads = Vec::new();
         for (group, query) in groups.iter().zip(queries) {
-            let near = query.near_lists(&group.outline, usize::MAX);
             let places: Vec<&ListPlaces> =
                 group.segments.iter().map(|segment| segment.index.places()).collect();
             let budget = self.share(group);
-            let ranges = plan_reads(&near, &places, budget);
+            let ranges = plan_reads(&query.promises(&group.outline), &places, budget);
             let mut spare = budget.ranges.saturating_sub(ranges.len());
             for (number, places) in ranges {
                 let segment = &group.segments[number];
@@ -181,7 +192,8 @@ impl Plan {
             return Ok(reads);
         }
         allowance.reach(Limit::Bytes);
-        let fewer = Self { places: (room / self.entry) as usize, ..self };
+        let places = (room / self.entry) as usize;
+        let fewer = Self { read: ReadBudget { places, ..self.read }, ..self };
         let mut taken = 0;
         let mut reads = fewer.reads(groups, queries);
         // The nearest list is planned in any case.
@@ -197,7 +209,13 @@ impl Plan {
     fn share(&self, group: &Group) -> ReadBudget {
         let rows: u64 = group.segments.iter().map(|segment| u64::from(segment.index.rows())).sum();
         let share = |all: usize| (all as u64 * rows).div_ceil(self.rows.max(1)) as usize;
-        ReadBudget { places: share(self.places), ranges: share(self.ranges) }
+        let ReadBudget { places, ranges, at_least, .. } = self.read;
+        ReadBudget {
+            places: share(places),
+            ranges: share(ranges),
+            at_least: share(at_least.min(places)),
+            ..self.read
+        }
     }
 }
 

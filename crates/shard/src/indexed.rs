@@ -246,6 +246,7 @@ mod tests {
         row_length: 1.0,
         calibration: Calibration { lists: 1, keep: 1, candidates: 1, finer: false },
         signs_alone: false,
+        decay: None,
     };
 
     #[test]

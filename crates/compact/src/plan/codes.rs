@@ -109,6 +109,7 @@ mod tests {
             row_length: 1.0,
             calibration: Calibration { finer, ..Calibration::default() },
             signs_alone: codes.signs_alone,
+            decay: None,
         };
         for codes in [Codes::SIGNS, Codes::USUAL] {
             let finer = codes.finer().unwrap();

@@ -6,12 +6,14 @@
 //! finer codes too. So whoever makes a model keeps some rows from it, notes which rows are truly nearest to them while the
 //! index is built, and raises what a search does by default until it finds those.
 
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use lodestone_kernels::{Element, Metric, Scorer};
+use lodestone_kernels::{Element, Metric, Scorer, SignQuery};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::promise::{Sample, decay, steps};
 use super::{Candidate, Distance, Effort, Model, Rows, Searcher, Target, VectorIndex};
 
 /// Rows that are held out: with ten neighbours each, a percent of recall is some six of these.
@@ -133,6 +135,43 @@ impl<'a> HeldOut<'a> {
         found.candidates =
             least(candidates, CODES_KEEP, |candidates| recall(Calibration { candidates, ..found }));
         measured(found, search(found))
+    }
+
+    /// How fast what lists promise falls with how far they are, all rows having been read; `None` if that cannot be told. `name`: as
+    /// for [`HeldOut::calibrate`].
+    pub fn decay(
+        &self,
+        model: &Model,
+        index: &VectorIndex,
+        name: &(dyn Fn(u32) -> u32 + Sync),
+    ) -> Option<f32> {
+        let nearest = |held: &Held| {
+            let nearest = held.nearest();
+            let rows = nearest.wanted().unwrap_or(0);
+            nearest.rows[..rows].iter().map(|(_, number)| name(*number)).collect()
+        };
+        let nearest: Vec<Vec<u32>> = self.held.iter().map(nearest).collect();
+        let mut list_of: HashMap<u32, Option<u32>> =
+            nearest.iter().flatten().map(|row| (*row, None)).collect();
+        for list in 0..model.lists() as u32 {
+            for place in index.places(list) {
+                if let Some(of) = list_of.get_mut(&index.row(place)) {
+                    *of = Some(list);
+                }
+            }
+        }
+        let sample = |(held, rows): (&Held, Vec<u32>)| {
+            let (mut centred, mut turned) = (Vec::new(), vec![0.0; model.padded()]);
+            model.turn_query(&held.vector, &mut centred, &mut turned);
+            let mut signs = SignQuery::new(model.padded());
+            signs.set(&turned);
+            let steps = steps(&signs, model.blocks(), model.lists());
+            let lists = rows.iter().filter_map(|row| *list_of.get(row)?);
+            Sample { nearest: lists.map(|list| steps[list as usize]).collect(), steps }
+        };
+        let samples: Vec<Sample> = self.held.par_iter().zip(nearest).map(sample).collect();
+        let sizes: Vec<f32> = (0..model.lists() as u32).map(|list| index.places(list).len() as f32).collect();
+        decay(&samples, &sizes)
     }
 
     /// Looks for the neighbours of all held out rows.

@@ -65,6 +65,9 @@ pub struct ModelHeader {
     /// Whether signs alone say which rows are compared. Level codes are for merges then, and for searches from afar.
     #[serde(skip)]
     pub signs_alone: bool,
+    /// How fast what lists promise falls with how far they are, see [`super::ColdQuery::promises`]; if it was measured.
+    #[serde(skip)]
+    pub decay: Option<f32>,
 }
 
 /// Rows that are so many times farther from the mean than the middle one have no say in where it is.
@@ -162,6 +165,7 @@ impl Model {
             row_length: row_length(&mean, &turned, padded),
             calibration: Calibration::default(),
             signs_alone: false,
+            decay: None,
         };
         let bytes = centroids.iter().flat_map(|x| x.to_le_bytes()).collect();
         Self::new(header, options.level_bits, rotation, mean, bytes)
@@ -216,6 +220,11 @@ impl Model {
     /// Notes what searches have to do.
     pub fn note_calibration(&mut self, calibration: Calibration) {
         self.header.calibration = calibration;
+    }
+
+    /// Notes how fast what lists promise falls.
+    pub fn note_decay(&mut self, decay: Option<f32>) {
+        self.header.decay = decay;
     }
 
     /// The same model, with level codes of so many bits.

@@ -1,0 +1,317 @@
+//! Which level codes a search of a far index reads: ranges of them that promise most for what they cost.
+//!
+//! Each row read costs, and so does each range, which is a request. So of all lists, in the order in which they lie, those runs are chosen
+//! for which what the rows promise, less what rows and requests cost, is greatest: one pass finds them. As prices rise, less
+//! is read; where it is more than a budget allows, the least prices are looked for at which it is not.
+
+use std::ops::Range;
+
+/// Which places the lists of an index have.
+#[derive(Debug)]
+pub struct ListPlaces(Vec<u32>);
+
+impl ListPlaces {
+    /// From the stored form of an index's lists; says what is wrong with it otherwise.
+    pub fn open(lists: &[u8], rows: u32) -> Result<Self, String> {
+        let (entries, rest) = lists.as_chunks::<8>();
+        let places: Vec<u32> =
+            entries.iter().map(|[.., a, b, c, d]| u32::from_le_bytes([*a, *b, *c, *d])).collect();
+        if !rest.is_empty() || !places.is_sorted() || places.last() != Some(&rows) {
+            return Err("its lists make no sense".into());
+        }
+        Ok(Self(places))
+    }
+
+    /// A range of whole lists in pieces of whole lists, each of at most so many places unless a list alone has more.
+    pub fn pieces(&self, places: Range<u32>, most: u32) -> Vec<Range<u32>> {
+        let mut pieces = Vec::new();
+        let mut start = places.start;
+        while start < places.end {
+            let limit = start.saturating_add(most.max(1)).min(places.end);
+            let fit = self.0.partition_point(|end| *end <= limit);
+            let end = match self.0.get(fit.wrapping_sub(1)) {
+                Some(end) if *end > start => *end,
+                _ => self.0.get(fit).copied().unwrap_or(places.end).min(places.end),
+            };
+            pieces.push(start..end);
+            start = end;
+        }
+        pieces
+    }
+
+    fn of(&self, list: usize) -> Range<u32> {
+        let at = |list: usize| self.0.get(list).or(self.0.last()).copied().unwrap_or_default();
+        at(list)..at(list + 1)
+    }
+}
+
+/// How much a trip may read, and what it has to be good for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ReadBudget {
+    /// Places, over all indexes.
+    pub places: usize,
+    /// Ranges of places, over all indexes.
+    pub ranges: usize,
+    /// Rows that [promise](super::ColdQuery::promises) less than this are not worth their bytes,
+    pub least: f32,
+    /// unless there would be fewer than these.
+    pub at_least: usize,
+    /// A request costs as much as so many rows.
+    pub request: f32,
+}
+
+/// Prices are found up to one part of some thousand, as a factor.
+const HALVINGS: usize = 14;
+/// No row is so cheap, and no request so many rows.
+const LOWEST_PRICE: f32 = 1e-7;
+const LEAST_REQUEST: f32 = 0.01;
+
+/// The ranges of places to read, each with the number of its index. `promises` are of each list, at most 1.
+pub fn plan_reads(promises: &[f32], indexes: &[&ListPlaces], budget: ReadBudget) -> Vec<(usize, Range<u32>)> {
+    let near = Near::new(promises, indexes);
+    // Of rows that promise less than twice as many as are allowed none would be read.
+    let worthless = near.promise_of_row(budget.places.saturating_mul(2));
+    let price = budget.least.min(near.promise_of_row(budget.at_least)).max(worthless).max(LOWEST_PRICE);
+    let lists: Vec<Vec<Stretch>> = indexes.iter().map(|index| stretches(promises, index, price)).collect();
+    let runs = least_factor(
+        1.0 / price,
+        |factor| runs_within(&lists, budget.ranges, price * factor, budget.request),
+        |runs| runs.iter().map(|(_, places)| places.len()).sum::<usize>() <= budget.places,
+    );
+    match runs {
+        Some(runs) if !runs.is_empty() => runs,
+        // The nearest list in any case.
+        _ => near.first(indexes),
+    }
+}
+
+/// A range of places of an index.
+type Run = (usize, Range<u32>);
+
+/// The runs at this price of a row, and as low a price of a request as leaves no more than `ranges` of them.
+fn runs_within(lists: &[Vec<Stretch>], ranges: usize, price: f32, request: f32) -> Vec<Run> {
+    let all: f32 = lists.iter().flatten().map(|stretch| stretch.promise).sum();
+    let request = price * request.max(LEAST_REQUEST);
+    let runs = |factor: f32| -> Vec<Run> {
+        let each = lists.iter().enumerate();
+        each.flat_map(|(index, lists)| {
+            runs(lists, price, request * factor).into_iter().map(move |places| (index, places))
+        })
+        .collect()
+    };
+    least_factor((all / request).max(1.0), runs, |runs| runs.len() <= ranges).unwrap_or_default()
+}
+
+/// What `make` makes of the least factor from 1 to `most` for which it `fits`, which that of greater ones does too.
+fn least_factor<T>(most: f32, make: impl Fn(f32) -> T, fits: impl Fn(&T) -> bool) -> Option<T> {
+    let first = make(1.0);
+    if fits(&first) {
+        return Some(first);
+    }
+    let (mut low, mut high) = (1.0f32, most);
+    let mut found = None;
+    for _ in 0..HALVINGS {
+        let middle = (low * high).sqrt();
+        let made = make(middle);
+        if fits(&made) { (high, found) = (middle, Some(made)) } else { low = middle }
+    }
+    found
+}
+
+/// Lists in the order of what they promise.
+struct Near {
+    /// Promise and rows, in all indexes, of the lists that have any.
+    lists: Vec<(f32, usize, usize)>,
+}
+
+impl Near {
+    fn new(promises: &[f32], indexes: &[&ListPlaces]) -> Self {
+        let rows = |list: usize| indexes.iter().map(|index| index.of(list).len()).sum();
+        let lists = promises.iter().enumerate().map(|(list, promise)| (*promise, rows(list), list));
+        let mut lists: Vec<_> = lists.filter(|(_, rows, _)| *rows > 0).collect();
+        lists.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.2.cmp(&b.2)));
+        Self { lists }
+    }
+
+    /// What a row promises than which so many promise more; 0 if there are not so many.
+    fn promise_of_row(&self, number: usize) -> f32 {
+        let mut before = 0;
+        let reaches = |(_, rows, _): &&(f32, usize, usize)| {
+            before += rows;
+            before >= number
+        };
+        self.lists.iter().find(reaches).map_or(0.0, |(promise, ..)| *promise)
+    }
+
+    /// All of the list that promises most.
+    fn first(&self, indexes: &[&ListPlaces]) -> Vec<Run> {
+        let Some((.., list)) = self.lists.first() else { return Vec::new() };
+        let runs = indexes.iter().enumerate().map(|(number, index)| (number, index.of(*list)));
+        runs.filter(|(_, places)| !places.is_empty()).collect()
+    }
+}
+
+/// A list, or lists next to each other none of which is worth its price.
+struct Stretch {
+    places: Range<u32>,
+    /// The sum of what its rows promise.
+    promise: f32,
+}
+
+/// The lists of an index as stretches: runs never begin or end among lists that promise no more than `price`.
+fn stretches(promises: &[f32], index: &ListPlaces, price: f32) -> Vec<Stretch> {
+    let mut stretches: Vec<Stretch> = Vec::new();
+    let mut is_gap = false;
+    for (list, each) in promises.iter().enumerate() {
+        let places = index.of(list);
+        let promise = places.len() as f32 * each;
+        match stretches.last_mut() {
+            Some(last) if is_gap && *each <= price => {
+                (last.places.end, last.promise) = (places.end, last.promise + promise);
+            }
+            _ => stretches.push(Stretch { places, promise }),
+        }
+        is_gap = *each <= price;
+    }
+    stretches
+}
+
+/// The runs of stretches that are worth most, each row costing `price` and each run `request`.
+fn runs(stretches: &[Stretch], price: f32, request: f32) -> Vec<Range<u32>> {
+    // The most that can be won up to a stretch that is read, and to one that is not.
+    let (mut read, mut unread) = (f32::NEG_INFINITY, 0.0f32);
+    // Of each stretch whether the one before it is read, if it is, and if it is not.
+    let mut before = Vec::with_capacity(stretches.len());
+    for stretch in stretches {
+        let won = stretch.promise - price * stretch.places.len() as f32;
+        before.push((read > unread - request, read > unread));
+        (read, unread) = (won + read.max(unread - request), unread.max(read));
+    }
+    let mut runs: Vec<Range<u32>> = Vec::new();
+    let mut is_read = read > unread;
+    for (Stretch { places, .. }, (if_read, if_unread)) in stretches.iter().zip(before).rev() {
+        if is_read && !places.is_empty() {
+            match runs.last_mut() {
+                Some(after) if after.start == places.end => after.start = places.start,
+                _ => runs.push(places.clone()),
+            }
+        }
+        is_read = if is_read { if_read } else { if_unread };
+    }
+    runs.reverse();
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(starts: impl IntoIterator<Item = u32>) -> ListPlaces {
+        let starts: Vec<u32> = starts.into_iter().collect();
+        let bytes: Vec<u8> = starts.iter().flat_map(|at| [0, *at]).flat_map(u32::to_le_bytes).collect();
+        ListPlaces::open(&bytes, *starts.last().unwrap()).unwrap()
+    }
+
+    /// Of rows that promise anything no more than these budgets say.
+    fn budget(places: usize, ranges: usize) -> ReadBudget {
+        ReadBudget { places, ranges, least: 0.0, at_least: 0, request: 0.0 }
+    }
+
+    #[test]
+    fn lists_have_their_places() {
+        assert!(ListPlaces::open(&[0; 8], 0).is_ok());
+        assert!(ListPlaces::open(&[0; 8], 1).is_err());
+        assert!(ListPlaces::open(&[0; 9], 0).is_err());
+        let unsorted: Vec<u8> = [0, 5, 0, 3, 0, 7].into_iter().flat_map(u32::to_le_bytes).collect();
+        assert!(ListPlaces::open(&unsorted, 7).is_err());
+    }
+
+    #[test]
+    fn long_ranges_are_read_in_pieces_of_whole_lists() {
+        let places = places([0, 3, 3, 10, 30, 34, 40]);
+        assert_eq!(places.pieces(0..40, 10), [0..10, 10..30, 30..40]);
+        assert_eq!(places.pieces(3..34, 20), [3..10, 10..30, 30..34]);
+        assert_eq!(places.pieces(3..40, 1), [3..10, 10..30, 30..34, 34..40], "no list is cut");
+        assert!(places.pieces(3..3, 10).is_empty());
+    }
+
+    /// Ten lists of seven rows; the fifth promises most.
+    const PROMISES: [f32; 10] = [0.1, 0.2, 0.8, 0.05, 0.04, 1.0, 0.7, 0.03, 0.02, 0.3];
+
+    #[test]
+    fn no_more_is_read_than_the_budget_allows() {
+        let lists = places((0..=10).map(|list| 7 * list));
+        let read = |places, ranges| plan_reads(&PROMISES, &[&lists], budget(places, ranges));
+        assert_eq!(read(21, 8), [(0, 14..21), (0, 35..49)]);
+        assert_eq!(read(20, 8), [(0, 14..21), (0, 35..42)], "no list in part");
+        assert_eq!(read(28, 8), [(0, 14..21), (0, 35..49), (0, 63..70)]);
+        assert_eq!(read(28, 2), [(0, 7..21), (0, 35..49)], "a longer range where a third would be too many");
+        assert_eq!(read(35, 1), [(0, 14..49)], "what is between is read too");
+        assert_eq!(read(1, 8), [(0, 35..42)], "the nearest list in any case");
+        assert_eq!(read(1000, 8), [(0, 0..70)]);
+        assert!(plan_reads(&[], &[&lists], budget(9, 9)).is_empty());
+        assert!(plan_reads(&[1.0], &[], budget(9, 9)).is_empty());
+    }
+
+    #[test]
+    fn what_promises_little_is_not_read() {
+        let lists = places((0..=10).map(|list| 7 * list));
+        let read = |budget| plan_reads(&PROMISES, &[&lists], budget);
+        let some = ReadBudget { least: 0.15, ..budget(1000, 100) };
+        assert_eq!(read(some), [(0, 7..21), (0, 35..49), (0, 63..70)]);
+        assert_eq!(read(ReadBudget { least: 0.75, ..some }), [(0, 14..21), (0, 35..42)]);
+        let more = read(ReadBudget { least: 0.75, at_least: 34, ..some });
+        assert_eq!(more, [(0, 14..21), (0, 35..49), (0, 63..70)], "unless there would be too few");
+        // A request for the last list is worth as many rows as it costs, or not.
+        assert_eq!(read(ReadBudget { request: 6.9, ..some }).len(), 3);
+        assert_eq!(read(ReadBudget { request: 7.1, ..some }).len(), 2);
+    }
+
+    #[test]
+    fn two_indexes_are_never_one_range_and_empty_lists_cost_nothing() {
+        let (first, second) = (places([0, 0, 5, 9]), places([0, 4, 4, 6]));
+        let promises = [0.9, 0.5, 1.0];
+        let read = |places, ranges| plan_reads(&promises, &[&first, &second], budget(places, ranges));
+        assert_eq!(read(100, 9), [(0, 0..9), (1, 0..6)]);
+        assert_eq!(read(10, 9), [(0, 5..9), (1, 0..6)], "ranges about an empty list are one");
+        assert_eq!(read(1, 1), [(0, 5..9), (1, 4..6)], "the nearest list of both");
+        assert_eq!(plan_reads(&promises, &[&places([0, 0, 0, 0])], budget(9, 9)), []);
+    }
+
+    /// What a choice of lists is worth, or nothing if the budget forbids it.
+    fn worth(chosen: u32, promises: &[f32], sizes: &[u32], ranges: usize, most: u32) -> Option<f32> {
+        let is_chosen = |list: usize| chosen >> list & 1 == 1;
+        let lists = || (0..sizes.len()).filter(|list| is_chosen(*list));
+        let begun = lists().filter(|list| *list == 0 || !is_chosen(list - 1)).count();
+        let rows: u32 = lists().map(|list| sizes[list]).sum();
+        (begun <= ranges && rows <= most)
+            .then(|| lists().map(|list| promises[list] * sizes[list] as f32).sum())
+    }
+
+    #[test]
+    fn hardly_anything_better_fits() {
+        let mut state = 1u64;
+        let mut draw = |below: u64| {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 33) % below
+        };
+        let (mut reached, mut possible) = (0.0, 0.0);
+        for _ in 0..60 {
+            let sizes: Vec<u32> = (0..12).map(|_| 1 + draw(9) as u32).collect();
+            let promises: Vec<f32> =
+                (0..12).map(|_| 0.5f32.powi(draw(9) as i32) * 0.99f32.powi(draw(20) as i32)).collect();
+            let lists = places(std::iter::once(0).chain(sizes.iter().scan(0, |end, size| {
+                *end += size;
+                Some(*end)
+            })));
+            let (most, ranges) = (15 + draw(30) as u32, 1 + draw(4) as usize);
+            let found = plan_reads(&promises, &[&lists], budget(most as usize, ranges));
+            let holds = |list: usize| found.iter().any(|(_, run)| run.contains(&lists.of(list).start));
+            let chosen = (0..12).filter(|list| holds(*list)).fold(0, |chosen, list| chosen | 1 << list);
+            reached += worth(chosen, &promises, &sizes, ranges, most).expect("within the budget");
+            let best = (0..1 << 12).filter_map(|chosen| worth(chosen, &promises, &sizes, ranges, most));
+            possible += best.fold(0.0, f32::max);
+        }
+        assert!(reached > 0.93 * possible, "{reached} of {possible}");
+    }
+}
