@@ -91,17 +91,20 @@ pub async fn newest_checkpoint(store: &dyn Store) -> Result<Option<Slot>> {
 
 /// Reads a checkpoint's root and pages.
 pub async fn read_checkpoint(store: &dyn Store, slot: Slot) -> Result<(Root, State)> {
+    let key = keys::checkpoint(slot);
+    let root = open_root(&key, &store.get(&key).await?)?;
+    read_pages(store, &key, root).await
+}
+
+/// The root that was copied last, if it can be read. Whether it is the newest, a listing says.
+pub(crate) async fn copied_root(store: &dyn Store) -> Option<Root> {
+    open_root(keys::NEWEST, &store.get(keys::NEWEST).await.ok()?).ok()
+}
+
+/// Reads the pages of the root that was stored as `key`.
+pub(crate) async fn read_pages(store: &dyn Store, key: &str, root: Root) -> Result<(Root, State)> {
     const PARALLEL: usize = 64;
     use futures::{StreamExt, TryStreamExt};
-    let key = keys::checkpoint(slot);
-    let damaged = |what: &str, e: checkpoint::DecodeError| MetaError::Damaged(format!("`{what}`: {e}"));
-    let bytes = store.get(&key).await?;
-    let (crc, body) =
-        bytes.split_first_chunk::<4>().ok_or_else(|| MetaError::Damaged(format!("`{key}` is cut short")))?;
-    if u32::from_le_bytes(*crc) != crc32c::crc32c(body) {
-        return Err(MetaError::Damaged(format!("`{key}` has a wrong checksum")));
-    }
-    let root = checkpoint::decode_root(body).map_err(|e| damaged(&key, e))?;
     let references: Vec<PageRef> = root.pages.iter().flatten().cloned().collect();
     let mut pages: Vec<checkpoint::Page> = futures::stream::iter(references)
         .map(|page| async move {
@@ -109,16 +112,30 @@ pub async fn read_checkpoint(store: &dyn Store, slot: Slot) -> Result<(Root, Sta
             if crc32c::crc32c(&bytes) != page.crc {
                 return Err(MetaError::Damaged(format!("`{}` has a wrong checksum", page.object)));
             }
-            checkpoint::decode_page(&bytes).map_err(|e| damaged(&page.object, e))
+            checkpoint::decode_page(&bytes).map_err(|e| unreadable(&page.object, e))
         })
         .buffered(PARALLEL)
         .try_collect()
         .await?;
     if let Some(inline) = &root.inline {
-        pages.push(checkpoint::decode_page(inline).map_err(|e| damaged(&key, e))?);
+        pages.push(checkpoint::decode_page(inline).map_err(|e| unreadable(key, e))?);
     }
     let state = checkpoint::assemble(&root, pages);
     Ok((root, state))
+}
+
+/// The root in the bytes of its object.
+fn open_root(key: &str, bytes: &[u8]) -> Result<Root> {
+    let (crc, body) =
+        bytes.split_first_chunk::<4>().ok_or_else(|| MetaError::Damaged(format!("`{key}` is cut short")))?;
+    if u32::from_le_bytes(*crc) != crc32c::crc32c(body) {
+        return Err(MetaError::Damaged(format!("`{key}` has a wrong checksum")));
+    }
+    checkpoint::decode_root(body).map_err(|e| unreadable(key, e))
+}
+
+fn unreadable(key: &str, error: checkpoint::DecodeError) -> MetaError {
+    MetaError::Damaged(format!("`{key}`: {error}"))
 }
 
 /// The bytes of a root's object: a checksum, and the root.

@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::forward::Forward;
-use crate::recover::Start;
+use crate::recover::{Start, newest_root};
 use crate::{Clock, Consistency, Job, Meta, MetaError, Result, Rules, bucket};
 
 /// How a reader behaves.
@@ -82,7 +82,7 @@ impl std::fmt::Debug for BucketReader {
 }
 
 impl BucketReader {
-    /// Reads nothing yet: the first read does, whatever its consistency. Slots that are read are left in `slots`, where
+    /// Reads nothing yet: [`BucketReader::begin`] does, or else the first read, whatever its consistency. Slots that are read are left in `slots`, where
     /// tails find them.
     pub fn new(
         store: Arc<dyn Store>,
@@ -102,17 +102,32 @@ impl BucketReader {
         }
     }
 
+    /// Reads the newest root, unless anything was read: so reads find a state to begin with while their looks are under way. One
+    /// trip, or two where no copy of that root is there, and one more where its pages are objects of their own.
+    pub async fn begin(&self) -> Result<()> {
+        let _one_at_a_time = self.looking.lock().await;
+        if self.seen.lock().look > 0 {
+            return Ok(());
+        }
+        let listed = self.clock.now();
+        let ((), recovered) = newest_root(&self.store, |_| ()).await?;
+        self.states.send_replace(Arc::new(recovered.state));
+        self.seen.lock().listed = Some(listed);
+        Ok(())
+    }
+
     /// Sees to it that the state holds what was decided when this was called.
     pub async fn look(&self) -> Result<()> {
         let before = self.begun.load(Ordering::SeqCst);
         let _one_at_a_time = self.looking.lock().await;
-        let last = self.seen.lock().look;
+        let Seen { look: last, listed, .. } = *self.seen.lock();
         if last > before {
             return Ok(());
         }
         let look = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
         let began = self.clock.now();
-        let mut reached = if last == 0 { None } else { self.follow().await? };
+        let knows_nothing = last == 0 && listed.is_none();
+        let mut reached = if knows_nothing { None } else { self.follow().await? };
         let state = loop {
             match reached {
                 Some(state) => break state,

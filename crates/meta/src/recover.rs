@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::future::join;
 use lodestone_manifest::checkpoint::PageRef;
 use lodestone_manifest::{Applied, Epoch, Nonce, Record, Slot, State};
 use lodestone_store::Store;
-use lodestone_wal::SlotCache;
+use lodestone_wal::{SlotCache, keys};
 
 use crate::forward::Forward;
 use crate::{MetaError, Result, Rules, bucket};
@@ -88,33 +89,50 @@ pub(crate) struct Start {
 }
 
 impl Start {
-    /// Lists the roots and reads the newest: two dependent trips, and one more where its pages are objects of their own.
+    /// Reads the newest root, and has what follows it under way.
     pub async fn read(store: &Arc<dyn Store>, slots: Option<&Arc<SlotCache>>) -> Result<Self> {
-        let mut newest = bucket::newest_checkpoint(store.as_ref()).await?;
-        loop {
-            let forward = Forward::from(store, slots, newest.unwrap_or_default().next(), AFTER_ROOT);
-            let Some(slot) = newest else {
-                let recovered = Recovered { state: State::default(), base: None, outcomes: BTreeMap::new() };
-                return Ok(Self { recovered, forward });
-            };
-            match bucket::read_checkpoint(store.as_ref(), slot).await {
-                Ok((root, state)) => {
-                    let base = Base { state: Arc::new(state.clone()), pages: root.pages };
-                    let recovered = Recovered { state, base: Some(base), outcomes: BTreeMap::new() };
-                    return Ok(Self { recovered, forward });
-                }
-                Err(e) if bucket::is_absent(&e) => {
-                    // A newer root may have come and this one's pages gone; anything else is damage.
-                    let listed = bucket::newest_checkpoint(store.as_ref()).await?;
-                    if listed == newest {
-                        return Err(MetaError::Damaged(format!(
-                            "checkpoint {slot} names an object that is missing: {e}"
-                        )));
-                    }
-                    newest = listed;
-                }
-                Err(e) => return Err(e),
+        let (forward, recovered) =
+            newest_root(store, |root| Forward::from(store, slots, root.next(), AFTER_ROOT)).await?;
+        Ok(Self { recovered, forward })
+    }
+}
+
+/// The newest root, or an empty state if there is none: a listing and the copy of a root side by side, and a second trip where
+/// that is not the newest, and where its pages are objects of their own. `beside` begins what may go on beside that trip, once it is
+/// known of which slot the root is.
+pub(crate) async fn newest_root<T>(
+    store: &Arc<dyn Store>,
+    beside: impl Fn(Slot) -> T,
+) -> Result<(T, Recovered)> {
+    let (mut copied, newest) =
+        join(bucket::copied_root(store.as_ref()), bucket::newest_checkpoint(store.as_ref())).await;
+    let mut newest = newest?;
+    loop {
+        let begun = beside(newest.unwrap_or_default());
+        let Some(slot) = newest else {
+            let recovered = Recovered { state: State::default(), base: None, outcomes: BTreeMap::new() };
+            return Ok((begun, recovered));
+        };
+        let read = match copied.take().filter(|root| root.slot == slot) {
+            Some(root) => bucket::read_pages(store.as_ref(), keys::NEWEST, root).await,
+            None => bucket::read_checkpoint(store.as_ref(), slot).await,
+        };
+        match read {
+            Ok((root, state)) => {
+                let base = Base { state: Arc::new(state.clone()), pages: root.pages };
+                return Ok((begun, Recovered { state, base: Some(base), outcomes: BTreeMap::new() }));
             }
+            Err(e) if bucket::is_absent(&e) => {
+                // A newer root may have come and this one's pages gone; anything else is damage.
+                let listed = bucket::newest_checkpoint(store.as_ref()).await?;
+                if listed == newest {
+                    return Err(MetaError::Damaged(format!(
+                        "checkpoint {slot} names an object that is missing: {e}"
+                    )));
+                }
+                newest = listed;
+            }
+            Err(e) => return Err(e),
         }
     }
 }

@@ -211,7 +211,7 @@ impl Node {
             ..ReaderOptions::default()
         };
         let reader = BucketReader::new(store, Arc::new(BootClock), near.slots.clone(), reader_options);
-        reader.look().await?;
+        reader.begin().await?;
         let meta: Arc<dyn Meta> = Arc::new(reader);
         let state = meta.watch().borrow().clone();
         tracing::info!(slot = %state.slot, collections = state.collections.len(), "reading the bucket, without a leader");

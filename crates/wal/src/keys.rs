@@ -5,6 +5,7 @@
 //! | `wal/` | one object per slot |
 //! | `claims/` | one object per epoch |
 //! | `checkpoints/` | roots, the newest first in a LIST |
+//! | `newest` | a copy of the newest root, or of one before it |
 //! | `parts/` | everything else, by epoch and job: segments, side objects, pages of checkpoints |
 
 use lodestone_manifest::{Epoch, JobId, Slot};
@@ -15,6 +16,8 @@ pub const WAL: &str = "wal/";
 pub const CLAIMS: &str = "claims/";
 /// Prefix of roots.
 pub const CHECKPOINTS: &str = "checkpoints/";
+/// The copy of a root.
+pub const NEWEST: &str = "newest";
 /// Prefix of parts.
 pub const PARTS: &str = "parts/";
 

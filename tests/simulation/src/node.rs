@@ -134,6 +134,10 @@ impl Node {
             claiming: tokio::sync::Mutex::default(),
         });
         say!(world, "{} started", life.name);
+        if life.rng.lock().random() {
+            let life = life.clone();
+            tokio::spawn(async move { life.reader.begin().await });
+        }
         if world.profile.roaming {
             let meta = Roaming::new(&life);
             *life.front.lock() = Some(life.open_front(meta));
