@@ -1,15 +1,18 @@
 //! What the bytes of a part are held to. They need not be in memory together: the end of a part says what its blocks should be, and
 //! is checked first.
 
+use std::fs::File;
+use std::io;
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
-use lodestone_types::{ErrorKind, Result};
+use lodestone_types::{Error, ErrorKind, Result, Stretch};
 
 use crate::meta::{PartKind, PartMeta, SectionKind, SectionMeta};
 use crate::part::{
-    BLOCK_BYTES, PartBytes, SECTION_ALIGN, Section, damaged, le_u32, read_trailer, section_place,
+    BLOCK_BYTES, PIECE, PartBytes, SECTION_ALIGN, Section, damaged, le_u32, read_trailer, section_place,
 };
 use crate::reader::{SegmentReader, range_of};
 use crate::vectors::VectorColumn;
@@ -104,6 +107,28 @@ impl PartCheck {
         }
         Ok(())
     }
+}
+
+/// Compares the part that a file begins with with its checksums, a piece at a time. Blocks until it is read; what is wrong with it is
+/// [`io::ErrorKind::InvalidData`].
+pub(crate) fn check_file(meta: &PartMeta, file: &File) -> io::Result<()> {
+    let read = |range: &Range<u64>, bytes: &mut Vec<u8>| {
+        bytes.resize((range.end - range.start) as usize, 0);
+        file.read_exact_at(bytes, range.start)
+    };
+    let (mut bytes, mut stretch) = (Vec::new(), Stretch::begin());
+    read(&PartCheck::end_of(meta).map_err(damage)?, &mut bytes)?;
+    let check = PartCheck::new(meta, &bytes).map_err(damage)?;
+    for piece in check.pieces(PIECE) {
+        read(&piece, &mut bytes)?;
+        check.check(&piece, &bytes).map_err(damage)?;
+        stretch.give_way();
+    }
+    Ok(())
+}
+
+fn damage(error: Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error.message)
 }
 
 fn blocks_in(section: &Range<u64>) -> u64 {

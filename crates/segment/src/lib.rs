@@ -46,7 +46,7 @@ pub use merge::{MergeInput, Merged, merge};
 pub use meta::{PartKind, PartMeta, SectionKind, SectionMeta, SegmentMeta};
 pub use part::{BLOCK_BYTES, ObjectWriter, SECTION_ALIGN, Sink, list_parts};
 pub use payload::{PayloadBlock, PayloadColumn};
-pub use reader::{Fetch, SegmentReader};
+pub use reader::{CheckFile, Fetch, SegmentReader};
 pub use row_tag::{RowTag, RowTags};
 pub use schema::{SegmentSchema, VectorSpec};
 pub use vectors::{ColumnOnDisk, DiskPart, VectorColumn, VectorReader, Vectors};

@@ -15,7 +15,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lodestone_types::{Error, Result, Stretch};
+use lodestone_types::{Error, Result};
 
 use crate::check::PartCheck;
 use crate::meta::{PartKind, PartMeta, SectionKind, SectionMeta};
@@ -26,7 +26,7 @@ pub const SECTION_ALIGN: u64 = 4 << 10;
 /// There is one checksum for so many bytes of a section.
 pub const BLOCK_BYTES: usize = 64 << 10;
 /// Bytes that are checked at once.
-const PIECE: u64 = 1 << 20;
+pub(crate) const PIECE: u64 = 1 << 20;
 /// The version of every part written today, and the only one read.
 pub(crate) const VERSION: u16 = 1;
 
@@ -291,18 +291,6 @@ impl PartOnDisk {
         let mut end = Vec::new();
         disk.read_many(std::slice::from_ref(&PartCheck::end_of(meta)?), &mut end)?;
         Ok(Self { disk, check: PartCheck::new(meta, &end)? })
-    }
-
-    /// Compares all sections with their checksums. Blocks until they are read.
-    pub fn verify(&self) -> Result<()> {
-        let (mut bytes, mut stretch) = (Vec::new(), Stretch::begin());
-        for piece in self.check.pieces(PIECE) {
-            bytes.clear();
-            self.disk.read_many(std::slice::from_ref(&piece), &mut bytes)?;
-            self.check.check(&piece, &bytes)?;
-            stretch.give_way();
-        }
-        Ok(())
     }
 
     /// Where the section of `kind` is in the part.

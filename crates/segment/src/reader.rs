@@ -1,4 +1,6 @@
 use std::borrow::Cow;
+use std::fs::File;
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -11,6 +13,7 @@ use roaring::RoaringBitmap;
 use tokio::sync::OnceCell;
 
 use crate::bitmap;
+use crate::check::check_file;
 use crate::fields;
 use crate::ids::IdColumn;
 use crate::meta::{PartKind, PartMeta, SectionKind, SegmentMeta};
@@ -21,6 +24,9 @@ use crate::vectors::{DiskPart, VectorColumn};
 
 /// Parts larger than this are checked away from the threads that wait for I/O.
 const LARGE: u64 = 1 << 20;
+
+/// Looks whether what a file begins with is what it should be. It is not where that ends with [`io::ErrorKind::InvalidData`].
+pub type CheckFile = Arc<dyn Fn(&File) -> io::Result<()> + Send + Sync>;
 
 /// Where the bytes of objects come from: a cache, a bucket.
 #[async_trait]
@@ -50,13 +56,13 @@ pub trait Fetch: Send + Sync {
         self.fetch(object, range).await
     }
 
-    /// Has a range kept as a file without all of it being in memory, and says whether it is: not where there are no files, or it
-    /// is so small that it had better be fetched.
-    async fn bring(&self, _object: &str, _range: Range<u64>) -> Result<bool> {
+    /// Has a range kept as a file that has passed `check`, without all of it being in memory, and says whether it is: not where
+    /// there are no files, or it is so small that it had better be fetched. Damaged if it does not pass.
+    async fn bring(&self, _object: &str, _range: Range<u64>, _check: CheckFile) -> Result<bool> {
         Ok(false)
     }
 
-    /// Forgets what is kept of a range that was brought here and made no sense. May block.
+    /// Forgets what is kept of a range and made no sense. May block.
     fn distrust(&self, _object: &str, _range: Range<u64>) {}
 
     /// Whether a range is near, so that fetching it asks nobody far away.
@@ -96,8 +102,8 @@ impl<F: Fetch + ?Sized> Fetch for Arc<F> {
         (**self).fetch_once(object, range).await
     }
 
-    async fn bring(&self, object: &str, range: Range<u64>) -> Result<bool> {
-        (**self).bring(object, range).await
+    async fn bring(&self, object: &str, range: Range<u64>, check: CheckFile) -> Result<bool> {
+        (**self).bring(object, range, check).await
     }
 
     fn distrust(&self, object: &str, range: Range<u64>) {
@@ -419,21 +425,29 @@ impl SegmentReader {
             return Ok(Some(opened));
         }
         match self.bring_checked_part(part).await {
-            // It is not kept any more.
-            Err(error) if error.kind == ErrorKind::Damaged => self.bring_checked_part(part).await,
+            // The disk is at fault. What is fetched can do without it.
+            Err(error) if error.kind == ErrorKind::LostCopy => Ok(None),
             opened => opened,
         }
     }
 
     async fn bring_checked_part(&self, part: &PartMeta) -> Result<Option<LoadedPart>> {
-        if !self.fetch.bring(&part.object, range_of(part)?).await? {
-            return Ok(None);
+        let (range, wanted) = (range_of(part)?, part.clone());
+        let check: CheckFile = Arc::new(move |file| check_file(&wanted, file));
+        for _ in 0..2 {
+            if !self.fetch.bring(&part.object, range.clone(), check.clone()).await? {
+                return Ok(None);
+            }
+            match self.open_file(part).await {
+                // A file of before, which has been damaged since it was brought.
+                Err(error) if error.kind == ErrorKind::Damaged => {
+                    let (fetch, object, range) = (self.fetch.clone(), part.object.clone(), range.clone());
+                    blocking(move || fetch.distrust(&object, range)).await?;
+                }
+                opened => return opened,
+            }
         }
-        match self.open_file(part, true).await {
-            // The disk is at fault. What is fetched can do without it.
-            Err(error) if error.kind == ErrorKind::LostCopy => Ok(None),
-            opened => opened,
-        }
+        Ok(None)
     }
 
     /// All of a part, checked, and opened in memory.
@@ -466,21 +480,16 @@ impl SegmentReader {
             return Ok(None);
         }
         // What is wrong with it is found out where all of it is read.
-        Ok(self.open_file(part, false).await.ok().flatten())
+        Ok(self.open_file(part).await.ok().flatten())
     }
 
-    /// A part that is read where it lies, if its file is here. With `verify` all of it is checked before, and not kept if it is
-    /// damaged.
-    async fn open_file(&self, part: &PartMeta, verify: bool) -> Result<Option<LoadedPart>> {
+    /// A part that is read where it lies, if its file is here.
+    async fn open_file(&self, part: &PartMeta) -> Result<Option<LoadedPart>> {
         let range = range_of(part)?;
         let (part, rows, fetch) = (part.clone(), self.meta.rows, self.fetch.clone());
         let open = move || {
-            let Some(disk) = fetch.disk(&part.object, range.clone(), &part.kind) else { return Ok(None) };
-            let opened = open_on_disk(&part, disk, rows, verify);
-            if verify && opened.as_ref().is_err_and(|error| error.kind == ErrorKind::Damaged) {
-                fetch.distrust(&part.object, range);
-            }
-            opened.map(Some)
+            let disk = fetch.disk(&part.object, range, &part.kind);
+            disk.map(|disk| open_on_disk(&part, disk, rows)).transpose()
         };
         blocking(open).await?
     }
@@ -531,11 +540,8 @@ fn has_file(part: &PartMeta) -> bool {
     matches!(part.kind, PartKind::Vector(_) | PartKind::Payload)
 }
 
-fn open_on_disk(part: &PartMeta, disk: Box<dyn DiskPart>, rows: u32, verify: bool) -> Result<LoadedPart> {
+fn open_on_disk(part: &PartMeta, disk: Box<dyn DiskPart>, rows: u32) -> Result<LoadedPart> {
     let on_disk = PartOnDisk::open(part, disk)?;
-    if verify {
-        on_disk.verify()?;
-    }
     Ok(match part.kind {
         PartKind::Payload => LoadedPart::Payload(PayloadColumn::open_on_disk(on_disk, rows)?),
         _ => LoadedPart::Vector(VectorColumn::open_on_disk(on_disk, rows)?),

@@ -3,6 +3,7 @@
 mod common;
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock, Mutex};
@@ -11,8 +12,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use common::*;
 use lodestone_segment::{
-    DiskPart, Fetch, PartKind, PartMeta, SectionKind, SegmentMeta, SegmentReader, SegmentSchema, VectorSpec,
-    delete_bitmap_part, list_parts,
+    CheckFile, DiskPart, Fetch, PartKind, PartMeta, SectionKind, SegmentMeta, SegmentReader, SegmentSchema,
+    VectorSpec, delete_bitmap_part, list_parts,
 };
 use lodestone_types::{Datatype, Error, ErrorKind, FieldIndex, FieldIndexKind, PointId};
 use proptest::prelude::*;
@@ -99,14 +100,25 @@ impl Fetch for Files {
         self.bucket.fetch(object, range).await
     }
 
-    async fn bring(&self, object: &str, range: Range<u64>) -> Result<bool, Error> {
-        let mut bytes = self.bucket.fetch(object, range.clone()).await?.to_vec();
-        self.bucket.fetches.fetch_sub(1, Relaxed);
-        if self.brings.fetch_add(1, Relaxed) < self.flips {
-            bytes[self.at] ^= 1;
+    async fn bring(&self, object: &str, range: Range<u64>, check: CheckFile) -> Result<bool, Error> {
+        let mut damage = String::new();
+        for _ in 0..2 {
+            let mut bytes = self.bucket.fetch(object, range.clone()).await?.to_vec();
+            self.bucket.fetches.fetch_sub(1, Relaxed);
+            if self.brings.fetch_add(1, Relaxed) < self.flips {
+                bytes[self.at] ^= 1;
+            }
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(&bytes).unwrap();
+            match check(&file) {
+                Ok(()) => {
+                    self.kept.lock().unwrap().insert((object.to_owned(), range), bytes.into());
+                    return Ok(true);
+                }
+                Err(error) => damage = error.to_string(),
+            }
         }
-        self.kept.lock().unwrap().insert((object.to_owned(), range), bytes.into());
-        Ok(true)
+        Err(Error::damaged(damage))
     }
 
     fn distrust(&self, object: &str, range: Range<u64>) {

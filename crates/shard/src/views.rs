@@ -14,7 +14,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use lodestone_manifest::{
     Collection, SegmentEntry, SegmentId, Shard, ShardId, SliceHeader, Slot, State, Tail, TailRange,
 };
-use lodestone_segment::{DiskPart, Fetch, PartKind, SegmentMeta, SegmentReader};
+use lodestone_segment::{CheckFile, DiskPart, Fetch, PartKind, SegmentMeta, SegmentReader};
 use lodestone_store::{PartCache, Store};
 use lodestone_types::{Error, Result};
 use lodestone_wal::{Op, SlotCache, decode_slice, keys, object};
@@ -497,14 +497,14 @@ impl Fetch for Source {
         paid(object, range.clone(), self.store.get_range(object, range)).await
     }
 
-    async fn bring(&self, object: &str, range: Range<u64>) -> Result<bool> {
+    async fn bring(&self, object: &str, range: Range<u64>, check: CheckFile) -> Result<bool> {
         if range.end.saturating_sub(range.start) < BRING_FROM {
             return Ok(false);
         }
         let is_here = || self.parts.has(object, range.clone());
         let _coming = self.vectors.expect(PartCache::MOST_UNDER_WAY);
         self.make_room();
-        let brought = self.parts.bring(&self.store, object, range.clone());
+        let brought = self.parts.bring(&self.store, object, range.clone(), check);
         let brought = paid_once(object, range.clone(), is_here, brought).await;
         self.leave_dropped_files();
         brought

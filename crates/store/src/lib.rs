@@ -37,7 +37,7 @@ mod unsynced;
 mod upload;
 
 pub use account::{Account, Accounted, Usage, charged, cut_short, stage};
-pub use cache::{Access, CacheStats, KeptPart, PartCache};
+pub use cache::{Access, CacheStats, CheckFile, KeptPart, PartCache};
 pub use direct::{Backend, DirectFile};
 pub use error::{Op, Result, StoreError, StoreErrorKind};
 pub use key::validate_key;

@@ -100,7 +100,7 @@ impl Writer {
         let pages = Places::of(id)?.sums / PAGE;
         let name = id.slot().file_name();
         let aside = dir.join(format!("{name}.{}.{number}{TEMPORARY}", std::process::id()));
-        let file = File::create(&aside)?;
+        let file = File::options().read(true).write(true).create(true).truncate(true).open(&aside)?;
         let sums = Vec::with_capacity(pages * 4);
         Ok(Self { id: id.clone(), aside, file, written: 0, crc: 0, sums, is_named: false })
     }
@@ -114,6 +114,11 @@ impl Writer {
             add_page_sums(piece, &mut self.sums);
             self.file.write_all(piece)
         })
+    }
+
+    /// Shows `check` what has been written.
+    pub(super) fn check(&self, check: &dyn Fn(&File) -> io::Result<()>) -> io::Result<()> {
+        check(&self.file)
     }
 
     /// Gives the file its name, and says the checksum of its bytes.

@@ -12,6 +12,7 @@ mod held;
 mod kept;
 mod slot;
 
+use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -40,6 +41,9 @@ const FETCHES: u32 = 2;
 /// is in memory beside what has come.
 const PIECE: u64 = 16 << 20;
 const PIECES_AT_ONCE: usize = 4;
+
+/// Looks whether what a file begins with is what it should be. It is not where that ends with [`io::ErrorKind::InvalidData`].
+pub type CheckFile = Arc<dyn Fn(&File) -> io::Result<()> + Send + Sync>;
 
 /// A bounded cache of ranges of objects that never change. One process at a time uses a directory.
 #[derive(Debug, Clone)]
@@ -149,14 +153,21 @@ impl PartCache {
 
     /// Has `range` of the object `key` kept as a file without taking all of it into memory, and says whether it is: not where
     /// files cannot be written, or it is more than the cache may hold. Those who ask for the same range at once share one fetch.
-    pub async fn bring(&self, store: &Arc<dyn Store>, key: &str, range: Range<u64>) -> Result<bool> {
+    /// Nobody finds the file before it has passed `check`; what does not is fetched once more.
+    pub async fn bring(
+        &self,
+        store: &Arc<dyn Store>,
+        key: &str,
+        range: Range<u64>,
+        check: CheckFile,
+    ) -> Result<bool> {
         let Some(dir) = self.state.dir.clone() else { return Ok(false) };
         if range_is_empty(key, &range)? || range.end - range.start > self.state.max_bytes {
             return Ok(false);
         }
         let id = PartId { key: key.into(), start: range.start, end: range.end };
         let (state, store, wanted) = (self.state.clone(), store.clone(), id.clone());
-        let bring = async move { state.bring(store.as_ref(), wanted, dir).await };
+        let bring = async move { state.bring(store.as_ref(), wanted, dir, check).await };
         let (bring, joined) = self.state.brings.join(&id, bring);
         self.state.hits.fetch_add(joined.into(), Relaxed);
         bring.await
@@ -366,21 +377,37 @@ impl State {
         bytes
     }
 
-    async fn bring(self: Arc<Self>, store: &dyn Store, id: PartId, dir: PathBuf) -> Result<bool> {
+    async fn bring(
+        self: Arc<Self>,
+        store: &dyn Store,
+        id: PartId,
+        dir: PathBuf,
+        check: CheckFile,
+    ) -> Result<bool> {
         if self.book.lock().find_file(&id) {
             self.hits.fetch_add(1, Relaxed);
             account::hit();
             return Ok(true);
         }
         self.misses.fetch_add(1, Relaxed);
-        match self.bring_to_file(store, &id, &dir).await {
-            Ok(is_kept) => Ok(is_kept),
-            Err(Failed::Store(error)) => Err(error),
-            Err(Failed::File(error)) => {
-                self.warn(&dir, &error);
-                Ok(false)
+        for last in (0..FETCHES).rev() {
+            match self.bring_to_file(store, &id, &dir, &check).await {
+                Ok(is_kept) => return Ok(is_kept),
+                Err(Failed::Store(error)) => return Err(error),
+                Err(Failed::File(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                    self.damaged.fetch_add(1, Relaxed);
+                    if last == 0 {
+                        let why = error.to_string();
+                        return Err(StoreError::new(Op::GetRange, StoreErrorKind::Damaged, &*id.key, why));
+                    }
+                }
+                Err(Failed::File(error)) => {
+                    self.warn(&dir, &error);
+                    return Ok(false);
+                }
             }
         }
+        Ok(false)
     }
 
     /// Fetches pieces side by side and writes one after the other; says whether there was room to keep them.
@@ -389,6 +416,7 @@ impl State {
         store: &dyn Store,
         id: &PartId,
         dir: &Path,
+        check: &CheckFile,
     ) -> std::result::Result<bool, Failed> {
         let (dir, wanted, number) = (dir.to_owned(), id.clone(), self.next.fetch_add(1, Relaxed));
         let mut file = blocking(move || file::Writer::create(&dir, &wanted, number)).await?;
@@ -400,8 +428,9 @@ impl State {
             };
             file = blocking(add).await?;
         }
-        let (state, id) = (self.clone(), id.clone());
+        let (state, id, check) = (self.clone(), id.clone(), check.clone());
         let keep = move || {
+            file.check(&*check)?;
             let crc = file.finish()?;
             state.book.lock().insert_file(&id, crc, Weak::new());
             state.make_room();
