@@ -138,7 +138,7 @@ async fn orphans(
     needed: &BTreeSet<String>,
     present: &HashSet<&str>,
 ) -> Result<Vec<String>> {
-    let mut kept: HashSet<String> = needed.iter().cloned().collect();
+    let mut kept: HashSet<String> = needed.iter().cloned().chain([keys::NEWEST.to_owned()]).collect();
     let mut roots: Vec<Slot> = present.iter().filter_map(|key| keys::parse_checkpoint(key)).collect();
     roots.sort_unstable_by(|a, b| b.cmp(a));
     roots.truncate(2);

@@ -110,6 +110,7 @@ async fn clean(world: &Arc<World>, nodes: &[Arc<Node>]) -> Result<(), String> {
     // Marks stay, but what happens if they do not has to show by itself.
     let marks: BTreeSet<String> = live.kept.iter().map(|slot| keys::wal(*slot)).collect();
     let mut needed: BTreeSet<String> = named_objects(&live);
+    needed.insert(keys::NEWEST.to_owned());
     let mut oldest = 0;
     for root in roots.iter().take(2) {
         let slot = keys::parse_checkpoint(&root.key).ok_or("a root of no slot")?;

@@ -62,7 +62,7 @@ pub struct ReadBudget {
 
 /// Prices are found up to one part of some thousand, as a factor.
 const HALVINGS: usize = 14;
-/// No row is so cheap, and no request so many rows.
+/// Rows cost at least this, less than any promises, and requests as much as so many of them.
 const LOWEST_PRICE: f32 = 1e-7;
 const LEAST_REQUEST: f32 = 0.01;
 
