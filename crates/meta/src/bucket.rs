@@ -1,10 +1,13 @@
 //! Reading and writing the objects of the protocol: slots, claims, roots.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use lodestone_manifest::checkpoint::{self, PageRef, Root};
 use lodestone_manifest::{Claim, Epoch, Record, Slot, State};
 use lodestone_store::{Store, StoreError, list_all};
 use lodestone_wal::{SlotCache, keys, object};
+use tokio::time::timeout;
 
 use crate::{MetaError, Result};
 
@@ -39,7 +42,7 @@ pub async fn create(store: &dyn Store, key: &str, bytes: &Bytes) -> Result<Creat
 }
 
 async fn pause(attempt: usize) {
-    tokio::time::sleep(std::time::Duration::from_millis(10 << attempt.min(7))).await;
+    tokio::time::sleep(Duration::from_millis(10 << attempt.min(7))).await;
 }
 
 /// The record of a slot, or `None` where the object is absent. Its bytes are left in `slots`: whoever reads a tail later
@@ -96,9 +99,22 @@ pub async fn read_checkpoint(store: &dyn Store, slot: Slot) -> Result<(Root, Sta
     read_pages(store, &key, root).await
 }
 
+/// How long the copy of a root is waited for. Nothing depends on it.
+const COPY_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Puts a root, which is in the bucket already, where who starts finds it without a listing first. What is copied counts only where a
+/// listing shows no newer root, so nothing is lost if this fails.
+pub(crate) async fn copy_root(store: &dyn Store, root: &Bytes) {
+    let copied = timeout(COPY_PATIENCE, store.put(keys::NEWEST, root.clone())).await;
+    if !matches!(copied, Ok(Ok(()))) {
+        tracing::debug!(?copied, "the newest root was not copied; starts take a trip more");
+    }
+}
+
 /// The root that was copied last, if it can be read. Whether it is the newest, a listing says.
 pub(crate) async fn copied_root(store: &dyn Store) -> Option<Root> {
-    open_root(keys::NEWEST, &store.get(keys::NEWEST).await.ok()?).ok()
+    let copy = timeout(COPY_PATIENCE, store.get(keys::NEWEST)).await.ok()?.ok()?;
+    open_root(keys::NEWEST, &copy).ok()
 }
 
 /// Reads the pages of the root that was stored as `key`.

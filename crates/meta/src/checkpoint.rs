@@ -71,21 +71,16 @@ impl Draft {
     pub async fn write(&self, store: &dyn Store, rules: Rules) -> Result<()> {
         if rules.parts_first() {
             self.write_pages(store).await?;
-            self.write_root(store).await?;
+            self.write_root(store).await
         } else {
             self.write_root(store).await?;
-            self.write_pages(store).await?;
+            self.write_pages(store).await
         }
-        self.copy_root(store).await;
-        Ok(())
     }
 
-    /// Puts the root where who starts finds it without a listing first. It is there already, so nothing is lost if this fails:
-    /// what is copied counts only where a listing shows no newer root.
-    async fn copy_root(&self, store: &dyn Store) {
-        if let Err(error) = store.put(keys::NEWEST, self.root.clone()).await {
-            tracing::debug!(%error, "the newest root was not copied; starts take a trip more");
-        }
+    /// The bytes of its root's object.
+    pub fn root(&self) -> &Bytes {
+        &self.root
     }
 
     async fn write_pages(&self, store: &dyn Store) -> Result<()> {

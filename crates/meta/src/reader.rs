@@ -135,7 +135,7 @@ impl BucketReader {
             }
         };
         // Whoever watches hears only of what is new.
-        if last == 0 || state.slot > self.states.borrow().slot {
+        if knows_nothing || state.slot > self.states.borrow().slot {
             self.states.send_replace(Arc::new(state));
         }
         let mut seen = self.seen.lock();

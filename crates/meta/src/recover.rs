@@ -113,7 +113,9 @@ pub(crate) async fn newest_root<T>(
             let recovered = Recovered { state: State::default(), base: None, outcomes: BTreeMap::new() };
             return Ok((begun, recovered));
         };
-        let read = match copied.take().filter(|root| root.slot == slot) {
+        let copy = copied.take().filter(|root| root.slot == slot);
+        let is_copy = copy.is_some();
+        let read = match copy {
             Some(root) => bucket::read_pages(store.as_ref(), keys::NEWEST, root).await,
             None => bucket::read_checkpoint(store.as_ref(), slot).await,
         };
@@ -122,6 +124,8 @@ pub(crate) async fn newest_root<T>(
                 let base = Base { state: Arc::new(state.clone()), pages: root.pages };
                 return Ok((begun, Recovered { state, base: Some(base), outcomes: BTreeMap::new() }));
             }
+            // Then the root itself has to say so.
+            Err(e) if is_copy => tracing::debug!(error = %e, "the copy of a root cannot be read"),
             Err(e) if bucket::is_absent(&e) => {
                 // A newer root may have come and this one's pages gone; anything else is damage.
                 let listed = bucket::newest_checkpoint(store.as_ref()).await?;

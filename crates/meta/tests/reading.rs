@@ -264,6 +264,27 @@ async fn a_copy_of_a_root_is_believed_only_while_it_is_of_the_newest() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_pages_of_a_copy_are_not_there_the_root_says_what_is() {
+    let (here, elsewhere) = (bucket(), bucket());
+    let (leader, other) = (lead(&here).await, lead(&elsewhere).await);
+    for (leader, store, rounds) in [(&leader, &here, 1), (&other, &elsewhere, 2)] {
+        let shards = create(leader, store).await;
+        for _ in 0..rounds {
+            write(leader, store, &[(shards[0], 1)]).await;
+            leader.checkpoint().await.unwrap();
+        }
+    }
+    // As many slots, and other pages.
+    write(&leader, &here, &[]).await;
+    leader.checkpoint().await.unwrap();
+    assert_eq!(state(&leader).slot, state(&other).slot);
+    here.put(keys::NEWEST, elsewhere.get(keys::NEWEST).await.unwrap()).await.unwrap();
+    let reading = Reading::of(&here);
+    reading.reader.begin().await.unwrap();
+    assert_eq!(*reading.reader.watch().borrow().clone(), *state(&leader));
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_that_began_long_ago_starts_over_where_what_it_knows_was_collected() {
     let store = bucket();
     let leader = lead(&store).await;

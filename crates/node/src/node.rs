@@ -8,7 +8,8 @@ use lodestone_compact::Compactor;
 use lodestone_ingest::{Ingest, IngestOptions, LogWriter, Updater};
 use lodestone_manifest::{InstanceId, NodeId, State};
 use lodestone_meta::{
-    Ahead, BootClock, BucketReader, Leader, LeaderOptions, Meta, RaftReplica, ReaderOptions, Rules,
+    Ahead, BootClock, BucketReader, Consistency, Leader, LeaderOptions, Meta, RaftReplica, ReaderOptions,
+    Rules,
 };
 use lodestone_query::Query;
 use lodestone_shard::{VectorMemory, Views};
@@ -218,6 +219,7 @@ impl Node {
         let query = near.query(&meta, &mut random, &options);
         let instance = InstanceId(random.random());
         let background = vec![
+            tokio::spawn(read_on(meta.clone())),
             tokio::spawn(keep_house(meta.watch(), near.views.clone(), near.slots)),
             tokio::spawn(keep_pins(query.clone(), options.keep_pins)),
         ];
@@ -269,6 +271,13 @@ impl Drop for Node {
             writing.compactor.abandon();
         }
         self.background.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// Has the state be that of now though nobody reads yet.
+async fn read_on(meta: Arc<dyn Meta>) {
+    if let Err(error) = meta.read(Consistency::Strong).await {
+        tracing::warn!(%error, "what came after the newest checkpoint cannot be read; reads will try again");
     }
 }
 

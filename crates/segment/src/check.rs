@@ -116,8 +116,13 @@ pub(crate) fn check_file(meta: &PartMeta, file: &File) -> io::Result<()> {
         bytes.resize((range.end - range.start) as usize, 0);
         file.read_exact_at(bytes, range.start)
     };
+    let end = PartCheck::end_of(meta).map_err(damage)?;
+    let there = file.metadata()?.len();
+    if there < meta.length {
+        return Err(damage(damaged(meta, format!("{there} bytes of {} are there", meta.length))));
+    }
     let (mut bytes, mut stretch) = (Vec::new(), Stretch::begin());
-    read(&PartCheck::end_of(meta).map_err(damage)?, &mut bytes)?;
+    read(&end, &mut bytes)?;
     let check = PartCheck::new(meta, &bytes).map_err(damage)?;
     for piece in check.pieces(PIECE) {
         read(&piece, &mut bytes)?;

@@ -434,20 +434,18 @@ impl SegmentReader {
     async fn bring_checked_part(&self, part: &PartMeta) -> Result<Option<LoadedPart>> {
         let (range, wanted) = (range_of(part)?, part.clone());
         let check: CheckFile = Arc::new(move |file| check_file(&wanted, file));
-        for _ in 0..2 {
-            if !self.fetch.bring(&part.object, range.clone(), check.clone()).await? {
-                return Ok(None);
-            }
-            match self.open_file(part).await {
-                // A file of before, which has been damaged since it was brought.
-                Err(error) if error.kind == ErrorKind::Damaged => {
-                    let (fetch, object, range) = (self.fetch.clone(), part.object.clone(), range.clone());
-                    blocking(move || fetch.distrust(&object, range)).await?;
-                }
-                opened => return opened,
-            }
+        let bring = || self.fetch.bring(&part.object, range.clone(), check.clone());
+        if !bring().await? {
+            return Ok(None);
         }
-        Ok(None)
+        let opened = self.open_file(part).await;
+        if !opened.as_ref().is_err_and(|error| error.kind == ErrorKind::Damaged) {
+            return opened;
+        }
+        // A file of before may have been damaged since it was brought.
+        let (fetch, object, kept) = (self.fetch.clone(), part.object.clone(), range.clone());
+        blocking(move || fetch.distrust(&object, kept)).await?;
+        if bring().await? { self.open_file(part).await } else { Ok(None) }
     }
 
     /// All of a part, checked, and opened in memory.

@@ -97,7 +97,7 @@ impl ColdQuery {
         Self { signs, levels, level_bytes: outline.level_bytes(), base }
     }
 
-    /// How densely the lists of the model hold the query's nearest rows, as far as can be told: from 1, the nearest list, downwards.
+    /// How densely the lists of the model hold the query's nearest rows, as far as can be told; the nearest list about 1, others less.
     pub fn promises(&self, outline: &Outline) -> Vec<f32> {
         let steps = steps(&self.signs, &outline.blocks, outline.header.lists as usize);
         promises(&steps, outline.header.decay)

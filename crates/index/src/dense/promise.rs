@@ -13,40 +13,39 @@ const USUAL_DECAY: f32 = 9.0;
 const CAUTION: f32 = 0.9;
 /// What can be measured: where all lists are as far as each other, nothing can.
 const DECAYS: std::ops::RangeInclusive<f32> = 2.0..=20.0;
-/// By how much less than the nearest list the farthest one promises where steps tell no difference.
-const BY_RANK: f32 = 0.001;
+/// By how much less than the first list the last one promises where steps tell no difference, so that some of them can be read.
+const BY_NUMBER: f32 = 0.001;
 /// What any list promises: far ones are read too where much is to be read.
 const LEAST: f32 = 1e-6;
 
-/// How far lists are from a query in steps, by the sign codes of their centroids.
+/// How far lists are from a query in steps, by the sign codes of their centroids; infinite where that cannot be told.
 pub(super) fn steps(signs: &SignQuery, blocks: &[u8], lists: usize) -> Vec<f32> {
     let mut found: Vec<Estimate> = Vec::new();
     signs.scan(blocks, &[], 0.0, f32::INFINITY, &mut found);
-    let mut far = vec![f32::INFINITY; lists];
-    for Estimate { value, place } in found {
-        if let Some(far) = far.get_mut(place as usize) {
-            *far = value;
-        }
+    found.retain(|found| found.value.is_finite() && (found.place as usize) < lists);
+    let mut steps = vec![f32::INFINITY; lists];
+    let middle = found.len() / 2;
+    if found.is_empty() {
+        return steps;
     }
-    let mut sorted = far.clone();
-    sorted.sort_unstable_by(f32::total_cmp);
-    let (Some(nearest), Some(middle)) = (sorted.first(), sorted.get(lists / 2)) else { return far };
-    // Where neither is known there is no difference.
-    let step = |value: f32| Some((value - nearest) / (middle - nearest)).filter(|steps| !steps.is_nan());
-    far.iter().map(|value| step(*value).unwrap_or(0.0)).collect()
+    let (before, middle, _) = found.select_nth_unstable_by(middle, |a, b| a.value.total_cmp(&b.value));
+    let middle = middle.value;
+    let nearest = before.iter().map(|found| found.value).fold(middle, f32::min);
+    for Estimate { value, place } in found {
+        let step = (value - nearest) / (middle - nearest);
+        // Half of all lists may be as far as each other.
+        steps[place as usize] = if step.is_nan() { 0.0 } else { step };
+    }
+    steps
 }
 
-/// What lists so many steps away promise: 1 the nearest, and no two the same.
+/// What lists so many steps away promise: 1 at most.
 pub(super) fn promises(steps: &[f32], measured: Option<f32>) -> Vec<f32> {
     let decay = CAUTION * measured.unwrap_or(USUAL_DECAY / CAUTION);
-    let mut order: Vec<u32> = (0..steps.len() as u32).collect();
-    order.sort_unstable_by(|a, b| steps[*a as usize].total_cmp(&steps[*b as usize]).then(a.cmp(b)));
-    let mut promises = vec![0.0; steps.len()];
-    for (rank, list) in order.into_iter().enumerate() {
-        let by_rank = 1.0 - BY_RANK * rank as f32 / steps.len() as f32;
-        promises[list as usize] = by_rank * (-decay * steps[list as usize]).exp().max(LEAST);
-    }
-    promises
+    let in_turn = BY_NUMBER / steps.len().max(1) as f32;
+    let promise =
+        |(list, steps): (usize, &f32)| (1.0 - in_turn * list as f32) * (-decay * steps).exp().max(LEAST);
+    steps.iter().enumerate().map(promise).collect()
 }
 
 /// What the nearest rows of one query tell of the decay.
@@ -115,15 +114,20 @@ mod tests {
         assert_eq!(steps_of(&[7.0; 40]), [0.0; 40]);
         assert_eq!(steps_of(&[1.0]), [0.0]);
         assert!(steps_of(&[]).is_empty());
+        let far = f32::INFINITY;
+        assert_eq!(steps_of(&[1.0, 1.0, 1.0, 4.0, 1.0]), [0.0, 0.0, 0.0, far, 0.0]);
+        assert_eq!(steps_of(&[far, 1.0, far, 2.0, far]), [far, 0.0, far, 1.0, far]);
+        assert_eq!(steps_of(&[far; 3]), [far; 3]);
     }
 
     #[test]
     fn lists_that_are_as_far_as_each_other_promise_a_little_less_in_turn() {
-        let promised = promises(&[0.0, 0.0, 0.1, 0.1, f32::INFINITY], Some(10.0));
-        assert_eq!((promised[0], promised[4] > 0.9 * LEAST), (1.0, true));
-        assert!(promised.is_sorted_by(|a, b| a > b), "{promised:?}");
+        let promised = promises(&[0.0, 0.0, 0.1, 0.1, f32::INFINITY, f32::INFINITY], Some(10.0));
+        assert_eq!(promised[0], 1.0);
+        assert!(promised.is_sorted_by(|a, b| a > b) && promised[5] > 0.9 * LEAST, "{promised:?}");
         assert!((promised[2].ln() + 0.9).abs() < 0.01, "{promised:?}");
         assert!(promises(&[0.0, 1.0], None)[1] > promises(&[0.0, 1.0], Some(12.0))[1]);
+        assert!(promises(&[], None).is_empty());
     }
 
     #[test]

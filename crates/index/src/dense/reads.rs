@@ -39,6 +39,10 @@ impl ListPlaces {
         pieces
     }
 
+    fn rows(&self) -> u32 {
+        self.0.last().copied().unwrap_or_default()
+    }
+
     fn of(&self, list: usize) -> Range<u32> {
         let at = |list: usize| self.0.get(list).or(self.0.last()).copied().unwrap_or_default();
         at(list)..at(list + 1)
@@ -54,35 +58,51 @@ pub struct ReadBudget {
     pub ranges: usize,
     /// Rows that [promise](super::ColdQuery::promises) less than this are not worth their bytes,
     pub least: f32,
-    /// unless there would be fewer than these.
+    /// unless there would be fewer than these; where each of them would take a request, a quarter is enough.
     pub at_least: usize,
     /// A request costs as much as so many rows.
     pub request: f32,
 }
 
-/// Prices are found up to one part of some thousand, as a factor.
-const HALVINGS: usize = 14;
+/// Prices are found up to one part in ten thousand, as a factor: finer than what tells lists apart that are as far as each other.
+const HALVINGS: usize = 18;
 /// Rows cost at least this, less than any promises, and requests as much as so many of them.
 const LOWEST_PRICE: f32 = 1e-7;
 const LEAST_REQUEST: f32 = 0.01;
 
 /// The ranges of places to read, each with the number of its index. `promises` are of each list, at most 1.
 pub fn plan_reads(promises: &[f32], indexes: &[&ListPlaces], budget: ReadBudget) -> Vec<(usize, Range<u32>)> {
-    let near = Near::new(promises, indexes);
-    // Of rows that promise less than twice as many as are allowed none would be read.
-    let worthless = near.promise_of_row(budget.places.saturating_mul(2));
-    let price = budget.least.min(near.promise_of_row(budget.at_least)).max(worthless).max(LOWEST_PRICE);
-    let lists: Vec<Vec<Stretch>> = indexes.iter().map(|index| stretches(promises, index, price)).collect();
-    let runs = least_factor(
-        1.0 / price,
-        |factor| runs_within(&lists, budget.ranges, price * factor, budget.request),
-        |runs| runs.iter().map(|(_, places)| places.len()).sum::<usize>() <= budget.places,
-    );
-    match runs {
-        Some(runs) if !runs.is_empty() => runs,
-        // The nearest list in any case.
-        _ => near.first(indexes),
+    let wanted = budget.at_least.min(budget.places);
+    let all = || indexes.iter().enumerate().map(|(number, index)| (number, 0..index.rows()));
+    if wanted >= rows_of(all()) {
+        return all().filter(|(_, places)| !places.is_empty()).collect();
     }
+    let near = Near::new(promises, indexes, budget.places.saturating_mul(CONSIDERED));
+    let price = (near.most() * budget.least).min(near.promise_of_row(budget.at_least)).max(near.least);
+    let lists: Vec<Vec<Stretch>> = indexes.iter().map(|index| stretches(promises, index, price)).collect();
+    // Each index may be read.
+    let ranges = budget.ranges.max(indexes.len());
+    let plan = |request: f32| {
+        let runs = |factor: f32| runs_within(&lists, ranges, price * factor, request);
+        least_factor(1.0 / price, runs, |runs| rows_of(runs.iter().cloned()) <= budget.places)
+            .unwrap_or_default()
+    };
+    let mut runs = plan(budget.request);
+    if rows_of(runs.iter().cloned()) < wanted / FAR_TOO_FEW {
+        // Lists so much alike that none is worth a request.
+        runs = plan(0.0);
+    }
+    if runs.is_empty() { near.first(indexes) } else { runs }
+}
+
+/// Rows are considered if no more than so many times those that may be read promise more: as requests cost too, not all that
+/// promise most are read.
+const CONSIDERED: usize = 8;
+/// There should be at least one part in so many of the rows that are read whatever they promise.
+const FAR_TOO_FEW: usize = 4;
+
+fn rows_of(runs: impl Iterator<Item = Run>) -> usize {
+    runs.map(|(_, places)| places.len()).sum()
 }
 
 /// A range of places of an index.
@@ -102,7 +122,7 @@ fn runs_within(lists: &[Vec<Stretch>], ranges: usize, price: f32, request: f32) 
     least_factor((all / request).max(1.0), runs, |runs| runs.len() <= ranges).unwrap_or_default()
 }
 
-/// What `make` makes of the least factor from 1 to `most` for which it `fits`, which that of greater ones does too.
+/// What `make` makes of the least factor from 1 to `most` that is found for which it `fits`, as that of greater ones mostly does.
 fn least_factor<T>(most: f32, make: impl Fn(f32) -> T, fits: impl Fn(&T) -> bool) -> Option<T> {
     let first = make(1.0);
     if fits(&first) {
@@ -118,29 +138,48 @@ fn least_factor<T>(most: f32, make: impl Fn(f32) -> T, fits: impl Fn(&T) -> bool
     found
 }
 
-/// Lists in the order of what they promise.
+/// Lists that have rows, those first that promise most.
 struct Near {
-    /// Promise and rows, in all indexes, of the lists that have any.
+    /// Promise, rows in all indexes, and number.
     lists: Vec<(f32, usize, usize)>,
+    /// What the last of them promises, where not all are here; else less than any does.
+    least: f32,
 }
 
 impl Near {
-    fn new(promises: &[f32], indexes: &[&ListPlaces]) -> Self {
-        let rows = |list: usize| indexes.iter().map(|index| index.of(list).len()).sum();
-        let lists = promises.iter().enumerate().map(|(list, promise)| (*promise, rows(list), list));
-        let mut lists: Vec<_> = lists.filter(|(_, rows, _)| *rows > 0).collect();
-        lists.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.2.cmp(&b.2)));
-        Self { lists }
+    /// The lists that have the nearest `rows`, about.
+    fn new(promises: &[f32], indexes: &[&ListPlaces], rows: usize) -> Self {
+        let size = |list: usize| indexes.iter().map(|index| index.of(list).len()).sum();
+        let lists = promises.iter().enumerate().map(|(list, promise)| (*promise, size(list), list));
+        let mut lists: Vec<_> = lists.filter(|(_, size, _)| *size > 0).collect();
+        let nearer =
+            |a: &(f32, usize, usize), b: &(f32, usize, usize)| b.0.total_cmp(&a.0).then(a.2.cmp(&b.2));
+        let all: usize = lists.iter().map(|(_, size, _)| size).sum();
+        // Twice as many lists as have so many rows on average: nearer ones may be shorter.
+        let count = (2 * rows.min(all)).div_ceil((all / lists.len().max(1)).max(1)) + 1;
+        let mut least = LOWEST_PRICE;
+        if count < lists.len() {
+            lists.select_nth_unstable_by(count, nearer);
+            lists.truncate(count + 1);
+            least = lists[count].0;
+        }
+        lists.sort_unstable_by(nearer);
+        Self { lists, least }
     }
 
-    /// What a row promises than which so many promise more; 0 if there are not so many.
+    /// What the nearest promises.
+    fn most(&self) -> f32 {
+        self.lists.first().map_or(1.0, |(promise, ..)| *promise)
+    }
+
+    /// What a row promises than which so many promise more, as far as is known.
     fn promise_of_row(&self, number: usize) -> f32 {
         let mut before = 0;
         let reaches = |(_, rows, _): &&(f32, usize, usize)| {
             before += rows;
             before >= number
         };
-        self.lists.iter().find(reaches).map_or(0.0, |(promise, ..)| *promise)
+        self.lists.iter().find(reaches).map_or(self.least, |(promise, ..)| *promise)
     }
 
     /// All of the list that promises most.
@@ -276,6 +315,43 @@ mod tests {
         assert_eq!(read(10, 9), [(0, 5..9), (1, 0..6)], "ranges about an empty list are one");
         assert_eq!(read(1, 1), [(0, 5..9), (1, 4..6)], "the nearest list of both");
         assert_eq!(plan_reads(&promises, &[&places([0, 0, 0, 0])], budget(9, 9)), []);
+    }
+
+    #[test]
+    fn what_is_to_be_read_whatever_it_promises_is() {
+        let lists = places((0..=100).map(|list| 10 * list));
+        let far = |promise: f32| -> Vec<f32> {
+            (0..100).map(|list| if list == 50 { 1.0 } else { promise }).collect()
+        };
+        let rows = |promises: &[f32], budget| rows_of(plan_reads(promises, &[&lists], budget).into_iter());
+        let some = ReadBudget { least: 0.001, request: 150.0, ..budget(600, 30) };
+        assert_eq!(rows(&far(1e-6), some), 10);
+        assert_eq!(rows(&far(1e-6), ReadBudget { at_least: 2000, places: 1000, ..some }), 1000, "everything");
+        // As far as each other, but for what tells them apart.
+        let alike: Vec<f32> = (0..100).map(|list| 1.0 - 1e-5 * list as f32).collect();
+        let found = rows(&alike, ReadBudget { at_least: 400, ..some });
+        assert!((300..=600).contains(&found), "{found}");
+        // What counts is what promises most of what there is.
+        let elsewhere: Vec<f32> = alike.iter().map(|promise| promise * 1e-4).collect();
+        assert!(rows(&elsewhere, ReadBudget { at_least: 400, ..some }) >= 300);
+    }
+
+    #[test]
+    fn each_index_may_be_read_though_there_are_few_ranges() {
+        let lists = places([0, 5, 9]);
+        let found = plan_reads(&[1.0, 0.9], &[&lists, &lists, &lists], budget(100, 2));
+        assert_eq!(found, [(0, 0..9), (1, 0..9), (2, 0..9)]);
+    }
+
+    #[test]
+    fn of_many_lists_few_are_looked_at() {
+        let lists = places((0..=50_000).map(|list| 10 * list));
+        let promises: Vec<f32> = (0..50_000).map(|list| (-(list as f32) / 100.0).exp().max(1e-6)).collect();
+        let near = Near::new(&promises, &[&lists], 8_000);
+        assert!(near.lists.len() < 2_000 && near.promise_of_row(100) > near.promise_of_row(5_000));
+        let found = plan_reads(&promises, &[&lists], ReadBudget { least: 0.01, ..budget(10_000, 8) });
+        assert_eq!(found, [(0, 0..4610)], "461 lists promise more than a hundredth");
+        assert_eq!(plan_reads(&promises, &[&lists], budget(1_000, 8)), [(0, 0..1000)]);
     }
 
     /// What a choice of lists is worth, or nothing if the budget forbids it.

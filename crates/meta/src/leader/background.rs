@@ -13,7 +13,7 @@ use super::{Leader, REMEMBERED_OUTCOMES, REMEMBERED_RESERVATIONS, Roots, Standin
 use crate::checkpoint::Draft;
 use crate::garbage::{Needs, keeps_more};
 use crate::recover::{self, Outcome};
-use crate::{MetaError, Result};
+use crate::{MetaError, Result, bucket};
 
 const TICK: Duration = Duration::from_millis(100);
 
@@ -173,7 +173,9 @@ impl Leader {
             *roots = Roots { previous: roots.newest.take(), newest: Some(written), keeps_more: None };
         }
         // Its job ends here, when the roots name its pages.
-        *draft = None;
+        if let Some(written) = draft.take() {
+            bucket::copy_root(self.store.as_ref(), written.root()).await;
+        }
         Ok(())
     }
 
