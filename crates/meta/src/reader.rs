@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::forward::Forward;
-use crate::recover::{Start, newest_root};
+use crate::recover::{AFTER_ROOT, Start, newest_root};
 use crate::{Clock, Consistency, Job, Meta, MetaError, Result, Rules, bucket};
 
 /// How a reader behaves.
@@ -147,7 +147,8 @@ impl BucketReader {
     async fn follow(&self) -> Result<Option<State>> {
         let known = self.states.borrow().clone();
         let began = self.clock.now();
-        let listed = self.seen.lock().listed.filter(|at| self.is_trusted(*at));
+        let Seen { look, listed, .. } = *self.seen.lock();
+        let listed = listed.filter(|at| self.is_trusted(*at));
         let list = async {
             match listed {
                 // Newer than the state of then there was none, and the state has only grown.
@@ -155,7 +156,9 @@ impl BucketReader {
                 None => Ok((began, self.newest_root().await?)),
             }
         };
-        let forward = Forward::from(&self.store, Some(&self.slots), known.slot.next(), 1);
+        // It begins at a root, or most often at the newest slot.
+        let width = if look == 0 { AFTER_ROOT } else { 1 };
+        let forward = Forward::from(&self.store, Some(&self.slots), known.slot.next(), width);
         let (reached, (listed, newest)) =
             try_join(self.adopt_all(State::clone(&known), forward), list).await?;
         self.verified(known.slot, reached, listed, newest).await

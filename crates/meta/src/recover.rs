@@ -78,7 +78,7 @@ impl Recovered {
 }
 
 /// How many slots after a root are asked for together with it. Most often none or one is there.
-const AFTER_ROOT: usize = 3;
+pub(crate) const AFTER_ROOT: usize = 3;
 
 /// The newest root, and the slots after it on their way.
 pub(crate) struct Start {

@@ -235,9 +235,9 @@ async fn a_start_takes_two_trips_of_which_one_comes_before_reads_begin() {
     assert!(trips(reading.reader.begin()).await < 1.5);
     let known = reading.reader.watch().borrow().clone();
     assert!(Slot(0) < known.slot && known.slot < state(&leader).slot, "the newest root, and no more");
-    // A read that begins with it is told that there is more, in two trips: the slot that it knows not, and the one after.
+    // A read that begins with it is told that there is more.
     let confirmed = reading.reader.confirm(known.clone());
-    assert!(trips(async { assert_eq!(*confirmed.await.unwrap(), *state(&leader)) }).await < 2.5);
+    assert!(trips(async { assert_eq!(*confirmed.await.unwrap(), *state(&leader)) }).await < 1.5);
     // Who begins again takes nothing back.
     reading.reader.begin().await.unwrap();
     assert_eq!(*reading.reader.watch().borrow().clone(), *state(&leader));
