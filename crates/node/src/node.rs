@@ -8,8 +8,7 @@ use lodestone_compact::Compactor;
 use lodestone_ingest::{Ingest, IngestOptions, LogWriter, Updater};
 use lodestone_manifest::{InstanceId, NodeId, State};
 use lodestone_meta::{
-    Ahead, BootClock, BucketReader, Consistency, Leader, LeaderOptions, Meta, RaftReplica, ReaderOptions,
-    Rules,
+    Ahead, BootClock, BucketReader, Leader, LeaderOptions, Meta, RaftReplica, ReaderOptions, Rules,
 };
 use lodestone_query::Query;
 use lodestone_shard::{VectorMemory, Views};
@@ -213,13 +212,14 @@ impl Node {
         };
         let reader = BucketReader::new(store, Arc::new(BootClock), near.slots.clone(), reader_options);
         reader.begin().await?;
-        let meta: Arc<dyn Meta> = Arc::new(reader);
+        let reader = Arc::new(reader);
+        let meta: Arc<dyn Meta> = reader.clone();
         let state = meta.watch().borrow().clone();
         tracing::info!(slot = %state.slot, collections = state.collections.len(), "reading the bucket, without a leader");
         let query = near.query(&meta, &mut random, &options);
         let instance = InstanceId(random.random());
         let background = vec![
-            tokio::spawn(read_on(meta.clone())),
+            tokio::spawn(read_on(reader)),
             tokio::spawn(keep_house(meta.watch(), near.views.clone(), near.slots)),
             tokio::spawn(keep_pins(query.clone(), options.keep_pins)),
         ];
@@ -274,9 +274,10 @@ impl Drop for Node {
     }
 }
 
-/// Has the state be that of now though nobody reads yet.
-async fn read_on(meta: Arc<dyn Meta>) {
-    if let Err(error) = meta.read(Consistency::Strong).await {
+/// Has the state be that of now though nobody reads yet. Where much came after the newest root that takes longer than reads wait, and so
+/// it is not one of them.
+async fn read_on(reader: Arc<BucketReader>) {
+    if let Err(error) = reader.look().await {
         tracing::warn!(%error, "what came after the newest checkpoint cannot be read; reads will try again");
     }
 }

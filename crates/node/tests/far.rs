@@ -10,9 +10,9 @@ use common::*;
 use lodestone_api::Engine;
 use lodestone_store::{Account, MemoryStore, Store, Usage, charged};
 use lodestone_types::{
-    Condition, Distance, FieldCondition, Filter, NamedVectors, Payload, PayloadSelector, Point, PointId,
-    PointSelector, Predicate, QueryRequest, QueryTarget, Range, ReadOptions, RetrieveRequest, ScoredPoint,
-    UpdateMode, UpdateOp, VectorSelector,
+    Condition, Distance, FieldCondition, FieldIndex, FieldIndexKind, Filter, NamedVectors, Payload,
+    PayloadSelector, Point, PointId, PointSelector, Predicate, QueryRequest, QueryTarget, Range, ReadOptions,
+    RetrieveRequest, ScoredPoint, UpdateMode, UpdateOp, VectorSelector, WriteOptions,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -101,6 +101,40 @@ async fn what_a_filter_lets_pass_is_found_where_it_is_however_little() {
         let same = found.iter().filter(|point| exact.contains(point)).count();
         assert!(same + 1 >= exact.len(), "{below}: {same} of {}", exact.len());
     }
+    node.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_nothing_near_matches_more_is_read() {
+    const EACH: u64 = 1_200;
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let local = tempfile::tempdir().unwrap();
+    let node = start(&store, &local, true).await;
+    let engine = node.engine();
+    engine.create_collection(NAME, config(Distance::Euclid), None).await.unwrap();
+    let index = FieldIndex { kind: FieldIndexKind::Integer, params: None };
+    engine.create_field_index(NAME, path("id"), index, WriteOptions::default()).await.unwrap();
+    let mut rows = vectors(2 * EACH, 5);
+    rows[EACH as usize..].iter_mut().flatten().for_each(|x| *x += 9.0);
+    let point = |(id, vector)| Point {
+        id: PointId::Num(id),
+        vectors: NamedVectors::unnamed(vector),
+        payload: payload(json!({"id": id})),
+    };
+    let points = (0..).zip(rows).map(point).collect();
+    write(&engine, UpdateOp::Upsert { points, condition: None, mode: UpdateMode::Upsert }).await;
+    quiet(&engine, 1).await;
+    node.shutdown().await;
+
+    let (node, _local) = reopened(store, false).await;
+    let elsewhere = Predicate::Range(Range { gte: Some(EACH as f64), ..Range::default() });
+    let condition = FieldCondition { key: path("id"), predicates: vec![elsewhere] };
+    let filter = Filter { must: vec![Condition::Field(condition)], ..Filter::default() };
+    let wanted =
+        QueryRequest { filter: Some(filter), hnsw_ef: Some(1), ..request(vectors(1, 99).remove(0), false) };
+    let (found, usage) = search(&node.engine(), wanted).await;
+    assert!(found.len() == 10 && found.iter().all(|point| number(point.id) >= EACH), "{found:?}");
+    assert!(usage.trips > 3, "with so little effort only what is near was read at first: {usage:?}");
     node.shutdown().await;
 }
 

@@ -434,18 +434,20 @@ impl SegmentReader {
     async fn bring_checked_part(&self, part: &PartMeta) -> Result<Option<LoadedPart>> {
         let (range, wanted) = (range_of(part)?, part.clone());
         let check: CheckFile = Arc::new(move |file| check_file(&wanted, file));
-        let bring = || self.fetch.bring(&part.object, range.clone(), check.clone());
-        if !bring().await? {
-            return Ok(None);
+        let mut opened = Ok(None);
+        // Once more where a file of before has been damaged since it was brought.
+        for _ in 0..2 {
+            if !self.fetch.bring(&part.object, range.clone(), check.clone()).await? {
+                return Ok(None);
+            }
+            opened = self.open_file(part).await;
+            if !opened.as_ref().is_err_and(|error| error.kind == ErrorKind::Damaged) {
+                break;
+            }
+            let (fetch, object, kept) = (self.fetch.clone(), part.object.clone(), range.clone());
+            blocking(move || fetch.distrust(&object, kept)).await?;
         }
-        let opened = self.open_file(part).await;
-        if !opened.as_ref().is_err_and(|error| error.kind == ErrorKind::Damaged) {
-            return opened;
-        }
-        // A file of before may have been damaged since it was brought.
-        let (fetch, object, kept) = (self.fetch.clone(), part.object.clone(), range.clone());
-        blocking(move || fetch.distrust(&object, kept)).await?;
-        if bring().await? { self.open_file(part).await } else { Ok(None) }
+        opened
     }
 
     /// All of a part, checked, and opened in memory.

@@ -100,7 +100,9 @@ pub(crate) struct Candidate<'a, 'g> {
 impl Segment<'_> {
     /// Rows that are answers.
     pub fn matching(&self) -> u64 {
-        self.matching.map_or(self.index.rows().into(), RoaringBitmap::len)
+        let deleted = || self.reader.deletes().map_or(0, RoaringBitmap::len);
+        self.matching
+            .map_or_else(|| u64::from(self.index.rows()).saturating_sub(deleted()), RoaringBitmap::len)
     }
 }
 
@@ -201,11 +203,19 @@ impl ShardView {
             Plan::new(&groups, query, rows, scope.filter, with_payload, shape.row_bytes() as u64, budget);
         let queries: Vec<ColdQuery> =
             groups.iter().map(|group| ColdQuery::new(&group.outline, query.vector)).collect();
-        let mut reads = plan.reads(&groups, &queries);
-        if let Some(allowance) = &allowance {
-            reads = plan.within(allowance, &groups, &queries, reads)?;
+        let wanted = plan.wanted(query.limit);
+        let mut candidates = Vec::new();
+        for plan in std::iter::once(plan).chain(plan.wider()) {
+            let mut reads = plan.reads(&groups, &queries);
+            if let Some(allowance) = &allowance {
+                reads = plan.within(allowance, &groups, &queries, reads)?;
+            }
+            candidates = stage(Stage::Codes, self.candidates(reads, query, until)).await?;
+            let is_cut_short = allowance.as_ref().is_some_and(|allowance| allowance.is_reached());
+            if candidates.len() >= wanted || is_cut_short {
+                break;
+            }
         }
-        let mut candidates = stage(Stage::Codes, self.candidates(reads, query, until)).await?;
         candidates.sort_unstable_by(|a, b| a.row.estimate.total_cmp(&b.row.estimate));
         candidates.truncate(rows);
         if let Some(allowance) = &allowance {

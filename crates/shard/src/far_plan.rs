@@ -96,6 +96,8 @@ pub(crate) struct Plan {
     read: ReadBudget,
     /// Of all segments.
     rows: u64,
+    /// Of these the answers are.
+    matching: u64,
     /// Bytes of one place.
     entry: u64,
     /// Bytes that the third trip will take at least, and about.
@@ -142,14 +144,32 @@ impl Plan {
                 // Of more than these some would wait for others: a trip more.
                 ranges: budget.requests.saturating_sub(first + third).max(least_ranges).min(budget.requests),
                 least: LEAST_PROMISE / (effort * effort * depth.sqrt()),
-                at_least: (LEAST_ROWS * effort * depth.sqrt()) as usize,
+                at_least: match matching < LEAST_MATCHING {
+                    true => rows as usize,
+                    false => (LEAST_ROWS * effort * depth.sqrt()) as usize,
+                },
                 request: REQUEST_BYTES / entry as f32,
             },
             rows,
+            matching,
             entry,
             third_trip: third_trip(matching),
             shares: budget.shares.max(1),
         }
+    }
+
+    /// Rows that are found if the answer has `limit`.
+    pub fn wanted(&self, limit: usize) -> usize {
+        limit.min(self.matching as usize)
+    }
+
+    /// What is read, one after the other, where too few rows are found: what matches is elsewhere than what is near.
+    pub fn wider(self) -> [Self; 2] {
+        let reading = |places: usize| Self {
+            read: ReadBudget { places, at_least: places, least: 0.0, ..self.read },
+            ..self
+        };
+        [reading(self.read.places), reading(self.rows as usize)]
     }
 
     /// The codes of the nearest lists.

@@ -80,10 +80,11 @@ pub fn plan_reads(promises: &[f32], indexes: &[&ListPlaces], budget: ReadBudget)
     let near = Near::new(promises, indexes, budget.places.saturating_mul(CONSIDERED));
     let price = (near.most() * budget.least).min(near.promise_of_row(budget.at_least)).max(near.least);
     let lists: Vec<Vec<Stretch>> = indexes.iter().map(|index| stretches(promises, index, price)).collect();
+    let price = f64::from(price);
     // Each index may be read.
     let ranges = budget.ranges.max(indexes.len());
     let plan = |request: f32| {
-        let runs = |factor: f32| runs_within(&lists, ranges, price * factor, request);
+        let runs = |factor: f64| runs_within(&lists, ranges, price * factor, request);
         least_factor(1.0 / price, runs, |runs| rows_of(runs.iter().cloned()) <= budget.places)
             .unwrap_or_default()
     };
@@ -109,10 +110,10 @@ fn rows_of(runs: impl Iterator<Item = Run>) -> usize {
 type Run = (usize, Range<u32>);
 
 /// The runs at this price of a row, and as low a price of a request as leaves no more than `ranges` of them.
-fn runs_within(lists: &[Vec<Stretch>], ranges: usize, price: f32, request: f32) -> Vec<Run> {
-    let all: f32 = lists.iter().flatten().map(|stretch| stretch.promise).sum();
-    let request = price * request.max(LEAST_REQUEST);
-    let runs = |factor: f32| -> Vec<Run> {
+fn runs_within(lists: &[Vec<Stretch>], ranges: usize, price: f64, request: f32) -> Vec<Run> {
+    let all: f64 = lists.iter().flatten().map(|stretch| stretch.promise).sum();
+    let request = price * f64::from(request.max(LEAST_REQUEST));
+    let runs = |factor: f64| -> Vec<Run> {
         let each = lists.iter().enumerate();
         each.flat_map(|(index, lists)| {
             runs(lists, price, request * factor).into_iter().map(move |places| (index, places))
@@ -123,12 +124,12 @@ fn runs_within(lists: &[Vec<Stretch>], ranges: usize, price: f32, request: f32) 
 }
 
 /// What `make` makes of the least factor from 1 to `most` that is found for which it `fits`, as that of greater ones mostly does.
-fn least_factor<T>(most: f32, make: impl Fn(f32) -> T, fits: impl Fn(&T) -> bool) -> Option<T> {
+fn least_factor<T>(most: f64, make: impl Fn(f64) -> T, fits: impl Fn(&T) -> bool) -> Option<T> {
     let first = make(1.0);
     if fits(&first) {
         return Some(first);
     }
-    let (mut low, mut high) = (1.0f32, most);
+    let (mut low, mut high) = (1.0, most);
     let mut found = None;
     for _ in 0..HALVINGS {
         let middle = (low * high).sqrt();
@@ -193,8 +194,8 @@ impl Near {
 /// A list, or lists next to each other none of which is worth its price.
 struct Stretch {
     places: Range<u32>,
-    /// The sum of what its rows promise.
-    promise: f32,
+    /// The sum of what its rows promise: millions of them may promise next to nothing each.
+    promise: f64,
 }
 
 /// The lists of an index as stretches: runs never begin or end among lists that promise no more than `price`.
@@ -203,7 +204,7 @@ fn stretches(promises: &[f32], index: &ListPlaces, price: f32) -> Vec<Stretch> {
     let mut is_gap = false;
     for (list, each) in promises.iter().enumerate() {
         let places = index.of(list);
-        let promise = places.len() as f32 * each;
+        let promise = places.len() as f64 * f64::from(*each);
         match stretches.last_mut() {
             Some(last) if is_gap && *each <= price => {
                 (last.places.end, last.promise) = (places.end, last.promise + promise);
@@ -216,13 +217,13 @@ fn stretches(promises: &[f32], index: &ListPlaces, price: f32) -> Vec<Stretch> {
 }
 
 /// The runs of stretches that are worth most, each row costing `price` and each run `request`.
-fn runs(stretches: &[Stretch], price: f32, request: f32) -> Vec<Range<u32>> {
+fn runs(stretches: &[Stretch], price: f64, request: f64) -> Vec<Range<u32>> {
     // The most that can be won up to a stretch that is read, and to one that is not.
-    let (mut read, mut unread) = (f32::NEG_INFINITY, 0.0f32);
+    let (mut read, mut unread) = (f64::NEG_INFINITY, 0.0f64);
     // Of each stretch whether the one before it is read, if it is, and if it is not.
     let mut before = Vec::with_capacity(stretches.len());
     for stretch in stretches {
-        let won = stretch.promise - price * stretch.places.len() as f32;
+        let won = stretch.promise - price * stretch.places.len() as f64;
         before.push((read > unread - request, read > unread));
         (read, unread) = (won + read.max(unread - request), unread.max(read));
     }
