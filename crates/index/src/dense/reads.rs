@@ -275,7 +275,7 @@ mod tests {
         assert!(places.pieces(3..3, 10).is_empty());
     }
 
-    /// Ten lists of seven rows; the fifth promises most.
+    /// Ten lists of seven rows; number 5 promises most.
     const PROMISES: [f32; 10] = [0.1, 0.2, 0.8, 0.05, 0.04, 1.0, 0.7, 0.03, 0.02, 0.3];
 
     #[test]

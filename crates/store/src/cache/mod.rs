@@ -390,16 +390,14 @@ impl State {
             return Ok(true);
         }
         self.misses.fetch_add(1, Relaxed);
-        for last in (0..FETCHES).rev() {
+        let mut why = String::new();
+        for _ in 0..FETCHES {
             match self.bring_to_file(store, &id, &dir, &check).await {
                 Ok(is_kept) => return Ok(is_kept),
                 Err(Failed::Store(error)) => return Err(error),
                 Err(Failed::File(error)) if error.kind() == io::ErrorKind::InvalidData => {
                     self.damaged.fetch_add(1, Relaxed);
-                    if last == 0 {
-                        let why = error.to_string();
-                        return Err(StoreError::new(Op::GetRange, StoreErrorKind::Damaged, &*id.key, why));
-                    }
+                    why = error.to_string();
                 }
                 Err(Failed::File(error)) => {
                     self.warn(&dir, &error);
@@ -407,7 +405,7 @@ impl State {
                 }
             }
         }
-        Ok(false)
+        Err(StoreError::new(Op::GetRange, StoreErrorKind::Damaged, &*id.key, why))
     }
 
     /// Fetches pieces side by side and writes one after the other; says whether there was room to keep them.
