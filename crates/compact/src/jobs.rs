@@ -88,8 +88,9 @@ impl Compactor {
         }
         let (schema, running) = (view.schema().clone(), job.clone());
         drop(view);
+        let threads = plan::merge_threads(&collection);
         let merged = output::write(self.store(), move |objects| {
-            builders::build(0, || merge::merge(&inputs, &schema, &indexed, &running, objects))
+            builders::build(threads, || merge::merge(&inputs, &schema, &indexed, &running, objects))
         })
         .await?;
         let merged = &merged;
@@ -179,10 +180,10 @@ impl Compactor {
             }
             None => None,
         };
-        let (segment, running) = (task.segment, job.clone());
+        let (segment, running, progress) = (task.segment, job.clone(), self.counters().progress.clone());
         let built = output::write(self.store(), move |objects| {
             builders::build(task.threads, || {
-                vector_index::build_index(&reader, model_of.as_ref(), &task, &running, objects)
+                vector_index::build_index(&reader, model_of.as_ref(), &task, &running, &progress, objects)
             })
         })
         .await?;

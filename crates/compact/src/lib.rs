@@ -19,6 +19,7 @@ pub mod merge;
 mod merged_index;
 mod output;
 pub mod plan;
+mod progress;
 pub mod reindex;
 mod resting;
 pub mod vector_index;
@@ -26,4 +27,5 @@ mod worker;
 
 pub use output::Objects;
 pub use plan::{CompactOptions, IndexTask, Task};
+pub use progress::Progress;
 pub use worker::{Compactor, Counters};

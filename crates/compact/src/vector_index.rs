@@ -1,6 +1,7 @@
 //! The index of a segment's vectors, built on live data.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use lodestone_index::dense::{
     self, BuildOptions, Calibration, HeldOut, Model, ModelHeader, Rows, TrainOptions, VectorIndex, build,
@@ -17,6 +18,7 @@ use tracing::{debug, info};
 use crate::Objects;
 use crate::column_rows::ColumnRows;
 use crate::plan::{Codes, IndexTask};
+use crate::progress::{Building, Counted, Progress};
 
 /// Rows of a list, on average: short lists cost more to find, and have more empty places. Measured, see
 /// `docs/0004-vector-index.md`.
@@ -46,6 +48,7 @@ pub fn build_index(
     model_of: Option<&SegmentReader>,
     task: &IndexTask,
     job: &Job,
+    progress: &Arc<Progress>,
     objects: &Objects,
 ) -> Result<Built> {
     let name = &task.vector;
@@ -56,14 +59,18 @@ pub fn build_index(
         metric: metric_of(task.distance),
         element: element_of(column.datatype()),
         on_disk: task.on_disk,
+        full_scan_bytes: 0,
     };
     let vectors = ColumnRows::new(&[column], shape, |slot| (0, slot));
     let row = |slot: u32| column.slot_to_row(slot).unwrap_or_default();
+    let (begun, building) = (Instant::now(), progress.begin(column.len() as u64));
+    info!(vectors = name, rows = column.len(), "an index is being built");
     let mut shared = None;
     if let (Some(other), Some((_, part))) = (model_of, &task.model) {
         let model =
             other.model(name)?.ok_or_else(|| Error::internal("the model that was planned is gone"))?;
-        let index = build(model, column.len(), &vectors, &row, BuildOptions { spill: !task.codes.small });
+        let rows = Counted { rows: &vectors, building: &building };
+        let index = build(model, column.len(), &rows, &row, BuildOptions { spill: !task.codes.small });
         vectors.check()?;
         if !model.header().is_outdated(&index.shape()) {
             shared = Some((part.clone(), index));
@@ -73,7 +80,7 @@ pub fn build_index(
     let (model, index) = match shared {
         Some(shared) => shared,
         None => {
-            let (model, index) = learn(shape, task.codes, column.len(), &vectors, &row)?;
+            let (model, index) = learn(shape, task.codes, column.len(), &vectors, &row, &building)?;
             // In an object of its own: later segments name the model when this index is long gone.
             let mut object = objects.begin(keys::part(job.epoch, job.id, "model", 0));
             let part = object.add_model(name, &model)?;
@@ -85,6 +92,8 @@ pub fn build_index(
     let tags = RowTags::of(&[(reader, None)], name)?;
     let index = object.add_vector_index(name, index, &model, &tags)?;
     object.into_sink().end()?;
+    let seconds = begun.elapsed().as_secs_f32();
+    info!(vectors = name, rows = column.len(), seconds, is_model_shared, "an index was built");
     Ok(Built { parts: [vec![model], index].concat(), is_model_shared })
 }
 
@@ -96,10 +105,16 @@ fn learn<P: Fn(u32) -> (usize, u32) + Sync>(
     count: usize,
     vectors: &ColumnRows<'_, P>,
     row: &(dyn Fn(u32) -> u32 + Sync),
+    building: &Building,
 ) -> Result<(Model, VectorIndex)> {
     let (options, spill) = (train_options(&shape, codes), !codes.small);
-    let build = |model: &Model, vectors: &dyn Rows| build(model, count, vectors, row, BuildOptions { spill });
-    let held_out = HeldOut::new(shape.dim, count, vectors, options.distance);
+    let build = |model: &Model, rows: &dyn Rows| {
+        building.begin_again();
+        build(model, count, &Counted { rows, building }, row, BuildOptions { spill })
+    };
+    // Cosines are products: these rows have unit length.
+    let metric = if shape.metric == Metric::Cosine { Metric::Dot } else { shape.metric };
+    let held_out = HeldOut::new(shape.dim, count, vectors, metric);
     let calibrate = |model: &Model, index: &VectorIndex| {
         let header = model.header();
         held_out.calibrate(model, index, row, &|limit, calibration| {
@@ -147,6 +162,7 @@ fn train_options(shape: &VectorShape, codes: Codes) -> TrainOptions {
     TrainOptions {
         distance: match shape.metric {
             Metric::Dot | Metric::Cosine => dense::Distance::Dot,
+            // What is near by sums of differences is near by their squares, or calibration makes searches look at more.
             Metric::Euclid | Metric::Manhattan => dense::Distance::Euclid,
         },
         list_rows: LIST_ROWS,

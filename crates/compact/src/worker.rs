@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::landing::{Landed, Turns};
 use crate::plan::{self, CompactOptions, IndexTask, Task};
+use crate::progress::Progress;
 use crate::resting::Resting;
 
 /// How long a shard rests after a job failed; twice as long after each further failure.
@@ -39,6 +40,8 @@ pub struct Counters {
     pub stale: AtomicU64,
     /// Jobs that failed.
     pub failures: AtomicU64,
+    /// How far vector indexes have come.
+    pub progress: Arc<Progress>,
 }
 
 /// What does not wait for what: writes are refused when folds do not keep up, and all else may take long.

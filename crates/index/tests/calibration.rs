@@ -7,7 +7,7 @@ use lodestone_index::dense::{
     BuildOptions, Calibration, Distance, Effort, HeldOut, Model, Searcher, Target, TrainOptions, VectorIndex,
     build,
 };
-use lodestone_kernels::LevelBits;
+use lodestone_kernels::{LevelBits, Metric};
 use rayon::prelude::*;
 use vectors::{Random, Rows, clouds};
 
@@ -40,7 +40,8 @@ fn measure(distance: Distance, mut all: Rows) -> Measured {
     let row = |i: usize, out: &mut [f32]| out.copy_from_slice(rows.row(i));
     let options =
         TrainOptions { distance, list_rows: 50, sample_rows: 100_000, level_bits: LevelBits::Four, seed: 1 };
-    let held_out = HeldOut::new(rows.dim, rows.count(), &row, distance);
+    let metric = if distance == Distance::Dot { Metric::Dot } else { Metric::Euclid };
+    let held_out = HeldOut::new(rows.dim, rows.count(), &row, metric);
     let model = Model::train(rows.dim, rows.count(), &row, options);
     // Rows of a segment are not numbered as vectors are.
     let name = |number: u32| number + 7;

@@ -111,6 +111,11 @@ fn write_jobs(out: &mut String, done: &Counters) {
     for (kind, count) in jobs {
         line(out, &format!("{JOBS}{{kind=\"{kind}\"}}"), count.load(Relaxed));
     }
+    const ROWS: &str = "lodestone_index_building_rows";
+    header(out, ROWS, "gauge", "Rows of vector indexes that are being built: all, and those that are coded.");
+    let (all, coded) = done.progress.rows();
+    line(out, &format!("{ROWS}{{state=\"all\"}}"), all);
+    line(out, &format!("{ROWS}{{state=\"coded\"}}"), coded);
 }
 
 fn write_stages(out: &mut String, stages: &Stages) {

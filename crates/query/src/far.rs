@@ -5,12 +5,11 @@ use std::sync::Arc;
 use futures::future::{try_join, try_join_all};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use lodestone_shard::{
-    Allowance, Cancel, FarBudget, FarHit, FarScope, Method, Nearest, PayloadPicker, Selection, ShardView,
-    VectorShape, merge, nearest_first,
+    Allowance, Cancel, FarBudget, FarHit, FarScope, Nearest, PayloadPicker, Selection, ShardSchema,
+    ShardView, VectorShape, merge, nearest_first,
 };
 use lodestone_types::{
-    NamedVectors, QuantizationSearch, QueryRequest, QueryTarget, ReadOptions, Result, ScoredPoint,
-    VectorSelector,
+    NamedVectors, QueryRequest, QueryTarget, ReadOptions, Result, ScoredPoint, VectorSelector,
 };
 
 use crate::Query;
@@ -30,7 +29,7 @@ pub(crate) async fn search(
     options: ReadOptions,
     cancel: &Cancel,
 ) -> Result<Option<Vec<ScoredPoint>>> {
-    if !may_be_far(request) {
+    if !may_be_far(request, scope.schema()?) {
         return Ok(None);
     }
     let picker = Arc::new(PayloadPicker::new(&request.with_payload));
@@ -56,7 +55,7 @@ pub(crate) async fn search(
         score_threshold: request.score_threshold,
         except,
         limit: window,
-        method: Method { hnsw_ef: request.hnsw_ef.map(|ef| ef as usize), ..Method::default() },
+        method: search::method(request, scope),
     };
     let Some(scopes) = scopes(scope, &far, request, with_payload).await? else { return Ok(None) };
     let near = as_far(scope.without(&far), |scope| {
@@ -118,41 +117,39 @@ async fn scopes(
 
 /// Has what such a search reads first of a collection fetched while its tail is read, if nothing of the collection is here.
 pub(crate) async fn prepare(query: &Query, collection: &str, requests: &[QueryRequest]) {
-    let Some(request) = requests.first().filter(|request| may_be_far(request)) else { return };
+    let Some(request) = requests.first() else { return };
     let state = query.meta.watch().borrow().clone();
     let Some(collection) = state.collection(collection) else { return };
     let with_payload = !PayloadPicker::new(&request.with_payload).is_nothing();
     let ahead = collection.shards().filter_map(|shard| query.views.ahead(&state, shard).ok().flatten());
+    let ahead = ahead.filter(|view| may_be_far(request, view.schema()));
     let prepared = ahead.map(|view| async move { view.prepare_far(&request.using, with_payload).await });
     // The search meets the same error.
     let _ = try_join_all(prepared).await;
 }
 
 /// Whether a request can be answered by reading a little.
-fn may_be_far(request: &QueryRequest) -> bool {
+fn may_be_far(request: &QueryRequest, schema: &ShardSchema) -> bool {
     matches!(request.target, QueryTarget::Vector(_) | QueryTarget::Point(_))
         && !request.exact
         && request.limit.saturating_add(request.offset) <= MOST_POINTS
-        && request.quantization == QuantizationSearch::default()
-        && shows_only(&request.with_vectors, &request.using)
+        && shows_only(&request.with_vectors, &request.using, schema)
 }
 
 /// Whether no other vectors are shown than those that are searched.
-fn shows_only(selector: &VectorSelector, using: &str) -> bool {
+fn shows_only(selector: &VectorSelector, using: &str, schema: &ShardSchema) -> bool {
     match selector {
         VectorSelector::None => true,
-        VectorSelector::All => false,
+        VectorSelector::All => schema.vectors().keys().all(|name| name == using),
         VectorSelector::Names(names) => names.iter().all(|name| name == using),
     }
 }
 
 fn shown(hit: FarHit, picker: &PayloadPicker, request: &QueryRequest, shape: &VectorShape) -> ScoredPoint {
     let vectors = match &request.with_vectors {
-        VectorSelector::Names(names) if !names.is_empty() => {
-            Some(NamedVectors(vec![(request.using.clone(), shape.decode(&hit.vector))]))
-        }
         VectorSelector::None => None,
-        _ => Some(NamedVectors(Vec::new())),
+        VectorSelector::Names(names) if names.is_empty() => Some(NamedVectors(Vec::new())),
+        _ => Some(NamedVectors(vec![(request.using.clone(), shape.decode(&hit.vector))])),
     };
     ScoredPoint {
         id: hit.id,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use futures::future::{try_join, try_join_all};
+use futures::stream::{self, StreamExt, TryStreamExt};
 use lodestone_shard::{
     Allowance, Cancel, Found, Hit, Method, Nearest, PayloadPicker, RowReader, Selection, merge,
     nearest_first, on_pool,
@@ -17,7 +18,11 @@ use crate::limits::as_far;
 use crate::scope::Scope;
 use crate::{Query, far, pages};
 
-/// Answers requests one after the other. Those with the same filter share what it selects.
+/// Requests that are answered from the bucket side by side: each has some 64 reads under way.
+const FAR_AT_ONCE: usize = 8;
+
+/// Answers requests: those that read a little of the bucket side by side, so that none waits for the trips of another, and then
+/// the others one after the other. Those with the same filter share what it selects.
 pub(crate) async fn search(
     query: &Query,
     scope: &Scope,
@@ -26,23 +31,50 @@ pub(crate) async fn search(
     seed: u64,
     cancel: &Cancel,
 ) -> Result<Vec<Vec<ScoredPoint>>> {
+    let allowance = Allowance::current();
+    if allowance.as_ref().is_some_and(|allowance| allowance.takes_parts()) {
+        return each_alone(query, scope, requests, options, seed, cancel).await;
+    }
+    // What one may still read is known when those before it have read.
+    let in_turn = allowance.is_some_and(|allowance| allowance.bounds_bytes());
+    let far = requests.iter().map(|request| far::search(query, scope, request, options, cancel));
+    let far = stream::iter(far.collect::<Vec<_>>()).buffered(if in_turn { 1 } else { FAR_AT_ONCE });
+    let far: Vec<_> = far.try_collect().await?;
     let mut selected = Selected::new();
     let mut answers = Vec::with_capacity(requests.len());
-    let takes_parts = Allowance::current().is_some_and(|allowance| allowance.takes_parts());
-    for request in requests {
-        if !answers.is_empty() {
-            // Some are answered at once; others who wait for this thread take turns with them.
-            tokio::task::yield_now().await;
-        }
-        answers.push(if takes_parts {
-            // Each leaves out what it cannot have, so what one selects is of no use to another.
-            let alone = |scope: Scope| async move {
-                one(query, &scope, &mut Selected::new(), request, options, seed, cancel).await
-            };
-            as_far(scope.clone(), alone).await?
-        } else {
-            one(query, scope, &mut selected, request, options, seed, cancel).await?
+    for (request, points) in requests.iter().zip(far) {
+        answers.push(match points {
+            Some(points) => points,
+            None => {
+                if !answers.is_empty() {
+                    // Some are answered at once; others who wait for this thread take turns with them.
+                    tokio::task::yield_now().await;
+                }
+                near(query, scope, &mut selected, request, options, seed, cancel).await?
+            }
         });
+    }
+    Ok(answers)
+}
+
+/// Answers requests one after the other, each leaving out what it cannot have, so that what one selects is of no use to another.
+async fn each_alone(
+    query: &Query,
+    scope: &Scope,
+    requests: &[QueryRequest],
+    options: ReadOptions,
+    seed: u64,
+    cancel: &Cancel,
+) -> Result<Vec<Vec<ScoredPoint>>> {
+    let mut answers = Vec::with_capacity(requests.len());
+    for request in requests {
+        let alone = |scope: Scope| async move {
+            match far::search(query, &scope, request, options, cancel).await? {
+                Some(points) => Ok(points),
+                None => near(query, &scope, &mut Selected::new(), request, options, seed, cancel).await,
+            }
+        };
+        answers.push(as_far(scope.clone(), alone).await?);
     }
     Ok(answers)
 }
@@ -50,7 +82,8 @@ pub(crate) async fn search(
 /// What filters select.
 type Selected = Vec<(Option<Filter>, Vec<Selection>)>;
 
-async fn one(
+/// Answers a request after bringing here what it needs.
+async fn near(
     query: &Query,
     scope: &Scope,
     selected: &mut Selected,
@@ -59,9 +92,6 @@ async fn one(
     seed: u64,
     cancel: &Cancel,
 ) -> Result<Vec<ScoredPoint>> {
-    if let Some(points) = far::search(query, scope, request, options, cancel).await? {
-        return Ok(points);
-    }
     let known = selected.iter().position(|(filter, _)| *filter == request.filter);
     let at = match known {
         Some(at) => at,
@@ -143,14 +173,7 @@ async fn nearest(
 ) -> Result<Vec<(usize, Hit)>> {
     let window = request.limit.saturating_add(request.offset);
     let greater_is_nearer = scope.schema()?.vector(&request.using)?.metric.greater_is_nearer();
-    let method = Method {
-        exact: request.exact,
-        hnsw_ef: request.hnsw_ef.map(|ef| ef as usize),
-        unindexed_bytes: request.indexed_only.then_some(scope.unindexed_bytes),
-        ignore_codes: request.quantization.ignore,
-        estimates: request.quantization.rescore == Some(false),
-        candidates: request.quantization.oversampling.map(|factor| (factor * window as f64).ceil() as usize),
-    };
+    let method = method(request, scope);
     try_join_all(scope.views.iter().map(|view| view.load_nearest(&request.using, method.exact))).await?;
     let vector = Arc::new(vector);
     let is_quick = Selection::are_quick(selections, &request.using, window, &method);
@@ -172,6 +195,19 @@ async fn nearest(
         }
     });
     Ok(merge(try_join_all(parts).await?, nearest_first(greater_is_nearer), request.offset, request.limit))
+}
+
+/// How the nearest points are to be searched.
+pub(crate) fn method(request: &QueryRequest, scope: &Scope) -> Method {
+    let window = request.limit.saturating_add(request.offset) as f64;
+    Method {
+        exact: request.exact,
+        hnsw_ef: request.hnsw_ef.map(|ef| ef as usize),
+        unindexed_bytes: request.indexed_only.then_some(scope.unindexed_bytes),
+        ignore_codes: request.quantization.ignore,
+        estimates: request.quantization.rescore == Some(false),
+        candidates: request.quantization.oversampling.map(|factor| (factor * window).ceil() as usize),
+    }
 }
 
 /// A point that is asked about is no answer, unless it is one of another collection.

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures::future::{join, join_all, try_join, try_join_all};
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 use lodestone_index::dense::{ColdQuery, Outline};
-use lodestone_kernels::Scorer;
+use lodestone_kernels::{Metric, Scorer};
 use lodestone_segment::{FarCandidate, FarIndex, FarPayloads, PartKind, PartMeta, RowTag, SegmentReader};
 use lodestone_store::{Stage, stage};
 use lodestone_types::{Error, Limit, Payload, PointId, Result, VectorSelector};
@@ -32,8 +32,10 @@ use crate::selection::{Selection, Source};
 use crate::tail::TailEntry;
 use crate::view::ShardView;
 
-/// Rows whose vectors are read beyond those that are wanted: level codes tell the nearest well enough.
+/// Rows whose vectors are read beyond those that are wanted: level codes mostly tell the nearest well enough.
 const MORE_ROWS: usize = 4;
+/// Where codes leave more in doubt, or a search asks for it, more vectors are compared, up to one part in so many of all requests.
+const MOST_OF_REQUESTS: usize = 2;
 /// Requests for codes at once, so that what is under way fits into memory.
 const AT_ONCE: usize = 64;
 /// A row that was found in a far segment, with all that an answer may show of it.
@@ -95,6 +97,16 @@ pub(crate) struct Segment<'a> {
 pub(crate) struct Candidate<'a, 'g> {
     segment: &'g Segment<'a>,
     row: FarCandidate,
+}
+
+/// Rows whose vectors are compared.
+fn compared(groups: &[Group], query: &Nearest, metric: Metric, budget: FarBudget) -> usize {
+    let usual = query.limit + query.limit / 4 + MORE_ROWS;
+    // Codes say how far rows are by squares of differences.
+    let least = if metric == Metric::Manhattan { 2 } else { 1 };
+    let times = groups.iter().map(|group| group.outline.calibration().candidates).fold(least, u32::max);
+    let asked = usual.saturating_mul(times as usize).max(query.method.candidates.unwrap_or_default());
+    usual.max(asked.min(budget.requests / MOST_OF_REQUESTS))
 }
 
 impl Segment<'_> {
@@ -196,7 +208,7 @@ impl ShardView {
             return Ok(Vec::new());
         }
         let groups = stage(Stage::Outline, self.groups(scope, query.using, with_payload)).await?;
-        let rows = query.limit + query.limit / 4 + MORE_ROWS;
+        let rows = compared(&groups, query, shape.metric, budget);
         let allowance = Allowance::current();
         let until = allowance.as_ref().and_then(|allowance| allowance.codes_until());
         let plan =

@@ -58,6 +58,7 @@ pub(crate) enum Way {
 }
 
 /// What there is to search in a segment.
+#[derive(Clone, Copy)]
 pub(crate) struct Work<'a> {
     pub model: &'a Model,
     pub index: &'a VectorIndex,
@@ -70,6 +71,8 @@ pub(crate) struct Work<'a> {
     pub row_bytes: usize,
     /// Whether vectors are read from disk.
     pub on_disk: bool,
+    /// Rows up to which all that match are compared, as the user wishes.
+    pub full_scan_rows: u64,
 }
 
 impl Work<'_> {
@@ -77,6 +80,9 @@ impl Work<'_> {
     /// picoseconds.
     pub fn cheapest(&self) -> (Option<Way>, u64) {
         let all = (None, cost_of_comparing(self.matching, self.row_bytes, self.on_disk));
+        if self.matching <= self.full_scan_rows {
+            return all;
+        }
         let lists = (Some(Way::Lists), self.by_lists());
         let codes = self.by_codes().map(|cost| (Some(Way::Codes), cost));
         let ways = [Some(lists), codes].into_iter().flatten();
@@ -276,45 +282,46 @@ mod tests {
         };
         let mut model = Model::train(dim, count, &row, options);
         let index = build(&model, count, &row, &|row| row, BuildOptions { spill: true });
-        let way = |model: &Model, matching: u64, on_disk| {
+        let row_bytes = 4 * dim;
+        let work = |model: &Model, matching: u64, on_disk| {
             let is_filtered = matching < count as u64;
             let effort = search_effort(10, None, true, &model.header());
-            Work { model, index: &index, matching, is_filtered, effort, row_bytes: 4 * dim, on_disk }
-                .cheapest()
-                .0
+            let work = Work {
+                model,
+                index: &index,
+                matching,
+                is_filtered,
+                effort,
+                row_bytes,
+                on_disk,
+                full_scan_rows: 0,
+            };
+            work.cheapest()
         };
+        let way = |model: &Model, matching: u64, on_disk| work(model, matching, on_disk).0;
         assert_eq!(way(&model, 20, false), None);
         assert_eq!(way(&model, 20, true), None);
         assert_eq!(way(&model, 500, false), Some(Way::Codes));
         assert_eq!(way(&model, 500, true), Some(Way::Codes));
         assert_eq!(way(&model, count as u64, false), Some(Way::Lists));
-        let cost = |matching: u64| {
-            let is_filtered = matching < count as u64;
-            let effort = search_effort(10, None, true, &model.header());
-            Work {
-                model: &model,
-                index: &index,
-                matching,
-                is_filtered,
-                effort,
-                row_bytes: 4 * dim,
-                on_disk: false,
-            }
-            .cheapest()
-            .1
-        };
+        let cost = |matching: u64| work(&model, matching, false).1;
         assert!(cost(20) < cost(500) && cost(20) < cost(count as u64));
-        let most = search_effort(10, Some(usize::MAX), true, &model.header());
-        let work = Work {
+        let effort = search_effort(10, Some(usize::MAX), true, &model.header());
+        let hard = Work {
             model: &model,
             index: &index,
             matching: 500,
             is_filtered: true,
-            effort: most,
-            row_bytes: 4 * dim,
+            effort,
+            row_bytes,
             on_disk: true,
+            full_scan_rows: 0,
         };
-        assert_eq!(work.cheapest().0, None, "all are compared either way");
+        assert_eq!(hard.cheapest().0, None, "all are compared either way");
+        // What is quicker does not matter where the user says how many are compared.
+        let effort = search_effort(10, None, true, &model.header());
+        let wished = |full_scan_rows| Work { on_disk: false, effort, full_scan_rows, ..hard }.cheapest().0;
+        assert_eq!((wished(499), wished(500)), (Some(Way::Codes), None));
         // Where there are no finer codes in memory, none are ranked.
         model.note_signs_alone(true);
         assert_ne!(way(&model, 500, false), Some(Way::Codes));

@@ -212,7 +212,17 @@ impl Selection {
                 return Some(cost_of_comparing(matching, row_bytes, false));
             };
             let effort = search_effort(limit, method.hnsw_ef, index.shape().spilled, &model.header());
-            let work = Work { model, index, matching, is_filtered, effort, row_bytes, on_disk: false };
+            let full_scan_rows = shape.full_scan_rows();
+            let work = Work {
+                model,
+                index,
+                matching,
+                is_filtered,
+                effort,
+                row_bytes,
+                on_disk: false,
+                full_scan_rows,
+            };
             Some(work.cheapest().1)
         };
         (0..view.segment_count()).try_fold(tail.saturating_add(patches), |sum, segment| {
@@ -367,6 +377,7 @@ impl Selection {
             effort,
             row_bytes: scan.scorer.row_bytes(),
             on_disk,
+            full_scan_rows: self.view().schema().vector(using)?.full_scan_rows(),
         };
         let (way, _) = work.cheapest();
         Ok(way.map(|way| Index { model_part, model, index, way }))
@@ -586,9 +597,10 @@ impl Scan<'_> {
         effort
     }
 
-    /// Whether scores are what codes say.
+    /// Whether scores are what codes say, which say nothing of sums of differences.
     pub(crate) fn estimates(&self) -> bool {
-        self.query.method.estimates && !self.query.method.ignore_codes
+        let Method { estimates, ignore_codes, .. } = self.query.method;
+        estimates && !ignore_codes && self.scorer.metric() != Metric::Manhattan
     }
 
     /// The score that users see, for a distance that an index says.

@@ -6,7 +6,7 @@ use lodestone_index::IndexSchema;
 use lodestone_kernels::{Element, Metric};
 use lodestone_segment::SegmentSchema;
 use lodestone_types::{
-    CollectionParams, Datatype, Distance, Error, FieldIndex, FieldIndexKind, JsonPath, Result,
+    CollectionConfig, Datatype, Distance, Error, FieldIndex, FieldIndexKind, JsonPath, Result,
 };
 
 /// The collection's vectors and payload indexes.
@@ -28,12 +28,20 @@ pub struct VectorShape {
     pub element: Element,
     /// Whether the user wants them on disk rather than in memory.
     pub on_disk: bool,
+    /// Bytes of vectors of a segment that match up to which the user wants each compared, whatever would take less time; 0 where
+    /// nothing was said.
+    pub full_scan_bytes: u64,
 }
 
 impl VectorShape {
     /// Bytes of a stored vector.
     pub fn row_bytes(&self) -> usize {
         self.dim * self.element.bytes()
+    }
+
+    /// Vectors up to which each is compared in any case.
+    pub fn full_scan_rows(&self) -> u64 {
+        self.full_scan_bytes / self.row_bytes().max(1) as u64
     }
 
     /// Refuses a query of another length.
@@ -67,12 +75,18 @@ impl VectorShape {
 
 impl ShardSchema {
     /// Of a collection with these settings and payload indexes.
-    pub fn new(params: &CollectionParams, fields: BTreeMap<JsonPath, FieldIndex>) -> Result<Self> {
+    pub fn new(config: &CollectionConfig, fields: BTreeMap<JsonPath, FieldIndex>) -> Result<Self> {
+        let params = &config.params;
+        let full_scan = |vector: &lodestone_types::VectorParams| {
+            let own = vector.hnsw.and_then(|hnsw| hnsw.full_scan_threshold);
+            own.or(config.hnsw.full_scan_threshold).unwrap_or_default()
+        };
         let shape = |vector: &lodestone_types::VectorParams| VectorShape {
             dim: vector.size as usize,
             metric: metric_of(vector.distance),
             element: element_of(vector.datatype()),
             on_disk: vector.on_disk.unwrap_or(false),
+            full_scan_bytes: full_scan(vector).saturating_mul(1024),
         };
         let vectors = params.vectors.iter().map(|(name, vector)| (name.clone(), shape(vector))).collect();
         let indexes = IndexSchema::new(&fields)?;

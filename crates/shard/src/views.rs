@@ -476,7 +476,7 @@ fn first_after(tail: &Tail, start: Slot) -> usize {
 
 fn schema(collection: &Collection) -> Result<Arc<ShardSchema>> {
     let fields = collection.fields.iter().map(|(path, (index, _))| (path.clone(), index.clone())).collect();
-    Ok(Arc::new(ShardSchema::new(&collection.config.params, fields)?))
+    Ok(Arc::new(ShardSchema::new(&collection.config, fields)?))
 }
 
 #[async_trait]

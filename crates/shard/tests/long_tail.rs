@@ -16,7 +16,7 @@ const ROWS: u64 = 3000;
 fn schema(distance: Distance, datatype: Datatype) -> Arc<ShardSchema> {
     let vector = VectorParams { datatype: Some(datatype), ..VectorParams::new(DIM as u64, distance) };
     let config = CollectionConfig::new([(String::new(), vector)].into());
-    Arc::new(ShardSchema::new(&config.params, BTreeMap::new()).unwrap())
+    Arc::new(ShardSchema::new(&config, BTreeMap::new()).unwrap())
 }
 
 /// Groups of rows of very different sizes, some of them twice.

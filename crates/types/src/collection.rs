@@ -48,14 +48,14 @@ impl Datatype {
 }
 
 /// The settings of an index of vectors that a user may give, in Qdrant's words. Indexes here are lists, not graphs: `m` of 0
-/// turns indexing off and `max_indexing_threads` holds; the others are kept and reported.
+/// turns indexing off, `full_scan_threshold` and `max_indexing_threads` hold; the others are kept and reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct HnswConfig {
     /// Links per node.
     pub m: Option<u64>,
     /// Candidates while building.
     pub ef_construct: Option<u64>,
-    /// KiB of vectors below which scanning is preferred.
+    /// KiB of vectors that match up to which each is compared; where nothing is said, whatever takes less time is done.
     pub full_scan_threshold: Option<u64>,
     /// Threads for building, 0 is automatic.
     pub max_indexing_threads: Option<u64>,

@@ -12,7 +12,8 @@ use lodestone_types::{FieldIndex, JsonPath, Result};
 
 pub use self::codes::Codes;
 pub use self::vectors::{
-    FoldIndex, IndexTask, Indexed, fold_indexes, index_due, indexed_from, indexed_vectors, segment_of,
+    FoldIndex, IndexTask, Indexed, fold_indexes, index_due, indexed_from, indexed_vectors, merge_threads,
+    segment_of,
 };
 
 /// When work is due, and how much is done at once.

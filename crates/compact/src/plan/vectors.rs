@@ -142,15 +142,25 @@ fn has_index(name: &str, shard: &Shard) -> Result<bool> {
     Ok(false)
 }
 
-/// Users turn indexing off by a graph without links. Sums of differences have no index.
+/// Users turn indexing off by a graph without links.
 fn is_indexed(collection: &Collection, vector: &VectorParams) -> bool {
     let links = vector.hnsw.and_then(|hnsw| hnsw.m).or(collection.config.hnsw.m);
-    vector.distance != Distance::Manhattan && links != Some(0)
+    links != Some(0)
 }
 
 fn threads(collection: &Collection, vector: &VectorParams) -> usize {
     let own = vector.hnsw.and_then(|hnsw| hnsw.max_indexing_threads);
     own.or(collection.config.hnsw.max_indexing_threads).map_or(0, |threads| threads.min(1024) as usize)
+}
+
+/// Threads that a merge may take, all processors if 0: it codes vectors too, so where each of these is bounded, as many as the
+/// greatest bound says.
+pub fn merge_threads(collection: &Collection) -> usize {
+    let each = collection.config.params.vectors.values().map(|vector| threads(collection, vector));
+    each.map(|threads| if threads == 0 { usize::MAX } else { threads })
+        .max()
+        .filter(|most| *most < usize::MAX)
+        .unwrap_or(0)
 }
 
 /// The newest model of the shard that suits so many rows and such codes, but `except`.

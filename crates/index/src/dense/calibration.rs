@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::promise::{Sample, decay, steps};
-use super::{Candidate, Distance, Effort, Model, Rows, Searcher, Target, VectorIndex};
+use super::{Candidate, Effort, Model, Rows, Searcher, Target, VectorIndex};
 
 /// Rows that are held out: with ten neighbours each, a percent of recall is some six of these.
 const HELD_OUT: usize = 64;
@@ -67,7 +67,7 @@ pub struct Measured {
 pub struct HeldOut<'a> {
     rows: &'a dyn Rows,
     dim: usize,
-    distance: Distance,
+    metric: Metric,
     held: Vec<Held>,
 }
 
@@ -87,22 +87,19 @@ pub(super) fn held_out(count: usize) -> impl Iterator<Item = u32> {
 }
 
 impl<'a> HeldOut<'a> {
-    /// Of `count` vectors of `dim` components.
-    pub fn new(dim: usize, count: usize, rows: &'a dyn Rows, distance: Distance) -> Self {
+    /// Of `count` vectors of `dim` components, which searches compare by `metric`: the model's own distance, or one that it is to
+    /// stand for.
+    pub fn new(dim: usize, count: usize, rows: &'a dyn Rows, metric: Metric) -> Self {
         let numbers: Vec<u32> = held_out(count).collect();
         let mut vectors = vec![0.0; numbers.len() * dim];
         rows.write(&numbers, &mut vectors);
-        let metric = match distance {
-            Distance::Euclid => Metric::Euclid,
-            Distance::Dot => Metric::Dot,
-        };
         let held = |(number, vector): (&u32, &[f32])| Held {
             number: *number,
             vector: vector.to_vec(),
             scorer: Scorer::new(vector, metric, Element::F32),
             nearest: Mutex::default(),
         };
-        Self { rows, dim, distance, held: numbers.iter().zip(vectors.chunks_exact(dim)).map(held).collect() }
+        Self { rows, dim, metric, held: numbers.iter().zip(vectors.chunks_exact(dim)).map(held).collect() }
     }
 
     /// What a search of `index` has to do to find the neighbours, all rows having been read. `name`: the row of the index that a
@@ -232,7 +229,7 @@ impl Rows for HeldOut<'_> {
             for held in &self.held {
                 let scores = &mut scores[..numbers.len()];
                 held.scorer.score_block(&bytes, scores);
-                if self.distance == Distance::Dot {
+                if self.metric.greater_is_nearer() {
                     scores.iter_mut().for_each(|score| *score = -*score);
                 }
                 held.meet(numbers, scores);

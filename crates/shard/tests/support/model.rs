@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use lodestone_shard::ShardSchema;
 use lodestone_types::{
-    CollectionParams, Datatype, Distance, FieldIndex, FieldIndexKind, PointId, VectorParams,
+    CollectionConfig, Datatype, Distance, FieldIndex, FieldIndexKind, PointId, VectorParams,
 };
 use lodestone_wal::{Delta, Op, Row, VectorRow};
 use proptest::prelude::*;
@@ -53,23 +53,17 @@ pub fn schema() -> ShardSchema {
         on_disk: None,
         quantization: None,
     };
-    let params = CollectionParams {
-        vectors: BTreeMap::from([
-            (String::new(), vector(3, Distance::Dot, Datatype::Float32)),
-            ("bytes".to_owned(), vector(2, Distance::Manhattan, Datatype::Uint8)),
-            ("half".to_owned(), vector(2, Distance::Euclid, Datatype::Float16)),
-        ]),
-        shard_number: 1,
-        replication_factor: 1,
-        write_consistency_factor: 1,
-        on_disk_payload: true,
-    };
+    let config = CollectionConfig::new(BTreeMap::from([
+        (String::new(), vector(3, Distance::Dot, Datatype::Float32)),
+        ("bytes".to_owned(), vector(2, Distance::Manhattan, Datatype::Uint8)),
+        ("half".to_owned(), vector(2, Distance::Euclid, Datatype::Float16)),
+    ]));
     let index = |kind| FieldIndex { kind, params: None };
     let fields = BTreeMap::from([
         ("n".parse().unwrap(), index(FieldIndexKind::Integer)),
         ("k".parse().unwrap(), index(FieldIndexKind::Keyword)),
     ]);
-    ShardSchema::new(&params, fields).unwrap()
+    ShardSchema::new(&config, fields).unwrap()
 }
 
 /// The score as its definition has it.
