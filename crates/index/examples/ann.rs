@@ -14,6 +14,10 @@ use serde_json::{Value, json};
 
 type Failure = Box<dyn std::error::Error>;
 
+/// What `--set` takes.
+const SETTINGS: [&str; 8] =
+    ["bits", "candidates", "doubt", "keep", "levels", "list_rows", "sample_rows", "spill"];
+
 /// Rows of one `.npy` file.
 struct Rows {
     bytes: Vec<u8>,
@@ -190,6 +194,11 @@ fn open() -> Result<Engine, Failure> {
             }
             "--set" => {
                 let (name, value) = value.split_once('=').ok_or("--set wants NAME=VALUE")?;
+                if !SETTINGS.contains(&name) {
+                    return Err(
+                        format!("no setting is called {name}; there are {}", SETTINGS.join(", ")).into()
+                    );
+                }
                 settings.insert(name.to_owned(), value.parse()?);
             }
             _ => return Err(format!("no argument is called {name}").into()),
