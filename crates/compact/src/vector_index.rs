@@ -127,7 +127,9 @@ fn learn<P: Fn(u32) -> (usize, u32) + Sync>(
     vectors.check()?;
     let mut measured = calibrate(&model, &index);
     debug!(?measured, rows = count, "a model was calibrated");
+    // No code says more of sums of differences.
     if measured.candidates > IN_DOUBT
+        && shape.metric != Metric::Manhattan
         && let Some(codes) = codes.finer()
     {
         let mut finer = model.with_level_bits(codes.level_bits);

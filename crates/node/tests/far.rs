@@ -86,7 +86,7 @@ async fn a_batch_and_settings_of_codes_take_no_more_trips() {
         QuantizationSearch { oversampling: Some(2.0), ..QuantizationSearch::default() },
     ];
     let requests = settings.into_iter().zip(vectors(settings.len() as u64, 99));
-    let requests: Vec<QueryRequest> = requests
+    let mut requests: Vec<QueryRequest> = requests
         .map(|(quantization, vector)| QueryRequest { quantization, ..request(vector, false) })
         .collect();
     let account = Arc::new(Account::default());
@@ -94,15 +94,32 @@ async fn a_batch_and_settings_of_codes_take_no_more_trips() {
     let batch = charged(account.clone(), work).await.unwrap();
     let usage = account.usage();
     assert!((1..=3).contains(&usage.trips) && usage.gets <= 64 * requests.len() as u64, "{usage:?}");
-    for (together, request) in batch.into_iter().zip(requests) {
+    for (together, request) in batch.into_iter().zip(&requests) {
         let (alone, usage) = search(&engine, request.clone()).await;
         assert!((1..=3).contains(&usage.trips), "{usage:?}");
         assert_eq!(alone, together);
-        let exact = QueryRequest { exact: true, ..request };
+        let exact = QueryRequest { exact: true, ..request.clone() };
         let exact = engine.query(NAME, vec![exact], ReadOptions::default()).await.unwrap().remove(0);
         let right = exact.iter().filter(|point| together.contains(point)).count();
         assert!(right >= 9, "{right}, with the scores of vectors");
     }
+    // More than are searched side by side, and two among them that are not searched so.
+    requests.extend(vectors(8, 5).into_iter().map(|vector| request(vector, false)));
+    requests.insert(2, request(vectors(1, 7).remove(0), true));
+    requests.insert(7, QueryRequest { limit: 150, ..request(vectors(1, 8).remove(0), false) });
+    let (other, _local) = far(Distance::Euclid, false).await;
+    let batch = other.engine().query(NAME, requests.clone(), ReadOptions::default()).await.unwrap();
+    assert_eq!(
+        batch.iter().map(Vec::len).collect::<Vec<_>>(),
+        requests.iter().map(|r| r.limit).collect::<Vec<_>>()
+    );
+    for (together, request) in batch.into_iter().zip(requests) {
+        let alone = other.engine().query(NAME, vec![request], ReadOptions::default()).await.unwrap();
+        // One of them brought all of it here, where scores may be what codes say.
+        let same = together.iter().filter(|point| alone[0].iter().any(|hit| hit.id == point.id)).count();
+        assert!(10 * same >= 7 * together.len(), "{same}, in the order of the requests");
+    }
+    other.shutdown().await;
     node.shutdown().await;
 }
 

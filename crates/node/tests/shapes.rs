@@ -128,3 +128,19 @@ async fn up_to_a_threshold_all_are_compared() {
     }
     node.shutdown().await;
 }
+
+/// By sums of differences no score tells whether it was the index that searched; what it misses does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sums_of_differences_are_searched_by_the_index() {
+    const DIM: usize = 1024;
+    let (node, _local) = indexed(DIM, Distance::Manhattan, Datatype::Float32, 3000).await;
+    let request = |vector, exact| QueryRequest { hnsw_ef: Some(1), limit: 300, ..request(vector, exact) };
+    let ask = async |exact| {
+        let requests = clouds(DIM, QUERIES, 2).into_iter().map(|vector| request(vector, exact)).collect();
+        found(&node.engine(), requests).await
+    };
+    let (exact, found) = (ask(true).await, ask(false).await);
+    let right = overlap(&found, &exact);
+    assert!((100 * QUERIES..300 * QUERIES).contains(&right), "few lists do not have all: {right}");
+    node.shutdown().await;
+}

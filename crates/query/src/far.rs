@@ -84,7 +84,7 @@ pub(crate) async fn search(
         for ((shard, view), _) in shards.filter(|(_, far)| !far.is_empty()) {
             let using = request.using.clone();
             let bring = |view: ShardView| async move { view.hydrate(&using, with_payload).await };
-            query.hydration.begin(*shard, view, &request.using, bring);
+            query.hydration.begin((*shard, Some(request.using.clone())), view, bring);
         }
     }
     let show = |hit: FarHit| shown(hit, &picker, request, &shape);
@@ -117,7 +117,7 @@ async fn scopes(
 
 /// Has what such a search reads first of a collection fetched while its tail is read, if nothing of the collection is here.
 pub(crate) async fn prepare(query: &Query, collection: &str, requests: &[QueryRequest]) {
-    let Some(request) = requests.first() else { return };
+    let Some(request) = requests.first().filter(|request| asks_for_few(request)) else { return };
     let state = query.meta.watch().borrow().clone();
     let Some(collection) = state.collection(collection) else { return };
     let with_payload = !PayloadPicker::new(&request.with_payload).is_nothing();
@@ -130,10 +130,14 @@ pub(crate) async fn prepare(query: &Query, collection: &str, requests: &[QueryRe
 
 /// Whether a request can be answered by reading a little.
 fn may_be_far(request: &QueryRequest, schema: &ShardSchema) -> bool {
+    asks_for_few(request) && shows_only(&request.with_vectors, &request.using, schema)
+}
+
+/// Whether a request asks for few of the nearest points.
+fn asks_for_few(request: &QueryRequest) -> bool {
     matches!(request.target, QueryTarget::Vector(_) | QueryTarget::Point(_))
         && !request.exact
         && request.limit.saturating_add(request.offset) <= MOST_POINTS
-        && shows_only(&request.with_vectors, &request.using, schema)
 }
 
 /// Whether no other vectors are shown than those that are searched.

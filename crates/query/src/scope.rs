@@ -65,7 +65,7 @@ impl Scope {
             for ((shard, view), _) in views.filter(|(_, far)| !far.is_empty()) {
                 let (payload, vectors) = (payload.clone(), vectors.clone());
                 let bring = |view: ShardView| async move { view.hydrate_rows(&payload, &vectors).await };
-                hydration.begin(*shard, view, "", bring);
+                hydration.begin((*shard, None), view, bring);
             }
         }
         Ok(far)

@@ -18,7 +18,7 @@ use crate::limits::as_far;
 use crate::scope::Scope;
 use crate::{Query, far, pages};
 
-/// Requests that are answered from the bucket side by side: each has some 64 reads under way.
+/// Requests that are answered from the bucket side by side.
 const FAR_AT_ONCE: usize = 8;
 
 /// Answers requests: those that read a little of the bucket side by side, so that none waits for the trips of another, and then
@@ -37,24 +37,28 @@ pub(crate) async fn search(
     }
     // What one may still read is known when those before it have read.
     let in_turn = allowance.is_some_and(|allowance| allowance.bounds_bytes());
-    let far = requests.iter().map(|request| far::search(query, scope, request, options, cancel));
-    let far = stream::iter(far.collect::<Vec<_>>()).buffered(if in_turn { 1 } else { FAR_AT_ONCE });
-    let far: Vec<_> = far.try_collect().await?;
+    let searches = requests.iter().map(|request| far::search(query, scope, request, options, cancel));
+    let searches = stream::iter(searches.collect::<Vec<_>>());
+    let found = searches.buffered(if in_turn { 1 } else { FAR_AT_ONCE }).try_collect::<Vec<_>>().await?;
     let mut selected = Selected::new();
     let mut answers = Vec::with_capacity(requests.len());
-    for (request, points) in requests.iter().zip(far) {
+    for (request, points) in requests.iter().zip(found) {
         answers.push(match points {
             Some(points) => points,
             None => {
-                if !answers.is_empty() {
-                    // Some are answered at once; others who wait for this thread take turns with them.
-                    tokio::task::yield_now().await;
-                }
+                give_way(&answers).await;
                 near(query, scope, &mut selected, request, options, seed, cancel).await?
             }
         });
     }
     Ok(answers)
+}
+
+/// Between answers: some are found at once, and others who wait for this thread take turns with them.
+async fn give_way(answers: &[Vec<ScoredPoint>]) {
+    if !answers.is_empty() {
+        tokio::task::yield_now().await;
+    }
 }
 
 /// Answers requests one after the other, each leaving out what it cannot have, so that what one selects is of no use to another.
@@ -68,6 +72,7 @@ async fn each_alone(
 ) -> Result<Vec<Vec<ScoredPoint>>> {
     let mut answers = Vec::with_capacity(requests.len());
     for request in requests {
+        give_way(&answers).await;
         let alone = |scope: Scope| async move {
             match far::search(query, &scope, request, options, cancel).await? {
                 Some(points) => Ok(points),

@@ -18,6 +18,7 @@ use lodestone_segment::{FarCandidate, FarIndex, FarPayloads, PartKind, PartMeta,
 use lodestone_store::{Stage, stage};
 use lodestone_types::{Error, Limit, Payload, PointId, Result, VectorSelector};
 use roaring::RoaringBitmap;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use crate::allowance::Allowance;
@@ -25,7 +26,7 @@ use crate::best::Scored;
 use crate::change::parse_payload;
 use crate::far_plan::{CodeRead, FarBudget, Plan, affordable};
 use crate::merge::ScoredId;
-use crate::nearest::Nearest;
+use crate::nearest::{Method, Nearest};
 use crate::room::Needs;
 use crate::select::PayloadPicker;
 use crate::selection::{Selection, Source};
@@ -36,8 +37,14 @@ use crate::view::ShardView;
 const MORE_ROWS: usize = 4;
 /// Where codes leave more in doubt, or a search asks for it, more vectors are compared, up to one part in so many of all requests.
 const MOST_OF_REQUESTS: usize = 2;
-/// Requests for codes at once, so that what is under way fits into memory.
+/// Requests for codes of one search at once.
 const AT_ONCE: usize = 64;
+/// Bytes of codes that all searches of this process have under way at most, in [`UNIT`]s: under a narrow filter one search may read
+/// the codes of all rows.
+static UNDER_WAY: Semaphore = Semaphore::const_new(MOST_UNDER_WAY as usize);
+const MOST_UNDER_WAY: u32 = 2048;
+const UNIT: u64 = 64 << 10;
+
 /// A row that was found in a far segment, with all that an answer may show of it.
 #[derive(Debug, Clone)]
 pub struct FarHit {
@@ -100,13 +107,15 @@ pub(crate) struct Candidate<'a, 'g> {
 }
 
 /// Rows whose vectors are compared.
-fn compared(groups: &[Group], query: &Nearest, metric: Metric, budget: FarBudget) -> usize {
+fn compared(query: &Nearest, metric: Metric, times: u32, with_payload: bool, budget: FarBudget) -> usize {
     let usual = query.limit + query.limit / 4 + MORE_ROWS;
-    // Codes say how far rows are by squares of differences.
-    let least = if metric == Metric::Manhattan { 2 } else { 1 };
-    let times = groups.iter().map(|group| group.outline.calibration().candidates).fold(least, u32::max);
-    let asked = usual.saturating_mul(times as usize).max(query.method.candidates.unwrap_or_default());
-    usual.max(asked.min(budget.requests / MOST_OF_REQUESTS))
+    // Codes say how far rows are by squares of differences, not by their sums.
+    let least = if metric == Metric::Manhattan { 2 * usual } else { usual };
+    let Method { candidates, ignore_codes, .. } = query.method;
+    let wished = if ignore_codes { usize::MAX } else { candidates.unwrap_or_default() };
+    let asked = usual.saturating_mul(times as usize).max(wished);
+    // A payload is a request of its own.
+    least.max(asked.min(budget.requests / MOST_OF_REQUESTS / (1 + usize::from(with_payload))))
 }
 
 impl Segment<'_> {
@@ -208,7 +217,8 @@ impl ShardView {
             return Ok(Vec::new());
         }
         let groups = stage(Stage::Outline, self.groups(scope, query.using, with_payload)).await?;
-        let rows = compared(&groups, query, shape.metric, budget);
+        let times = groups.iter().map(|group| group.outline.calibration().candidates).max().unwrap_or(1);
+        let rows = compared(query, shape.metric, times, with_payload, budget);
         let allowance = Allowance::current();
         let until = allowance.as_ref().and_then(|allowance| allowance.codes_until());
         let plan =
@@ -277,6 +287,9 @@ impl ShardView {
         until: Option<Instant>,
     ) -> Result<Vec<Candidate<'a, 'g>>> {
         let reads = reads.into_iter().map(|read| async move {
+            let units = (read.bytes().div_ceil(UNIT)).min(MOST_UNDER_WAY.into()) as u32;
+            let _permit =
+                UNDER_WAY.acquire_many(units).await.map_err(|_| Error::internal("reads were closed"))?;
             let CodeRead { segment, query, places } = read;
             let rows = segment.reader.far_candidates(&segment.index, query, places).await?;
             Ok::<_, Error>((segment, rows))
@@ -466,4 +479,31 @@ pub(crate) fn by_segment<'a, 'g>(candidates: &[Candidate<'a, 'g>]) -> Vec<(&'g S
         }
     }
     by_segment
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_vectors_are_compared_where_codes_leave_more_in_doubt() {
+        let budget = FarBudget::default();
+        let rows = |limit, method, metric, times, with_payload| {
+            let query =
+                Nearest { vector: &[], using: "", score_threshold: None, except: None, limit, method };
+            compared(&query, metric, times, with_payload, budget)
+        };
+        let usual = Method::default();
+        let euclid = |limit, method, times| rows(limit, method, Metric::Euclid, times, false);
+        assert_eq!((euclid(10, usual, 1), euclid(100, usual, 1)), (16, 129));
+        assert_eq!((euclid(4, usual, 3), euclid(10, usual, 9), euclid(100, usual, 9)), (27, 32, 129));
+        assert_eq!(rows(4, usual, Metric::Euclid, 9, true), 16, "with payloads there are as many requests");
+        let wished = |candidates| Method { candidates: Some(candidates), ..usual };
+        assert_eq!(
+            (euclid(10, wished(9), 1), euclid(10, wished(20), 1), euclid(10, wished(99), 1)),
+            (16, 20, 32)
+        );
+        assert_eq!(euclid(10, Method { ignore_codes: true, ..usual }, 1), 32);
+        assert_eq!(rows(50, usual, Metric::Manhattan, 1, true), 132);
+    }
 }

@@ -71,7 +71,7 @@ pub(crate) struct CodeRead<'a, 'g> {
 }
 
 impl CodeRead<'_, '_> {
-    fn bytes(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         self.places.len() as u64 * self.segment.index.entry_bytes()
     }
 }

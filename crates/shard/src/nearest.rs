@@ -603,7 +603,8 @@ impl Scan<'_> {
         estimates && !ignore_codes && self.scorer.metric() != Metric::Manhattan
     }
 
-    /// The score that users see, for a distance that an index says.
+    /// The score that users see, for a distance that an index says; there is none for sums of differences, which are never
+    /// [estimates](Self::estimates).
     pub(crate) fn score_of(&self, distance: f32) -> f32 {
         match self.scorer.metric() {
             Metric::Euclid | Metric::Manhattan => distance.max(0.0).sqrt(),

@@ -2,14 +2,17 @@
 //! counted. `relay --to 127.0.0.1:9000 --delay 63` prints its own address; each line on its input is answered with the
 //! counts since the last one, as JSON.
 //!
-//! Bytes of answers are passed on as they come. With `--spread` the delays vary as those of S3 do: a tenth takes a quarter
-//! longer than the given median, a hundredth nearly twice as long.
+//! Bytes of answers, their heads included, are passed on as they come. With `--spread` the delays vary about the given median as
+//! reads of S3 do: one in a hundred takes a quarter longer, one in a thousand nearly twice as long.
 
 use std::io::{BufRead, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use lodestone_store::Latency;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -41,16 +44,14 @@ struct Delay {
 }
 
 impl Delay {
-    /// Of one request. `draw` is evenly spread below 1000.
-    fn of(self, draw: u64) -> Duration {
-        let factor = match draw {
-            _ if !self.spread => 1.0,
-            // From the least to the median, to the 90th and to the 99th of a hundred, in straight lines.
-            0..500 => 0.75 + 0.25 * draw as f64 / 500.0,
-            500..900 => 1.0 + 0.24 * (draw - 500) as f64 / 400.0,
-            _ => 1.24 + 0.63 * (draw.min(990) - 900) as f64 / 90.0,
-        };
-        Duration::from_secs_f64(self.median * factor / 1000.0)
+    /// Of one request: the median, or as far about it as those of S3 are.
+    fn of(self, rng: &mut StdRng) -> Duration {
+        let median = Duration::from_secs_f64(self.median / 1000.0);
+        if !self.spread {
+            return median;
+        }
+        let of_s3 = Latency::s3().get;
+        median.mul_f64(of_s3.sample(rng).as_secs_f64() / of_s3.p50.as_secs_f64())
     }
 }
 
@@ -125,7 +126,7 @@ async fn pass_requests(
     delay: Delay,
     counts: &Counts,
 ) -> Result<(), Failure> {
-    let mut state = counts.connections.load(Relaxed);
+    let mut rng = StdRng::seed_from_u64(counts.connections.load(Relaxed));
     let (mut held, mut buffer) = (Vec::new(), vec![0; BUFFER]);
     loop {
         let head = loop {
@@ -141,11 +142,11 @@ async fn pass_requests(
         let text = String::from_utf8_lossy(&held[..head]).to_ascii_lowercase();
         let length = text.lines().find_map(|line| line.strip_prefix("content-length:"));
         let body: usize = length.map_or(Ok(0), |length| length.trim().parse())?;
-        let counter = if text.starts_with("get ") { &counts.gets } else { &counts.others };
+        let line = text.lines().next().unwrap_or_default();
+        let is_get = line.starts_with("get ") && !line.contains("list-type=");
+        let counter = if is_get { &counts.gets } else { &counts.others };
         counter.fetch_add(1, Relaxed);
-        // Knuth's linear congruential generator (TAOCP 2, 3.3.4); its upper bits are random enough for this.
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        tokio::time::sleep(delay.of((state >> 33) % 1000)).await;
+        tokio::time::sleep(delay.of(&mut rng)).await;
         while held.len() < head + body {
             let read = from.read(&mut buffer).await?;
             if read == 0 {

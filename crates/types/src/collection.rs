@@ -55,7 +55,8 @@ pub struct HnswConfig {
     pub m: Option<u64>,
     /// Candidates while building.
     pub ef_construct: Option<u64>,
-    /// KiB of vectors that match up to which each is compared; where nothing is said, whatever takes less time is done.
+    /// KiB of vectors of a segment that match up to which each is compared, but for segments that are searched in the bucket; where
+    /// nothing is said, whatever takes less time is done.
     pub full_scan_threshold: Option<u64>,
     /// Threads for building, 0 is automatic.
     pub max_indexing_threads: Option<u64>,

@@ -153,14 +153,13 @@ fn threads(collection: &Collection, vector: &VectorParams) -> usize {
     own.or(collection.config.hnsw.max_indexing_threads).map_or(0, |threads| threads.min(1024) as usize)
 }
 
-/// Threads that a merge may take, all processors if 0: it codes vectors too, so where each of these is bounded, as many as the
-/// greatest bound says.
+/// Threads that a merge may take, all processors if 0: it codes the vectors that have an index, so where these are bounded, as many
+/// as the greatest bound says.
 pub fn merge_threads(collection: &Collection) -> usize {
-    let each = collection.config.params.vectors.values().map(|vector| threads(collection, vector));
-    each.map(|threads| if threads == 0 { usize::MAX } else { threads })
-        .max()
-        .filter(|most| *most < usize::MAX)
-        .unwrap_or(0)
+    let vectors = collection.config.params.vectors.values();
+    let indexed = vectors.filter(|vector| is_indexed(collection, vector));
+    let bounds: Vec<usize> = indexed.map(|vector| threads(collection, vector)).collect();
+    if bounds.contains(&0) { 0 } else { bounds.into_iter().max().unwrap_or(0) }
 }
 
 /// The newest model of the shard that suits so many rows and such codes, but `except`.
@@ -206,7 +205,7 @@ mod tests {
     use lodestone_kernels::LevelBits;
     use lodestone_manifest::CollectionId;
     use lodestone_segment::{ObjectWriter, Row, RowTag, SegmentSchema, SegmentWriter, VectorSpec};
-    use lodestone_types::{CollectionConfig, Datatype, OptimizersConfig, PointId};
+    use lodestone_types::{CollectionConfig, Datatype, HnswConfig, OptimizersConfig, PointId};
 
     use super::*;
 
@@ -224,6 +223,25 @@ mod tests {
             config: config.into(),
             fields: Default::default(),
         }
+    }
+
+    #[test]
+    fn a_merge_takes_as_many_threads_as_the_vectors_that_it_codes() {
+        let bound = |threads| HnswConfig { max_indexing_threads: threads, ..HnswConfig::default() };
+        let threads = |of_collection, of_vector, m| {
+            let mut collection = collection();
+            let mut config = (*collection.config).clone();
+            config.hnsw = bound(of_collection);
+            let hnsw = Some(HnswConfig { m, ..bound(of_vector) });
+            let other = VectorParams { hnsw, ..VectorParams::new(DIM as u64, Distance::Dot) };
+            config.params.vectors.insert("other".into(), other);
+            collection.config = config.into();
+            merge_threads(&collection)
+        };
+        assert_eq!((threads(None, None, None), threads(Some(2), None, None)), (0, 2));
+        assert_eq!((threads(Some(2), Some(3), None), threads(Some(2), Some(1), None)), (3, 2));
+        assert_eq!((threads(None, Some(3), None), threads(Some(2), Some(0), None)), (0, 0));
+        assert_eq!(threads(Some(2), Some(3), Some(0)), 2, "what has no index is not coded");
     }
 
     fn vector(i: usize, scale: f32) -> Vec<f32> {
