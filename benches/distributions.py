@@ -70,6 +70,8 @@ KINDS: dict[str, Callable[[np.random.Generator, int, int], Rows]] = {
 def exact(rows: Rows, queries: Rows, distance: models.Distance) -> np.ndarray:
     """The score of every row for each query, more being nearer."""
     rows, queries = rows.astype(np.float64), queries.astype(np.float64)
+    if distance == models.Distance.MANHATTAN:
+        return np.array([-np.abs(rows - query).sum(axis=1) for query in queries])
     if distance == models.Distance.EUCLID:
         middle = rows.mean(axis=0)
         rows, queries = rows - middle, queries - middle
@@ -119,12 +121,14 @@ def main() -> None:
     arguments.set_defaults(points=50_000)
     arguments.add_argument("--dims", type=int, nargs="+", default=[8, 128, 768])
     arguments.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    every = [distance.value for distance in models.Distance]
+    arguments.add_argument("--distances", nargs="+", choices=every, default=every)
     options = arguments.parse_args()
     # So that small sets are put in order soon.
     with serving(environment={"LODESTONE_COMPACT_IDLE": "1s"}) as server:
         for kind in options.kinds:
             for dim in options.dims:
-                for distance in (models.Distance.EUCLID, models.Distance.DOT, models.Distance.COSINE):
+                for distance in map(models.Distance, options.distances):
                     measure(server, kind, dim, distance, options.points)
 
 
