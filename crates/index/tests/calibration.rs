@@ -7,9 +7,9 @@ use lodestone_index::dense::{
     BuildOptions, Calibration, Distance, Effort, HeldOut, Model, Searcher, Target, TrainOptions, VectorIndex,
     build,
 };
-use lodestone_kernels::{Element, LevelBits, Metric, Scorer};
+use lodestone_kernels::{LevelBits, Metric};
 use rayon::prelude::*;
-use vectors::{Random, Rows, clouds};
+use vectors::{Random, Rows, clouds, nearest_by};
 
 const DIM: usize = 96;
 const COUNT: usize = 8000;
@@ -41,7 +41,7 @@ fn measure(distance: Distance, all: Rows) -> Measured {
 
 /// What searches by `metric` find, sums of differences with a model of squares.
 fn measure_by(metric: Metric, mut all: Rows) -> Measured {
-    let distance = if metric == Metric::Dot { Distance::Dot } else { Distance::Euclid };
+    let distance = model_distance(metric);
     let queries = Rows { dim: all.dim, floats: all.floats.split_off(COUNT * all.dim) };
     let rows = all;
     let row = |i: usize, out: &mut [f32]| out.copy_from_slice(rows.row(i));
@@ -81,14 +81,16 @@ fn recall(
 }
 
 fn nearest(rows: &Rows, query: &[f32], metric: Metric) -> Vec<u32> {
-    let scorer = Scorer::new(query, metric, Element::F32);
-    let score = |i: u32| {
-        let bytes: Vec<u8> = rows.row(i as usize).iter().flat_map(|x| x.to_le_bytes()).collect();
-        if metric.greater_is_nearer() { -scorer.score(&bytes) } else { scorer.score(&bytes) }
+    let distance = |i: usize| match metric {
+        Metric::Manhattan => rows.manhattan(i, query),
+        _ => rows.distance(model_distance(metric), i, query),
     };
-    let mut all: Vec<(f32, u32)> = (0..rows.count() as u32).map(|i| (score(i), i)).collect();
-    all.sort_by(|a, b| a.0.total_cmp(&b.0));
-    all.into_iter().take(10).map(|(_, i)| i).collect()
+    nearest_by(10, 0..rows.count() as u32, distance)
+}
+
+/// Of the model that searches by `metric` use.
+fn model_distance(metric: Metric) -> Distance {
+    if metric == Metric::Dot { Distance::Dot } else { Distance::Euclid }
 }
 
 fn made(mut component: impl FnMut(usize, usize) -> f32) -> Rows {

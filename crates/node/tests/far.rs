@@ -35,7 +35,10 @@ async fn three_trips_find_what_a_search_of_segments_that_are_here_finds() {
         let engine = node.engine();
         let shown = QueryRequest {
             with_payload: PayloadSelector::All,
-            with_vectors: VectorSelector::All,
+            with_vectors: match distance {
+                Distance::Euclid => VectorSelector::Names(vec![String::new()]),
+                _ => VectorSelector::All,
+            },
             ..request(Vec::new(), false)
         };
         let mut answers = Vec::new();

@@ -28,7 +28,7 @@ pub(crate) struct Hydration {
 #[derive(Debug, Default)]
 struct Failures(HashMap<Wanted, Failure>);
 
-/// What is brought of a shard: what searches by these vectors need, or where these have no name at all, what answers show.
+/// What is brought of a shard: what searches by the vectors of this name need, or for `None` what answers show.
 pub(crate) type Wanted = (ShardId, Option<String>);
 
 #[derive(Debug, Clone, Copy)]

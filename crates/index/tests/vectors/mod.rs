@@ -47,11 +47,20 @@ impl Rows {
         k: usize,
         among: impl Iterator<Item = u32>,
     ) -> Vec<u32> {
-        let mut all: Vec<(f64, u32)> =
-            among.map(|i| (self.distance(distance, i as usize, query), i)).collect();
-        all.sort_by(|a, b| a.0.total_cmp(&b.0));
-        all.into_iter().take(k).map(|(_, i)| i).collect()
+        nearest_by(k, among, |i| self.distance(distance, i, query))
     }
+
+    /// The sum of differences.
+    pub fn manhattan(&self, i: usize, query: &[f32]) -> f64 {
+        self.row(i).iter().zip(query).map(|(x, q)| (f64::from(*x) - f64::from(*q)).abs()).sum()
+    }
+}
+
+/// Those `k` of some rows whose distance is least.
+pub fn nearest_by(k: usize, among: impl Iterator<Item = u32>, distance: impl Fn(usize) -> f64) -> Vec<u32> {
+    let mut all: Vec<(f64, u32)> = among.map(|i| (distance(i as usize), i)).collect();
+    all.sort_by(|a, b| a.0.total_cmp(&b.0));
+    all.into_iter().take(k).map(|(_, i)| i).collect()
 }
 
 /// Rows in clouds of several sizes, off the origin, in fewer directions than components; for products of unit length.
