@@ -2,8 +2,8 @@
 """Search with vectors in memory and on disk: speed, recall and resident memory, for one client.
 
 First vectors that are `on_disk`, as a user sets it, with the usual codes and with `binary` ones, of which only signs are in memory, each with several efforts, and
-once where io_uring is refused; then vectors that should be in memory with room for none, half and all. Vectors on disk are really read there: their files are dropped from the page
-cache before the clock starts, and read past it.
+once where io_uring is refused; then vectors that should be in memory with room for none, half and all. Each twice: with the page cache emptied of the files before each
+search, so that what is on disk is really read there, and with what it has kept since.
 """
 
 import mmap
@@ -112,8 +112,10 @@ def disk(folder: Path, reads: int = 1000) -> dict[str, float]:
     return percentiles(taken)
 
 
-def measure(server: Server, points: Any, exact: wordnet.Exact, queries: int, effort: int | None) -> dict[str, Any]:
-    """One client, one query after another."""
+def measure(
+    server: Server, points: Any, exact: wordnet.Exact, queries: int, effort: int | None, forgets: bool
+) -> dict[str, Any]:
+    """One client, one query after another; `forgets`: the page cache has nothing of the files."""
     params = models.SearchParams(hnsw_ef=effort)
     client = server.client(grpc=True)
     vectors = [q.astype(np.float32).tolist() for q in points.queries[:queries]]
@@ -124,11 +126,13 @@ def measure(server: Server, points: Any, exact: wordnet.Exact, queries: int, eff
         )
         return found.points
 
-    ask(vectors[0])
-    drop(server.local / "parts")
+    for vector in vectors[: 1 if forgets else None]:
+        ask(vector)
     before = metrics(server)
     taken, found = [], 0
     for number, vector in enumerate(vectors):
+        if forgets:
+            drop(server.local / "parts")
         begun = time.perf_counter()
         hits = ask(vector)
         taken.append(time.perf_counter() - begun)
@@ -182,8 +186,9 @@ def main() -> None:
                 try:
                     server.start()
                     for effort in efforts:
-                        measured = measure(server, points, exact, options.queries, effort)
-                        report("memory", **about, room_for=room, hnsw_ef=effort, **measured)
+                        for forgets in (True, False):
+                            measured = measure(server, points, exact, options.queries, effort, forgets)
+                            report("memory", **about, room_for=room, hnsw_ef=effort, page_cache=not forgets, **measured)
                     if kind is RefusedServer:
                         report("one read of the disk", **disk(server.local / "parts"))
                 finally:

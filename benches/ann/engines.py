@@ -15,6 +15,9 @@ OUR_BEAMS = [2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 160
 PROBES = [4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384]
 """Inverted lists to look into."""
 
+SMALL = {"spill": "0", "list_rows": "100"}
+"""The index of vectors on disk."""
+
 Effort = dict[str, Any]
 """What one search request carries beside its slice."""
 
@@ -58,9 +61,9 @@ def in_process(name: str, settings: dict[str, str]) -> Engine:
 
 
 def every(variants: list[Engine]) -> list[Engine]:
-    """All engines, Lodestone's first: as it is by default and for vectors on disk, or these variants in their place."""
+    """All engines, Lodestone's first: as it is by default, for vectors on disk, and with these there, or these variants in their place."""
     return [
-        *(variants or [in_process("default", {}), in_process("small", {"spill": "0", "list_rows": "100"})]),
+        *(variants or [in_process("default", {}), in_process("small", SMALL), in_process("on disk", {**SMALL, "disk": "1"})]),
         Engine("lodestone gRPC", _peer("lodestone-server"), short=False, ours=True, own_memory=1.5),
         Engine("hnswlib", _peer("hnswlib")),
         Engine("faiss HNSW flat", _peer("faiss-hnsw")),

@@ -10,13 +10,16 @@ use lodestone_index::dense::{
     VectorIndex, build,
 };
 use lodestone_kernels::{Element, LevelBits, Metric, Scorer, prefetch};
+use lodestone_store::BatchFile;
 use serde_json::{Value, json};
 
 type Failure = Box<dyn std::error::Error>;
 
 /// What `--set` takes.
-const SETTINGS: [&str; 8] =
-    ["bits", "candidates", "doubt", "keep", "levels", "list_rows", "sample_rows", "spill"];
+const SETTINGS: [&str; 9] =
+    ["bits", "candidates", "disk", "doubt", "keep", "levels", "list_rows", "sample_rows", "spill"];
+/// Bytes that are read and checked together.
+const PAGE: usize = 4096;
 
 /// Rows of one `.npy` file.
 struct Rows {
@@ -58,8 +61,41 @@ impl Rows {
     }
 }
 
+/// Rows in a file that nobody else has, read and checked as the server does with vectors on disk.
+struct OnDisk {
+    file: BatchFile,
+    pages: Vec<u32>,
+    row_bytes: u64,
+}
+
+impl OnDisk {
+    /// Moves rows there.
+    fn of(rows: &mut Rows, folder: &str) -> Result<Self, Failure> {
+        let path = format!("{folder}/vectors.{}", std::process::id());
+        let mut bytes = rows.raw().to_vec();
+        bytes.resize(bytes.len().next_multiple_of(PAGE), 0);
+        std::fs::write(&path, &bytes)?;
+        let file = BatchFile::open(path.as_ref())?;
+        std::fs::remove_file(&path)?;
+        rows.bytes = Vec::new();
+        let pages = bytes.chunks(PAGE).map(crc32c::crc32c).collect();
+        Ok(Self { file, pages, row_bytes: (rows.dim * rows.element.bytes()) as u64 })
+    }
+
+    fn read(&self, numbers: &[u32]) -> Vec<u8> {
+        let start = |number: &u32| u64::from(*number) * self.row_bytes;
+        let ranges: Vec<_> =
+            numbers.iter().map(|number| start(number)..start(number) + self.row_bytes).collect();
+        let mut rows = Vec::new();
+        self.file.read_checked(&ranges, &self.pages, &mut rows).expect("the file is as it was written");
+        rows
+    }
+}
+
 struct Engine {
+    folder: String,
     vectors: Rows,
+    on_disk: Option<OnDisk>,
     queries: Rows,
     metric: Metric,
     settings: BTreeMap<String, f64>,
@@ -71,7 +107,10 @@ impl Engine {
         self.settings.get(name).copied().unwrap_or(default)
     }
 
-    fn build(&mut self) -> Value {
+    fn build(&mut self) -> Result<Value, Failure> {
+        if self.on_disk.is_some() {
+            return Err("its vectors are on the disk already".into());
+        }
         let begun = Instant::now();
         let distance = if self.metric == Metric::Cosine { Distance::Dot } else { Distance::Euclid };
         let bits = if self.setting("bits", 4.0) == 8.0 { LevelBits::Eight } else { LevelBits::Four };
@@ -95,14 +134,19 @@ impl Engine {
             BuildOptions { spill: self.setting("spill", 1.0) != 0.0 },
         );
         let index = if model.header().signs_alone { without_levels(&index) } else { index };
-        let bytes = model.bytes() + index.bytes() + self.vectors.raw().len();
+        let in_memory = self.setting("disk", 0.0) == 0.0;
+        let bytes = model.bytes() + index.bytes() + if in_memory { vectors.raw().len() } else { 0 };
         eprintln!(
             "built after {:.2} s: {:.1} bytes a row beside the vectors",
             begun.elapsed().as_secs_f64(),
             (model.bytes() + index.bytes()) as f64 / vectors.count() as f64
         );
         self.built = Some((model, index));
-        json!({ "seconds": begun.elapsed().as_secs_f64(), "bytes": bytes, "disk_bytes": null })
+        let seconds = begun.elapsed().as_secs_f64();
+        if !in_memory {
+            self.on_disk = Some(OnDisk::of(&mut self.vectors, &self.folder)?);
+        }
+        Ok(json!({ "seconds": seconds, "bytes": bytes, "disk_bytes": null }))
     }
 
     fn search(&self, request: &Value) -> Result<Value, Failure> {
@@ -113,8 +157,9 @@ impl Engine {
         let keep = number("keep").unwrap_or(self.setting("keep", 0.0) as usize);
         let candidates = number("candidates").unwrap_or(self.setting("candidates", 0.0) as usize);
         let (model, index) = self.built.as_ref().ok_or("not built")?;
-        // As many more as in the server.
-        let usual = (k + k / 8 + 2 + lists / 16) * if model.header().signs_alone { 2 } else { 1 };
+        // As many as in the server, which scans three lists for each unit of effort where rows are in one only.
+        let beam = if index.shape().spilled { lists } else { lists / 3 };
+        let usual = if model.header().signs_alone { 4 * k + beam / 4 + 8 } else { k + k / 4 + beam / 32 + 4 };
         let effort = Effort {
             lists,
             wanted: k,
@@ -157,11 +202,16 @@ impl Engine {
     }
 
     fn rescored(&self, query: &[f32], found: &[Candidate], k: usize) -> Vec<i64> {
-        found.iter().take(4).for_each(|candidate| prefetch(self.vectors.row(candidate.row as usize)));
         let scorer = Scorer::new(query, self.metric, self.vectors.element);
         let numbers: Vec<u32> = found.iter().map(|candidate| candidate.row).collect();
         let mut scores = vec![0.0; numbers.len()];
-        scorer.score_numbered(self.vectors.raw(), &numbers, &mut scores);
+        match &self.on_disk {
+            Some(disk) => scorer.score_block(&disk.read(&numbers), &mut scores),
+            None => {
+                numbers.iter().take(4).for_each(|row| prefetch(self.vectors.row(*row as usize)));
+                scorer.score_numbered(self.vectors.raw(), &numbers, &mut scores);
+            }
+        }
         let nearness = |score: f32| if self.metric == Metric::Cosine { -score } else { score };
         let mut scored: Vec<(f32, u32)> = scores.into_iter().map(nearness).zip(numbers).collect();
         let order = |a: &(f32, u32), b: &(f32, u32)| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1));
@@ -212,6 +262,8 @@ fn open() -> Result<Engine, Failure> {
         vectors: Rows::read(&format!("{folder}/vectors.npy"), dim, element)?,
         queries: Rows::read(&format!("{folder}/queries.npy"), dim, element)?,
         metric,
+        folder,
+        on_disk: None,
         settings,
         built: None,
     })
@@ -223,7 +275,7 @@ fn main() -> Result<(), Failure> {
         let request: Value = serde_json::from_str(&line?)?;
         let reply = match request["op"].as_str() {
             Some("hello") => json!({ "engine": "lodestone", "settings": engine.settings }),
-            Some("build") => engine.build(),
+            Some("build") => engine.build().unwrap_or_else(|e| json!({ "error": e.to_string() })),
             Some("search") => engine.search(&request).unwrap_or_else(|e| json!({ "error": e.to_string() })),
             Some("quit") => return Ok(()),
             _ => json!({ "error": "no such operation" }),

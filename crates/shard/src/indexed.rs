@@ -28,8 +28,6 @@ const FACTORS: usize = 12;
 const TASK_ROWS: usize = 400_000;
 /// Rows that the scan keeps for each that is to be compared, where users say how many these are.
 pub(crate) const KEEP_PER_CANDIDATE: usize = 4;
-/// Candidates that signs alone leave for each that finer codes would.
-const CANDIDATES_BY_SIGNS: usize = 2;
 /// Standard errors by which a row may seem too far and is looked at all the same.
 const DOUBT: f32 = 2.0;
 
@@ -37,8 +35,11 @@ const DOUBT: f32 = 2.0;
 pub fn search_effort(limit: usize, hnsw_ef: Option<usize>, spilled: bool, model: &ModelHeader) -> Effort {
     let ModelHeader { calibration, signs_alone, .. } = *model;
     let ef = hnsw_ef.unwrap_or(DEFAULT_EF).max(limit).saturating_mul(calibration.lists as usize);
-    let (keep, candidates) = (ef.saturating_add(10 * limit + 50), 2 * limit + ef / 8 + 4);
-    let candidates = if signs_alone { candidates.saturating_mul(CANDIDATES_BY_SIGNS) } else { candidates };
+    let keep = ef.saturating_add(10 * limit + 50);
+    let candidates = match signs_alone {
+        true => (4 * limit + 8).saturating_add(ef / 4),
+        false => limit + limit / 4 + ef / 32 + 4,
+    };
     Effort {
         lists: ef.saturating_mul(LISTS_PER_EF[usize::from(!spilled)]),
         wanted: limit,

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bytes::Bytes;
 use lodestone_segment::{DiskPart, PartKind};
-use lodestone_store::{Access, Backend, KeptPart, PartCache};
+use lodestone_store::{Backend, KeptPart, PartCache};
 use lodestone_types::{Error, Result};
 use parking_lot::Mutex;
 
@@ -153,7 +153,7 @@ impl Residence {
         kind: &PartKind,
     ) -> Option<Self> {
         let is_vectors = matches!(kind, PartKind::Vector(_));
-        let file = parts.open_kept(object, range.clone(), access(is_vectors))?;
+        let file = parts.open_kept(object, range.clone())?;
         let place = Mutex::new(Place::Undecided(Arc::new(file)));
         let (memory, parts, object) = (memory.clone(), parts.clone(), object.to_owned());
         Some(Self { memory, parts, object, range, is_vectors, place })
@@ -189,18 +189,12 @@ impl Residence {
     }
 
     fn open_file(&self) -> Option<Arc<KeptPart>> {
-        let file = self.parts.open_kept(&self.object, self.range.clone(), access(self.is_vectors));
-        file.map(Arc::new)
+        self.parts.open_kept(&self.object, self.range.clone()).map(Arc::new)
     }
 
     fn kept(&self) -> Option<Bytes> {
         self.parts.get_kept(&self.object, self.range.clone())
     }
-}
-
-/// Vectors are many and each is seldom wanted again; payloads are few, compressed, and the same ones are shown often.
-fn access(is_vectors: bool) -> Access {
-    if is_vectors { Access::Direct } else { Access::Cached }
 }
 
 impl DiskPart for Residence {

@@ -12,11 +12,11 @@
 //! Decorators are stores around a store: [`Metered`] and [`Accounted`] count, [`Retrying`] repeats what may be
 //! repeated, [`Simulated`] adds the latency and the faults of S3, [`Unsynced`] forgets at a crash what was not
 //! synced. [`probe`] refuses stores that do not keep the promises the write protocol rests on. [`PartCache`]
-//! keeps ranges of immutable objects on a local disk; [`DirectFile`] reads rows out of them without memory for the rest.
+//! keeps ranges of immutable objects on a local disk; [`BatchFile`] reads rows out of them without memory for the rest.
 
 mod account;
+mod batch;
 mod cache;
-mod direct;
 mod error;
 mod key;
 mod local;
@@ -37,8 +37,8 @@ mod unsynced;
 mod upload;
 
 pub use account::{Account, Accounted, Usage, charged, cut_short, stage};
-pub use cache::{Access, CacheStats, CheckFile, KeptPart, PartCache};
-pub use direct::{Backend, DirectFile};
+pub use batch::{Backend, BatchFile};
+pub use cache::{CacheStats, CheckFile, KeptPart, PartCache};
 pub use error::{Op, Result, StoreError, StoreErrorKind};
 pub use key::validate_key;
 pub use local::LocalStore;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 use bytes::Bytes;
 
 use super::held::Held;
-use super::kept::{Access, OpenFile};
+use super::kept::OpenFile;
 use super::slot::{PartId, Slot};
 use crate::pieces;
 
@@ -142,11 +142,11 @@ impl Book {
         }
     }
 
-    /// The file of `id`, if somebody reads it in this way.
-    pub(super) fn opened(&self, id: &PartId, access: Access) -> Option<Arc<OpenFile>> {
+    /// The file of `id`, if somebody reads it.
+    pub(super) fn opened(&self, id: &PartId) -> Option<Arc<OpenFile>> {
         match &self.entries.get(&id.slot())?.content {
             Content::File { key, open, .. } if *key == id.key => {
-                open.upgrade().filter(|open| open.access == access && !open.is_gone())
+                open.upgrade().filter(|open| !open.is_gone())
             }
             _ => None,
         }

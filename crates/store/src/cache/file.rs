@@ -13,9 +13,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::held::{Held, Meter};
-use super::kept::Access;
 use super::slot::{PartId, Slot};
-use crate::direct::{DirectFile, PAGE};
+use crate::batch::{BatchFile, PAGE};
 use crate::pieces::{self, PIECE, in_pieces};
 
 const FORMAT: &[u8; 8] = b"LodePrt2";
@@ -165,7 +164,7 @@ pub(super) fn read(dir: &Path, id: &PartId, meter: &Arc<Meter>) -> io::Result<(A
 }
 
 /// Opens the file of `id` for reads here and there, after checking that it is its own; with the checksums of its pages.
-pub(super) fn open(dir: &Path, id: &PartId, access: Access) -> io::Result<(DirectFile, Vec<u32>)> {
+pub(super) fn open(dir: &Path, id: &PartId) -> io::Result<(BatchFile, Vec<u32>)> {
     let path = dir.join(id.slot().file_name());
     let (file, places) = (File::open(&path)?, Places::of(id)?);
     let (_, sums_crc) = check_label(&file, id, &places)?;
@@ -175,11 +174,7 @@ pub(super) fn open(dir: &Path, id: &PartId, access: Access) -> io::Result<(Direc
         return Err(damaged("the checksums of its pages are wrong"));
     }
     let _ = file.set_modified(SystemTime::now());
-    let file = match access {
-        Access::Direct => DirectFile::open(&path)?,
-        Access::Cached => DirectFile::open_cached(&path)?,
-    };
-    Ok((file, sums.as_chunks().0.iter().map(|sum| u32::from_le_bytes(*sum)).collect()))
+    Ok((BatchFile::open(&path)?, sums.as_chunks().0.iter().map(|sum| u32::from_le_bytes(*sum)).collect()))
 }
 
 /// Checks length and label, and gives the checksums of the bytes and of the pages' checksums.

@@ -7,24 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::slot::PartId;
 use super::{PartCache, file};
-use crate::direct::{Backend, DirectFile};
-
-/// How a kept range is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// Past the page cache, many reads at once.
-    Direct,
-    /// Through the page cache.
-    Cached,
-}
+use crate::batch::{Backend, BatchFile};
 
 /// The open file of a part.
 #[derive(Debug)]
 pub(super) struct OpenFile {
-    file: DirectFile,
+    file: BatchFile,
     /// CRC-32C of each page.
     pages: Vec<u32>,
-    pub(super) access: Access,
     /// Whether the cache has forgotten it.
     gone: AtomicBool,
 }
@@ -51,14 +41,9 @@ pub struct KeptPart {
 }
 
 impl KeptPart {
-    pub(super) fn open(
-        cache: &PartCache,
-        dir: &std::path::Path,
-        id: PartId,
-        access: Access,
-    ) -> io::Result<Self> {
-        let (file, pages) = file::open(dir, &id, access)?;
-        let open = Arc::new(OpenFile { file, pages, access, gone: AtomicBool::new(false) });
+    pub(super) fn open(cache: &PartCache, dir: &std::path::Path, id: PartId) -> io::Result<Self> {
+        let (file, pages) = file::open(dir, &id)?;
+        let open = Arc::new(OpenFile { file, pages, gone: AtomicBool::new(false) });
         Ok(Self { cache: cache.clone(), id, open })
     }
 
@@ -75,7 +60,7 @@ impl KeptPart {
         self.open.is_gone()
     }
 
-    /// Appends the bytes of `ranges`, counted from the start of the part, to `out`; see [`DirectFile::read_many`].
+    /// Appends the bytes of `ranges`, counted from the start of the part, to `out`; see [`BatchFile::read_many`].
     pub fn read_many(&self, ranges: &[Range<u64>], out: &mut Vec<u8>) -> io::Result<Backend> {
         if ranges.iter().any(|range| range.end > self.id.end - self.id.start) {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "past the end of the part"));

@@ -26,8 +26,8 @@ use parking_lot::Mutex;
 use self::book::{Book, Found, Kept, Part, Removed};
 use self::flight::Flights;
 use self::held::{Gathering, Held, Meter};
+pub use self::kept::KeptPart;
 use self::kept::OpenFile;
-pub use self::kept::{Access, KeptPart};
 use self::slot::PartId;
 use crate::account;
 use crate::error::{Op, Result, StoreError, StoreErrorKind};
@@ -232,16 +232,16 @@ impl PartCache {
 
     /// The file that a range is kept as, to be read here and there; `None` if it is not kept as one (any more). Opens a file,
     /// so it may block.
-    pub fn open_kept(&self, key: &str, range: Range<u64>, access: Access) -> Option<KeptPart> {
+    pub fn open_kept(&self, key: &str, range: Range<u64>) -> Option<KeptPart> {
         let dir = self.state.dir.as_deref()?;
         let id = PartId { key: key.into(), start: range.start, end: range.end };
-        if let Some(open) = self.state.book.lock().opened(&id, access) {
+        if let Some(open) = self.state.book.lock().opened(&id) {
             return Some(KeptPart::share(self, id, open));
         }
         if !matches!(self.state.book.lock().find(&id), Found::File | Found::InMemory(_)) {
             return None;
         }
-        match KeptPart::open(self, dir, id.clone(), access) {
+        match KeptPart::open(self, dir, id.clone()) {
             Ok(kept) => self.state.book.lock().note_open(&id, kept.opened()).then_some(kept),
             Err(error) => {
                 self.forget_damaged(&id, None, &error);

@@ -202,42 +202,40 @@ async fn a_directory_that_cannot_be_used_costs_memory_only() {
 
 #[tokio::test]
 async fn a_kept_range_can_be_read_here_and_there_even_after_it_had_to_go() {
-    for access in [Access::Direct, Access::Cached] {
-        let dir = tempfile::tempdir().unwrap();
-        let (store, _) = store().await;
-        let cache = PartCache::open(Some(dir.path().into()), 100_000);
-        assert!(cache.open_kept(KEY, 1_000..90_000, access).is_none(), "nothing is kept yet");
-        check(&cache, &store, 1_000..90_000).await;
-        let cache = PartCache::open(Some(dir.path().into()), 100_000);
-        assert!(cache.has(KEY, 1_000..90_000) && !cache.has(KEY, 1_000..80_000));
-        let kept = cache.open_kept(KEY, 1_000..90_000, access).unwrap();
-        assert!(cache.open_kept(KEY, 1_000..80_000, access).is_none(), "another range");
-        let mut out = Vec::new();
-        kept.read_many(&[0..10, 50_000..51_536, 88_999..89_000], &mut out).unwrap();
-        let whole = content();
-        assert_eq!(out, [&whole[1_000..1_010], &whole[51_000..52_536], &whole[89_999..90_000]].concat());
-        let past = kept.read_many(&[0..1, 88_999..89_001], &mut Vec::new());
-        assert_eq!(past.unwrap_err().kind(), io::ErrorKind::UnexpectedEof, "the label is none of its bytes");
-        assert_eq!(cache.in_memory(), 0);
-        let all = cache.get_kept(KEY, 1_000..90_000).unwrap();
-        assert_eq!((&all[..], cache.in_memory()), (&whole[1_000..90_000], 89_000));
-        drop(all);
-        assert_eq!(cache.in_memory(), 0);
-        for length in [7, 100_000] {
-            let held = cache.hold(length, &mut |place| place.fill(3)).unwrap();
-            assert_eq!((&held[..], cache.in_memory()), (&vec![3; length][..], length as u64));
-            drop(held);
-            assert_eq!(cache.in_memory(), 0, "what is kept in another form counts as long as anybody has it");
-        }
-        check(&cache, &store, 90_000..190_000).await;
-        assert!(cache.open_kept(KEY, 1_000..90_000, access).is_none(), "it had to go");
-        assert!(kept.is_gone());
-        out.clear();
-        kept.read_many(&[0..1, 88_999..89_000], &mut out).unwrap();
-        assert_eq!(out, [whole[1_000], whole[89_999]]);
-        check(&cache, &store, 1_000..90_000).await;
-        assert!(cache.open_kept(KEY, 1_000..90_000, access).is_some());
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = store().await;
+    let cache = PartCache::open(Some(dir.path().into()), 100_000);
+    assert!(cache.open_kept(KEY, 1_000..90_000).is_none(), "nothing is kept yet");
+    check(&cache, &store, 1_000..90_000).await;
+    let cache = PartCache::open(Some(dir.path().into()), 100_000);
+    assert!(cache.has(KEY, 1_000..90_000) && !cache.has(KEY, 1_000..80_000));
+    let kept = cache.open_kept(KEY, 1_000..90_000).unwrap();
+    assert!(cache.open_kept(KEY, 1_000..80_000).is_none(), "another range");
+    let mut out = Vec::new();
+    kept.read_many(&[0..10, 50_000..51_536, 88_999..89_000], &mut out).unwrap();
+    let whole = content();
+    assert_eq!(out, [&whole[1_000..1_010], &whole[51_000..52_536], &whole[89_999..90_000]].concat());
+    let past = kept.read_many(&[0..1, 88_999..89_001], &mut Vec::new());
+    assert_eq!(past.unwrap_err().kind(), io::ErrorKind::UnexpectedEof, "the label is none of its bytes");
+    assert_eq!(cache.in_memory(), 0);
+    let all = cache.get_kept(KEY, 1_000..90_000).unwrap();
+    assert_eq!((&all[..], cache.in_memory()), (&whole[1_000..90_000], 89_000));
+    drop(all);
+    assert_eq!(cache.in_memory(), 0);
+    for length in [7, 100_000] {
+        let held = cache.hold(length, &mut |place| place.fill(3)).unwrap();
+        assert_eq!((&held[..], cache.in_memory()), (&vec![3; length][..], length as u64));
+        drop(held);
+        assert_eq!(cache.in_memory(), 0, "what is kept in another form counts as long as anybody has it");
     }
+    check(&cache, &store, 90_000..190_000).await;
+    assert!(cache.open_kept(KEY, 1_000..90_000).is_none(), "it had to go");
+    assert!(kept.is_gone());
+    out.clear();
+    kept.read_many(&[0..1, 88_999..89_000], &mut out).unwrap();
+    assert_eq!(out, [whole[1_000], whole[89_999]]);
+    check(&cache, &store, 1_000..90_000).await;
+    assert!(cache.open_kept(KEY, 1_000..90_000).is_some());
 }
 
 #[tokio::test]
@@ -248,25 +246,23 @@ async fn harm_to_an_open_file_is_found_where_it_is_read_and_mended() {
         |file| file.set_len(43_000).unwrap(),
         |file| file.set_len(0).unwrap(),
     ];
-    for access in [Access::Direct, Access::Cached] {
-        for (number, harm) in harms.iter().enumerate() {
-            let dir = tempfile::tempdir().unwrap();
-            let (store, metrics) = store().await;
-            let cache = PartCache::open(Some(dir.path().into()), 1 << 20);
-            check(&cache, &store, 0..50_000).await;
-            let kept = cache.open_kept(KEY, 0..50_000, access).unwrap();
-            let path = files(dir.path()).pop().unwrap();
-            harm(&File::options().write(true).open(path).unwrap());
-            let mut out = vec![1];
-            kept.read_many(&[39_000..39_100, 40_900..44_000], &mut out).unwrap_err();
-            assert_eq!(out, [1], "harm {number}");
-            assert!(!cache.has(KEY, 0..50_000) && cache.get_kept(KEY, 0..50_000).is_none());
-            check(&cache, &store, 0..50_000).await;
-            let kept = cache.open_kept(KEY, 0..50_000, access).unwrap();
-            kept.read_many(&[39_999..40_002, 7..7], &mut out).unwrap();
-            assert_eq!(out[1..], content()[39_999..40_002]);
-            assert_eq!((metrics.snapshot().gets, cache.stats().damaged), (2, 1));
-        }
+    for (number, harm) in harms.iter().enumerate() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, metrics) = store().await;
+        let cache = PartCache::open(Some(dir.path().into()), 1 << 20);
+        check(&cache, &store, 0..50_000).await;
+        let kept = cache.open_kept(KEY, 0..50_000).unwrap();
+        let path = files(dir.path()).pop().unwrap();
+        harm(&File::options().write(true).open(path).unwrap());
+        let mut out = vec![1];
+        kept.read_many(&[39_000..39_100, 40_900..44_000], &mut out).unwrap_err();
+        assert_eq!(out, [1], "harm {number}");
+        assert!(!cache.has(KEY, 0..50_000) && cache.get_kept(KEY, 0..50_000).is_none());
+        check(&cache, &store, 0..50_000).await;
+        let kept = cache.open_kept(KEY, 0..50_000).unwrap();
+        kept.read_many(&[39_999..40_002, 7..7], &mut out).unwrap();
+        assert_eq!(out[1..], content()[39_999..40_002]);
+        assert_eq!((metrics.snapshot().gets, cache.stats().damaged), (2, 1));
     }
 }
 
@@ -287,13 +283,13 @@ async fn a_foreign_file_is_not_read_here_and_there_and_nothing_is_without_files(
         change(&mut bytes);
         fs::remove_file(&path).unwrap();
         fs::write(&path, bytes).unwrap();
-        assert!(cache.open_kept(KEY, 0..50_000, Access::Direct).is_none());
+        assert!(cache.open_kept(KEY, 0..50_000).is_none());
         assert!(!cache.has(KEY, 0..50_000));
     }
     let (store, _) = store().await;
     let in_memory = PartCache::open(None, 1 << 20);
     check(&in_memory, &store, 0..50_000).await;
-    assert!(in_memory.open_kept(KEY, 0..50_000, Access::Direct).is_none());
+    assert!(in_memory.open_kept(KEY, 0..50_000).is_none());
     assert_eq!(in_memory.get_kept(KEY, 0..50_000).unwrap(), content()[..50_000]);
 }
 
@@ -426,7 +422,7 @@ async fn a_range_is_brought_to_disk_once_and_is_never_in_memory_whole() {
     assert_eq!((stats.hits, stats.misses, stats.in_memory), (2, 1, 0));
     assert_eq!((stats.parts, stats.bytes, files(dir.path()).len()), (1, whole.len() as u64 - 100, 1));
     assert!(cache.bring(&store, KEY, range.clone(), any()).await.unwrap());
-    let kept = cache.open_kept(KEY, range.clone(), Access::Cached).unwrap();
+    let kept = cache.open_kept(KEY, range.clone()).unwrap();
     let mut read = Vec::new();
     kept.read_many(std::slice::from_ref(&(0..range.end - range.start)), &mut read).unwrap();
     assert!(read == whole[100..]);
@@ -519,6 +515,6 @@ async fn what_cannot_be_a_file_is_not_brought() {
     check(&no_more, &store, 0..50_000).await;
     fs::create_dir(&removed).unwrap();
     assert!(no_more.bring(&store, KEY, 0..50_000, any()).await.unwrap());
-    assert!(no_more.open_kept(KEY, 0..50_000, Access::Direct).is_some());
+    assert!(no_more.open_kept(KEY, 0..50_000).is_some());
     assert_eq!((no_more.stats().bytes, no_more.in_memory()), (50_000, 0));
 }

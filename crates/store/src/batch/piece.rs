@@ -117,8 +117,7 @@ impl<'a> Plan<'a> {
             }
             let wanted = (start - offset) as usize..(end - offset) as usize;
             pieces.push(Piece { offset, length, at, wanted, block: self.block as usize, done: 0 });
-            // Pieces begin at blocks of the buffer too.
-            at += length.next_multiple_of(super::BLOCK as usize);
+            at += length;
             self.rest.start = end;
         }
         Some(pieces)

@@ -1,9 +1,12 @@
-//! Few bytes here and there out of large files, many reads at once and past the page cache.
+//! Few bytes here and there out of large files, many reads at once.
 //!
 //! A memory map is read one page fault after another by whoever touches it. Here all reads of a batch are under way at
-//! once: by io_uring with `O_DIRECT`, or, where the kernel refuses io_uring (containers often do), by `pread` after
-//! telling the kernel all that will be wanted. Which of the two is found out once per process. Waiting is sleeping:
-//! nothing here spins, and no thread of its own is needed.
+//! once: by io_uring, or, where the kernel refuses it (containers often do), by `pread` after telling the kernel all that
+//! will be wanted. Which of the two is found out once per process. Waiting is sleeping: nothing here spins, and no thread of
+//! its own is needed.
+//!
+//! Reads go through the page cache, which keeps what it has room for and gives it back when that is wanted for something
+//! else. Nothing is read ahead. Measured in `docs/0004-vector-index.md`.
 
 mod piece;
 #[cfg(target_os = "linux")]
@@ -15,15 +18,12 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use memmap2::MmapMut;
 use parking_lot::Mutex;
 
 use self::piece::{Piece, Plan};
 
-/// Offsets, lengths and addresses of direct reads are multiples of this: no block device in use asks for more.
-const BLOCK: u64 = 4096;
 /// Bytes that have a checksum of their own where reads are checked.
-pub const PAGE: usize = BLOCK as usize;
+pub const PAGE: usize = 4096;
 /// Bytes that one batch reads into.
 const BUFFER: usize = 1 << 20;
 /// Reads of one batch.
@@ -67,30 +67,23 @@ impl Backend {
 
 /// A file that is read here and there. It stays readable after it was deleted.
 #[derive(Debug)]
-pub struct DirectFile {
+pub struct BatchFile {
     file: File,
     length: u64,
-    /// Whether the page cache is passed by, which asks for whole blocks.
-    direct: bool,
     backend: Backend,
 }
 
-impl DirectFile {
+impl BatchFile {
     /// Opens a file for the backend of this process.
     pub fn open(path: &Path) -> io::Result<Self> {
         Self::open_for(path, Backend::of_process())
     }
 
-    /// Opens a file for one backend. Past the page cache only with io_uring and where the file system can do so:
-    /// `pread` waits for each read by itself, unless the page cache was told to fetch all of them.
     fn open_for(path: &Path, backend: Backend) -> io::Result<Self> {
-        let direct = if backend == Backend::IoUring { open_direct(path) } else { None };
-        let (file, direct) = match direct {
-            Some(file) => (file, true),
-            None => (File::open(path)?, false),
-        };
+        let file = File::open(path)?;
+        expect_random_reads(&file);
         let length = file.metadata()?.len();
-        Ok(Self { file, length, direct, backend })
+        Ok(Self { file, length, backend })
     }
 
     /// Bytes of the file when it was opened.
@@ -99,18 +92,13 @@ impl DirectFile {
         self.length
     }
 
-    /// Opens a file to be read through the page cache: for what is read again and again and may be forgotten at any time.
-    pub fn open_cached(path: &Path) -> io::Result<Self> {
-        Self::open_for(path, Backend::Pread)
-    }
-
     /// Appends the bytes of `ranges` to `out`, one range after another, and says how they were read. A range past the
     /// end of the file is an error of kind `UnexpectedEof`, and then `out` is as it was.
     pub fn read_many(&self, ranges: &[Range<u64>], out: &mut Vec<u8>) -> io::Result<Backend> {
         self.read(ranges, None, out)
     }
 
-    /// As [`DirectFile::read_many`], of whole pages of [`PAGE`] bytes, each with the checksum that `pages` has for it. Anything
+    /// As [`BatchFile::read_many`], of whole pages of [`PAGE`] bytes, each with the checksum that `pages` has for it. Anything
     /// else is an error of kind `InvalidData`. Pages beyond those of `pages` are past the end.
     pub fn read_checked(
         &self,
@@ -127,8 +115,8 @@ impl DirectFile {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why));
         }
         let before = out.len();
-        let mut desk = Desk::take(self.backend)?;
-        let mut plan = Plan::new(ranges, if self.direct || pages.is_some() { BLOCK } else { 1 });
+        let mut desk = Desk::take(self.backend);
+        let mut plan = Plan::new(ranges, if pages.is_some() { PAGE as u64 } else { 1 });
         while let Some(mut pieces) = plan.next_batch(BATCH, BUFFER) {
             let read = desk.read(self, &mut pieces);
             let checked = read.and_then(|()| pages.map_or(Ok(()), |pages| desk.check(&pieces, pages)));
@@ -147,7 +135,7 @@ impl DirectFile {
     /// Tells the page cache what will be read next, all at once.
     fn announce(&self, pieces: &[Piece]) {
         #[cfg(target_os = "linux")]
-        if !self.direct && pieces.len() > 1 {
+        if pieces.len() > 1 {
             use std::os::fd::AsRawFd;
             for piece in pieces {
                 let (offset, length) = (piece.offset() as libc::off_t, piece.length() as libc::off_t);
@@ -162,26 +150,21 @@ impl DirectFile {
     }
 }
 
-/// The file past the page cache; `None` where its file system does not do that, or nothing can be opened at all.
-#[cfg(target_os = "linux")]
-fn open_direct(path: &Path) -> Option<File> {
-    use std::os::unix::fs::{FileExt, OpenOptionsExt};
-    let file = File::options().read(true).custom_flags(libc::O_DIRECT).open(path).ok()?;
-    // Some file systems refuse only when read, or want larger blocks.
-    let mut block = MmapMut::map_anon(BLOCK as usize).ok()?;
-    file.read_at(&mut block, 0).ok()?;
-    Some(file)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn open_direct(_: &Path) -> Option<File> {
-    None
+/// Has the page cache fetch what is read and nothing after it.
+fn expect_random_reads(file: &File) {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::fd::AsRawFd;
+        // SAFETY: advice about a descriptor that is open; no memory is involved.
+        unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_RANDOM) };
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = file;
 }
 
 /// What one batch needs: a buffer, and a ring where there are any. Kept between batches.
 struct Desk {
-    /// Begins at a page.
-    buffer: MmapMut,
+    buffer: Box<[u8]>,
     #[cfg(target_os = "linux")]
     ring: Option<uring::Ring>,
 }
@@ -192,27 +175,27 @@ static PLAIN_DESKS: Mutex<Vec<Desk>> = Mutex::new(Vec::new());
 
 impl Desk {
     /// A desk for `backend`, or without a ring where the kernel has none to give at the moment.
-    fn take(backend: Backend) -> io::Result<Self> {
+    fn take(backend: Backend) -> Self {
         if backend == Backend::IoUring {
             let idle = DESKS.lock().pop();
             if let Ok(desk) = idle.map_or_else(Self::with_ring, Ok) {
-                return Ok(desk);
+                return desk;
             }
         }
-        PLAIN_DESKS.lock().pop().map_or_else(Self::plain, Ok)
+        PLAIN_DESKS.lock().pop().unwrap_or_else(Self::plain)
     }
 
-    fn plain() -> io::Result<Self> {
-        Ok(Self {
-            buffer: MmapMut::map_anon(BUFFER)?,
+    fn plain() -> Self {
+        Self {
+            buffer: vec![0; BUFFER].into(),
             #[cfg(target_os = "linux")]
             ring: None,
-        })
+        }
     }
 
     #[cfg(target_os = "linux")]
     fn with_ring() -> io::Result<Self> {
-        Ok(Self { ring: Some(uring::Ring::new(BATCH as u32)?), ..Self::plain()? })
+        Ok(Self { ring: Some(uring::Ring::new(BATCH as u32)?), ..Self::plain() })
     }
 
     #[cfg(not(target_os = "linux"))]
@@ -237,14 +220,14 @@ impl Desk {
     }
 
     /// Reads all `pieces` into the buffer.
-    fn read(&mut self, file: &DirectFile, pieces: &mut [Piece]) -> io::Result<()> {
+    fn read(&mut self, file: &BatchFile, pieces: &mut [Piece]) -> io::Result<()> {
         #[cfg(target_os = "linux")]
         if let Some(ring) = &mut self.ring
             && let Err(error) = ring.read(&file.file, pieces, &mut self.buffer)
         {
             tracing::warn!(%error, "io_uring failed; reading with pread");
             // The kernel may still write to the buffer: nobody may have it again.
-            std::mem::forget(std::mem::replace(self, Self::plain()?));
+            std::mem::forget(std::mem::replace(self, Self::plain()));
             pieces.iter_mut().for_each(Piece::restart);
         }
         if self.backend() == Backend::Pread {
@@ -257,7 +240,7 @@ impl Desk {
     /// Holds what was read to the checksums of its pages.
     fn check(&self, pieces: &[Piece], pages: &[u32]) -> io::Result<()> {
         let is_right = |piece: &Piece| {
-            let first = (piece.offset() / BLOCK) as usize;
+            let first = (piece.offset() / PAGE as u64) as usize;
             let read = self.buffer[piece.place()].chunks(PAGE).map(crc32c::crc32c);
             piece.is_whole()
                 && pages.get(first..).is_some_and(|expected| {

@@ -26,7 +26,7 @@ fn backends() -> Vec<Backend> {
     }
 }
 
-fn check(file: &DirectFile, content: &[u8], ranges: &[Range<u64>], backend: Backend) {
+fn check(file: &BatchFile, content: &[u8], ranges: &[Range<u64>], backend: Backend) {
     let mut out = b"before".to_vec();
     assert_eq!(file.read_many(ranges, &mut out).unwrap(), backend);
     let expected: Vec<u8> =
@@ -49,7 +49,7 @@ fn both_ways_read_what_is_there_however_long_the_file() {
     for length in [0, 1, 4095, 4096, 4097, 100_000, 3 << 20] {
         let (_dir, path, content) = file(length);
         for backend in backends() {
-            let file = DirectFile::open_for(&path, backend).unwrap();
+            let file = BatchFile::open_for(&path, backend).unwrap();
             assert_eq!(file.len(), length as u64);
             check(&file, &content, &[], backend);
             check(&file, &content, &[0..length as u64, length as u64..length as u64], backend);
@@ -65,7 +65,7 @@ fn both_ways_read_what_is_there_however_long_the_file() {
 fn past_the_end_is_an_error_and_leaves_nothing() {
     let (_dir, path, content) = file(10_000);
     for backend in backends() {
-        let file = DirectFile::open_for(&path, backend).unwrap();
+        let file = BatchFile::open_for(&path, backend).unwrap();
         let reversed = Range { start: 9, end: 3 };
         for wrong in [9_999..10_001, 10_001..10_001, reversed, 0..u64::MAX] {
             let mut out = vec![7];
@@ -81,7 +81,7 @@ fn a_file_that_was_cut_is_an_error_and_leaves_nothing() {
     for cut in [0, 1, 4096, 5000, 9_000] {
         for backend in backends() {
             let (_dir, path, content) = file(10_000);
-            let file = DirectFile::open_for(&path, backend).unwrap();
+            let file = BatchFile::open_for(&path, backend).unwrap();
             File::options().write(true).open(&path).unwrap().set_len(cut).unwrap();
             let mut out = Vec::new();
             let error = file.read_many(&[0..1, cut..9_001], &mut out).unwrap_err();
@@ -96,7 +96,7 @@ fn a_file_that_was_deleted_or_replaced_stays_readable() {
     let (_dir, path, content) = file(200_000);
     for backend in backends() {
         fs::write(&path, &content).unwrap();
-        let file = DirectFile::open_for(&path, backend).unwrap();
+        let file = BatchFile::open_for(&path, backend).unwrap();
         let ranges: [Range<u64>; 3] = [199_000..200_000, 0..10, 50_000..51_536];
         fs::remove_file(&path).unwrap();
         check(&file, &content, &ranges, backend);
@@ -110,7 +110,7 @@ fn a_file_that_was_deleted_or_replaced_stays_readable() {
 fn many_threads_read_at_once() {
     let (_dir, path, content) = file(5 << 20);
     for backend in backends() {
-        let file = DirectFile::open_for(&path, backend).unwrap();
+        let file = BatchFile::open_for(&path, backend).unwrap();
         std::thread::scope(|scope| {
             for seed in 0..16 {
                 let (file, content) = (&file, &content);
@@ -132,7 +132,8 @@ fn what_a_ring_leaves_undone_is_finished() {
     let (_dir, path, content) = file(100_000);
     let file = File::open(&path).unwrap();
     let mut buffer = vec![0; BUFFER];
-    let mut pieces = Plan::new(std::slice::from_ref(&(5_000..70_000)), BLOCK).next_batch(1, BUFFER).unwrap();
+    let mut pieces =
+        Plan::new(std::slice::from_ref(&(5_000..70_000)), PAGE as u64).next_batch(1, BUFFER).unwrap();
     // A short read that ends within a block begins again at that block.
     buffer[..10_000].copy_from_slice(&content[4_096..14_096]);
     pieces[0].advance(10_000);
@@ -147,7 +148,7 @@ fn memory_file_systems_will_do() {
     fs::write(&path, &content).unwrap();
     let mut random = StdRng::seed_from_u64(2);
     for backend in backends() {
-        let file = DirectFile::open_for(&path, backend).unwrap();
+        let file = BatchFile::open_for(&path, backend).unwrap();
         check(&file, &content, &random_ranges(&mut random, 300_000, 100, 5_000), backend);
     }
 }
