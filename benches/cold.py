@@ -58,28 +58,30 @@ class Question:
     """What is asked of every process: all points, or those that a filter lets pass."""
 
     name: str
+    field: str | None
+    """That the filter asks for."""
     filter: dict[str, Any] | None
     nearest: np.ndarray
     """Of each query the ids of the ten nearest."""
 
 
-def questions(points: Any, queries: np.ndarray, shares: list[float]) -> list[Question]:
-    """No filter, and filters that let pass these shares of the points, whichever they are. Adds the fields they ask for."""
+def questions(points: Any, queries: np.ndarray, shares: list[float], together: list[int]) -> list[Question]:
+    """No filter; filters that let pass these shares of the points, whichever they are, and so many that follow one another, as
+    those of a tenant do. Adds the fields they ask for."""
     rng = np.random.default_rng(7)
     scores = queries @ points.unit().T
-    made = [Question("none", None, np.argsort(-scores, axis=1)[:, :LIMIT])]
-    for share in shares:
-        name, allowed = f"{100 * share:g} %", rng.random(len(points.payload)) < share
+    made = [Question("none", None, None, np.argsort(-scores, axis=1)[:, :LIMIT])]
+    count = len(points.payload)
+    passing = [(f"{100 * share:g} %", f"one_in_{round(1 / share)}", rng.random(count) < share) for share in shares]
+    for many in together:
+        rows = np.arange(count) - count // 2
+        passing.append((f"{many} together", f"among_{many}", (rows >= 0) & (rows < many)))
+    for name, field, allowed in passing:
         for payload, value in zip(points.payload, allowed.tolist()):
-            payload[key(share)] = value
+            payload[field] = value
         nearest = np.argsort(-np.where(allowed, scores, -np.inf), axis=1)[:, :LIMIT]
-        made.append(Question(name, {"must": [{"key": key(share), "match": {"value": True}}]}, nearest))
+        made.append(Question(name, field, {"must": [{"key": field, "match": {"value": True}}]}, nearest))
     return made
-
-
-def key(share: float) -> str:
-    """The name of the field that is true of this share of the points."""
-    return f"one_in_{round(1 / share)}"
 
 
 @dataclass
@@ -137,18 +139,19 @@ def main() -> None:
     arguments.add_argument("--queries", type=int, default=100, help="searches of one process that keeps nothing")
     arguments.add_argument("--roles", nargs="+", default=["all", "query"])
     arguments.add_argument("--shares", nargs="*", type=float, default=[0.5, 0.1, 0.01], help="what filters let pass")
+    arguments.add_argument("--together", nargs="*", type=int, default=[], help="filters that let so many points pass that follow one another")
     arguments.add_argument("--no-payload", action="store_true")
     arguments.add_argument("--set", type=Path, help="a folder with vectors.npy and queries.npy, both of unit length, instead of WordNet; see ann.sets")
     arguments.add_argument("--lancedb-python", help="a Python with LanceDB, to measure that beside")
     options = arguments.parse_args()
     points: Any = VectorSet(options.set) if options.set else data(options.points)
     queries = points.queries[: max(options.queries, options.starts)].astype(np.float32)
-    asked = questions(points, queries, options.shares)
+    asked = questions(points, queries, options.shares, options.together)
     minio = Minio()
     relay = None
     try:
         store = MinioStore(minio)
-        (load if options.set else fill)(store, points, [key(share) for share in options.shares])
+        (load if options.set else fill)(store, points, [question.field for question in asked if question.field])
         relay = Relay(minio.endpoint, options.delay, options.spread)
         if options.lancedb_python:
             beside_lancedb(options, store, minio.endpoint, relay, points, queries, asked[0])

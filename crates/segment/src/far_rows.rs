@@ -1,7 +1,7 @@
 //! Single rows of a segment whose bytes are far away, where little of it is wanted: the blocks that vectors lie in, each checked by its
 //! own checksum. Payloads have blocks of their own ([`SegmentReader::far_payload_texts`]).
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use bytes::Bytes;
 use lodestone_types::{Error, Result};
@@ -13,14 +13,46 @@ use crate::reader::SegmentReader;
 /// How many times the bytes of its rows a part has to have, so that reading these alone is worth it.
 const WORTH_IT: u64 = 4;
 
-/// The vectors of one name, of which only the checksums are here.
-#[derive(Debug)]
-pub struct FarVectors {
+/// Bytes that one request for a run of rows asks for at most, about.
+const RUN_BYTES: u64 = 1 << 20;
+/// Rows with no more than so many bytes between their blocks are read by one request, which takes longer than these.
+const BETWEEN: u64 = BLOCK_BYTES as u64;
+
+/// Where the vectors of one name are, if all rows have one: in blocks, each of which has a checksum.
+#[derive(Debug, Clone)]
+pub struct VectorBlocks {
     object: String,
     /// Where they begin and end in the object, filling included.
     bytes: Range<u64>,
     row_bytes: u64,
+    rows: u32,
+    /// Where their checksums are in the object, and the checksum of these.
+    checksums: Range<u64>,
+    checksum: u32,
+}
+
+/// Such vectors, of which only the checksums are here.
+#[derive(Debug)]
+pub struct FarVectors {
+    blocks: VectorBlocks,
     checksums: Bytes,
+}
+
+/// Rows that one request reads, and blocks that hold their vectors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowRun {
+    /// The first and the last row.
+    pub rows: RangeInclusive<u32>,
+    /// In the object.
+    bytes: Range<u64>,
+}
+
+impl RowRun {
+    /// Bytes that are read.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> u64 {
+        self.bytes.end - self.bytes.start
+    }
 }
 
 impl SegmentReader {
@@ -32,9 +64,12 @@ impl SegmentReader {
         has_all && part.length / WORTH_IT > rows as u64 * BLOCK_BYTES as u64
     }
 
-    /// What the vectors called `name` are checked by. One request.
-    pub async fn far_vectors(&self, name: &str) -> Result<FarVectors> {
+    /// Where the vectors called `name` are; `None` if there are rows without one. No request.
+    pub fn vector_blocks(&self, name: &str) -> Result<Option<VectorBlocks>> {
         let part = self.far_part(&PartKind::Vector(name.to_owned()))?;
+        if part.entries != u64::from(self.rows()) {
+            return Ok(None);
+        }
         let (raw, checksums) = (part.section(SectionKind::RAW)?, part.section(SectionKind::CHECKSUMS)?);
         let filled = raw.length.next_multiple_of(SECTION_ALIGN);
         let blocks = filled.div_ceil(BLOCK_BYTES as u64);
@@ -42,50 +77,118 @@ impl SegmentReader {
         let row_bytes = raw.length.checked_div(part.entries).filter(|bytes| fits && *bytes > 0);
         let row_bytes = row_bytes.ok_or_else(|| part.damaged("its sections are not where they should be"))?;
         let start = part.offset + checksums.offset;
-        let range = start..start + checksums.length;
-        let checksums = self.source().fetch_checked(&part.object, range, part.checksum).await?;
-        Ok(FarVectors {
+        Ok(Some(VectorBlocks {
             object: part.object.clone(),
             bytes: part.offset..part.offset + filled,
             row_bytes,
-            checksums,
-        })
+            rows: self.rows(),
+            checksums: start..start + checksums.length,
+            checksum: part.checksum,
+        }))
     }
 
-    /// The vectors of these rows in their stored form, in the same order, where all rows have one. One request for neighbours.
+    /// What the vectors called `name` are checked by. One request.
+    ///
+    /// # Errors
+    /// If there are rows without such a vector.
+    pub async fn far_vectors(&self, name: &str) -> Result<FarVectors> {
+        let blocks = self.vector_blocks(name)?;
+        let blocks = blocks.ok_or_else(|| Error::internal(format!("not every row has a vector '{name}'")))?;
+        let VectorBlocks { object, checksums, checksum, .. } = &blocks;
+        let checksums = self.source().fetch_checked(object, checksums.clone(), *checksum).await?;
+        Ok(FarVectors { blocks, checksums })
+    }
+
+    /// The vectors of these rows in their stored form, in the same order. One request for neighbours.
     pub async fn far_row_vectors(&self, vectors: &FarVectors, rows: &[u32]) -> Result<Vec<Bytes>> {
-        let blocks: Vec<Range<u64>> = rows.iter().map(|row| vectors.blocks_of(*row)).collect();
-        let fetched = self.fetch_together(&vectors.object, &blocks).await;
+        let blocks: Vec<Range<u64>> = rows.iter().map(|row| vectors.blocks.of(*row)).collect();
+        let fetched = self.fetch_together(&vectors.blocks.object, &blocks).await;
         let wanted = rows.iter().zip(&blocks).zip(fetched);
-        wanted.map(|((row, blocks), bytes)| vectors.row(*row, blocks.start, &bytes?)).collect()
+        let vector = |((row, blocks), bytes): ((&u32, &Range<u64>), Result<Bytes>)| {
+            let bytes = bytes?;
+            vectors.check(blocks.start, &bytes)?;
+            vectors.row(*row, blocks.start, &bytes)
+        };
+        wanted.map(vector).collect()
+    }
+
+    /// The blocks of a run of rows as they are in the bucket. One request.
+    pub async fn far_run(&self, blocks: &VectorBlocks, run: &RowRun) -> Result<Bytes> {
+        self.source().fetch_once(&blocks.object, run.bytes.clone()).await
     }
 }
 
-impl FarVectors {
+impl VectorBlocks {
     /// The bytes of the object that hold a row, in whole blocks.
-    fn blocks_of(&self, row: u32) -> Range<u64> {
+    fn of(&self, row: u32) -> Range<u64> {
         let block = BLOCK_BYTES as u64;
         let start = u64::from(row) * self.row_bytes;
         let end = (start + self.row_bytes).next_multiple_of(block) + self.bytes.start;
         self.bytes.start + start / block * block..end.min(self.bytes.end)
     }
 
-    /// A row, from the blocks at `start` that hold it.
-    fn row(&self, row: u32, start: u64, blocks: &Bytes) -> Result<Bytes> {
-        let first = ((start - self.bytes.start) / BLOCK_BYTES as u64) as usize;
+    /// Which requests read these rows, which ascend.
+    pub fn runs(&self, rows: impl IntoIterator<Item = u32>) -> Vec<RowRun> {
+        let mut runs: Vec<RowRun> = Vec::new();
+        for row in rows {
+            let bytes = self.of(row);
+            match runs.last_mut() {
+                Some(run)
+                    if bytes.end <= run.bytes.end
+                        || run.bytes.end + BETWEEN >= bytes.start && run.len() < RUN_BYTES =>
+                {
+                    (run.rows, run.bytes.end) = (*run.rows.start()..=row, bytes.end);
+                }
+                _ => runs.push(RowRun { rows: row..=row, bytes }),
+            }
+        }
+        runs
+    }
+
+    /// Bytes of a vector.
+    pub fn row_bytes(&self) -> u64 {
+        self.row_bytes
+    }
+
+    /// Bytes that it takes to check them.
+    pub fn checksum_bytes(&self) -> u64 {
+        self.checksums.end - self.checksums.start
+    }
+}
+
+impl FarVectors {
+    /// The vectors of these rows of a run, whose `bytes` have come; they ascend.
+    pub fn of_run(
+        &self,
+        run: &RowRun,
+        bytes: &Bytes,
+        rows: impl Iterator<Item = u32>,
+    ) -> Result<Vec<(u32, Bytes)>> {
+        self.check(run.bytes.start, bytes)?;
+        rows.map(|row| Ok((row, self.row(row, run.bytes.start, bytes)?))).collect()
+    }
+
+    /// Refuses blocks from `start` on that are not what they should be.
+    fn check(&self, start: u64, blocks: &Bytes) -> Result<()> {
+        let first = ((start - self.blocks.bytes.start) / BLOCK_BYTES as u64) as usize;
         let expected = self.checksums.chunks_exact(4).map(le_u32).skip(first);
         if !blocks.chunks(BLOCK_BYTES).map(crc32c::crc32c).zip(expected).all(|(is, expected)| is == expected)
         {
             return Err(Error::damaged(format!(
                 "damaged data in object '{}': the vectors at {start} do not have their checksum",
-                self.object
+                self.blocks.object
             )));
         }
-        let at =
-            (self.bytes.start + u64::from(row) * self.row_bytes).checked_sub(start).map(|at| at as usize);
-        let range = at.map(|at| at..at + self.row_bytes as usize).filter(|range| range.end <= blocks.len());
-        let range =
-            range.ok_or_else(|| Error::internal(format!("'{}' has no vector of row {row}", self.object)))?;
+        Ok(())
+    }
+
+    /// A row, from the blocks at `start` that hold it.
+    fn row(&self, row: u32, start: u64, blocks: &Bytes) -> Result<Bytes> {
+        let VectorBlocks { object, bytes, row_bytes, rows, .. } = &self.blocks;
+        let at = (bytes.start + u64::from(row) * row_bytes).checked_sub(start).map(|at| at as usize);
+        let range = at.map(|at| at..at + *row_bytes as usize);
+        let range = range.filter(|range| row < *rows && range.end <= blocks.len());
+        let range = range.ok_or_else(|| Error::internal(format!("'{object}' has no vector of row {row}")))?;
         Ok(blocks.slice(range))
     }
 }

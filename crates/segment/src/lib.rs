@@ -38,7 +38,7 @@ mod vectors;
 mod writer;
 
 pub use far::{FarCandidate, FarIndex, FarPayloads};
-pub use far_rows::FarVectors;
+pub use far_rows::{FarVectors, RowRun, VectorBlocks};
 pub use fields::build_field_index_part;
 pub use ids::IdColumn;
 pub use lodestone_manifest::SegmentId;

@@ -5,8 +5,10 @@
 //! 2. the level codes of the nearest lists
 //! 3. the vectors of the most promising rows, and their payloads
 //!
+//! Where a filter leaves few rows of a segment, or rows that lie together, these are read instead, and no codes ([`crate::far_few`]).
 //! A segment that is here already, or too small for an index, is searched as always, beside the others.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use bytes::Bytes;
@@ -18,14 +20,15 @@ use lodestone_segment::{FarCandidate, FarIndex, FarPayloads, PartKind, PartMeta,
 use lodestone_store::{Stage, stage};
 use lodestone_types::{Error, Limit, Payload, PointId, Result, VectorSelector};
 use roaring::RoaringBitmap;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
 use crate::allowance::Allowance;
 use crate::best::Scored;
 use crate::change::parse_payload;
+use crate::far_few::Few;
 use crate::far_plan::{CodeRead, FarBudget, Plan, affordable};
-use crate::merge::ScoredId;
+use crate::merge::{ScoredId, merge, nearest_first};
 use crate::nearest::{Method, Nearest};
 use crate::room::Needs;
 use crate::select::PayloadPicker;
@@ -39,8 +42,8 @@ const MORE_ROWS: usize = 4;
 const MOST_OF_REQUESTS: usize = 2;
 /// Requests for codes of one search at once.
 const AT_ONCE: usize = 64;
-/// Bytes of codes that all searches of this process have under way at most, in [`UNIT`]s: under a narrow filter one search may read
-/// the codes of all rows.
+/// Bytes of codes and runs of rows that all searches of this process have under way at most, in [`UNIT`]s: under a narrow filter
+/// one search may read the codes of all rows.
 static UNDER_WAY: Semaphore = Semaphore::const_new(MOST_UNDER_WAY as usize);
 const MOST_UNDER_WAY: u32 = 2048;
 const UNIT: u64 = 64 << 10;
@@ -216,13 +219,70 @@ impl ShardView {
         if query.limit == 0 || scope.segments.is_empty() {
             return Ok(Vec::new());
         }
+        let (few, others) = self.apart(scope, query.using, budget)?;
+        let scorer = Scorer::new(query.vector, shape.metric, shape.element);
+        let shares = budget.shares + u64::from(!others.segments.is_empty());
+        let of_few = self.nearest_of_few(&few, query, &scorer, with_payload, FarBudget { shares, ..budget });
+        let of_few = stage(Stage::Rows, of_few);
+        if others.segments.is_empty() {
+            return of_few.await;
+        }
+        let by_codes = self.nearest_by_codes(&others, query, &scorer, with_payload, budget);
+        if few.is_empty() {
+            return by_codes.await;
+        }
+        // What one may still read is known when the other has read.
+        let in_turn = Allowance::current().is_some_and(|allowance| allowance.bounds_bytes());
+        let (some, others) = match in_turn {
+            true => (of_few.await?, by_codes.await?),
+            false => try_join(of_few, by_codes).await?,
+        };
+        let order = nearest_first(shape.metric.greater_is_nearer());
+        Ok(merge(vec![some, others], order, 0, query.limit).into_iter().map(|(_, hit)| hit).collect())
+    }
+
+    /// The segments of a scope of which so few rows match that these are read alone, and the others.
+    fn apart<'a>(
+        &'a self,
+        scope: &'a FarScope,
+        using: &str,
+        budget: FarBudget,
+    ) -> Result<(Vec<Few<'a>>, Cow<'a, FarScope>)> {
+        let Some(matching) = &scope.matching else { return Ok((Vec::new(), Cow::Borrowed(scope))) };
+        let rows = |segment: &usize| u64::from(self.reader(*segment).rows());
+        let all: u64 = scope.segments.iter().map(rows).sum();
+        // A directory may be read for more, but does not have to be.
+        let bytes = budget.bytes.min(FarBudget::default().bytes);
+        let few = scope.segments.iter().zip(matching).map(|(segment, matching)| {
+            let share = bytes * rows(segment) / all.max(1);
+            Few::of(self.reader(*segment), matching, using, share)
+        });
+        let few: Vec<Option<Few>> = few.collect::<Result<_>>()?;
+        if few.iter().all(Option::is_none) {
+            return Ok((Vec::new(), Cow::Borrowed(scope)));
+        }
+        let others = scope.segments.iter().zip(matching).zip(&few).filter(|(_, few)| few.is_none());
+        let (segments, matching) = others.map(|((segment, rows), _)| (*segment, rows.clone())).unzip();
+        let others = FarScope { segments, matching: Some(matching), filter: scope.filter };
+        Ok((few.into_iter().flatten().collect(), Cow::Owned(others)))
+    }
+
+    /// The nearest rows by the three trips.
+    async fn nearest_by_codes(
+        &self,
+        scope: &FarScope,
+        query: &Nearest<'_>,
+        scorer: &Scorer,
+        with_payload: bool,
+        budget: FarBudget,
+    ) -> Result<Vec<FarHit>> {
         let groups = stage(Stage::Outline, self.groups(scope, query.using, with_payload)).await?;
         let times = groups.iter().map(|group| group.outline.calibration().candidates).max().unwrap_or(1);
-        let rows = compared(query, shape.metric, times, with_payload, budget);
+        let rows = compared(query, scorer.metric(), times, with_payload, budget);
         let allowance = Allowance::current();
         let until = allowance.as_ref().and_then(|allowance| allowance.codes_until());
-        let plan =
-            Plan::new(&groups, query, rows, scope.filter, with_payload, shape.row_bytes() as u64, budget);
+        let row_bytes = scorer.row_bytes() as u64;
+        let plan = Plan::new(&groups, query, rows, scope.filter, with_payload, row_bytes, budget);
         let queries: Vec<ColdQuery> =
             groups.iter().map(|group| ColdQuery::new(&group.outline, query.vector)).collect();
         let wanted = plan.wanted(query.limit);
@@ -243,8 +303,7 @@ impl ShardView {
         if let Some(allowance) = &allowance {
             affordable(allowance, &mut candidates, budget.shares)?;
         }
-        let scorer = Scorer::new(query.vector, shape.metric, shape.element);
-        stage(Stage::Rows, self.hits(candidates, query, &scorer, shape.metric.greater_is_nearer())).await
+        stage(Stage::Rows, self.hits(candidates, query, scorer)).await
     }
 
     /// The first trip.
@@ -287,9 +346,7 @@ impl ShardView {
         until: Option<Instant>,
     ) -> Result<Vec<Candidate<'a, 'g>>> {
         let reads = reads.into_iter().map(|read| async move {
-            let units = (read.bytes().div_ceil(UNIT)).min(MOST_UNDER_WAY.into()) as u32;
-            let _permit =
-                UNDER_WAY.acquire_many(units).await.map_err(|_| Error::internal("reads were closed"))?;
+            let _permit = under_way(read.bytes()).await?;
             let CodeRead { segment, query, places } = read;
             let rows = segment.reader.far_candidates(&segment.index, query, places).await?;
             Ok::<_, Error>((segment, rows))
@@ -299,12 +356,8 @@ impl ShardView {
         while let Some((segment, rows)) = next_in_time(&mut reads, until).await? {
             let deletes = segment.reader.deletes()?;
             let stays = |row: &FarCandidate| {
-                let overwritten = matches!(
-                    self.memtable().get(row.tag.id).map(|entry| &**entry),
-                    Some(TailEntry::Row(_) | TailEntry::Deleted)
-                );
                 let matches = segment.matching.is_none_or(|rows| rows.contains(row.tag.row));
-                matches && !overwritten && !deletes.contains(row.tag.row) && query.except != Some(row.tag.id)
+                matches && !deletes.contains(row.tag.row) && self.may_answer(row.tag.id, query)
             };
             candidates.extend(rows.into_iter().filter(stays).map(|row| Candidate { segment, row }));
         }
@@ -317,8 +370,8 @@ impl ShardView {
         candidates: Vec<Candidate<'_, '_>>,
         query: &Nearest<'_>,
         scorer: &Scorer,
-        greater: bool,
     ) -> Result<Vec<FarHit>> {
+        let greater = scorer.metric().greater_is_nearer();
         let by_segment = by_segment(&candidates);
         let reads = by_segment.iter().map(|(segment, tags)| async move {
             let numbers: Vec<u32> = tags.iter().map(|tag| tag.row).collect();
@@ -357,8 +410,21 @@ impl ShardView {
         known.map(|(score, id, (lsn, vector, text))| self.hit(id, score, lsn, vector, text)).collect()
     }
 
+    /// Whether the row that a segment has of this point is still its row, and the query does not leave the point out.
+    pub(crate) fn may_answer(&self, id: PointId, query: &Nearest) -> bool {
+        let entry = self.memtable().get(id).map(|entry| &**entry);
+        !matches!(entry, Some(TailEntry::Row(_) | TailEntry::Deleted)) && query.except != Some(id)
+    }
+
     /// A row with what the tail changed of it.
-    fn hit(&self, id: PointId, score: f32, lsn: u64, vector: Bytes, text: Option<Bytes>) -> Result<FarHit> {
+    pub(crate) fn hit(
+        &self,
+        id: PointId,
+        score: f32,
+        lsn: u64,
+        vector: Bytes,
+        text: Option<Bytes>,
+    ) -> Result<FarHit> {
         let mut payload = text.map(|text| parse_payload(&text)).transpose()?;
         let mut version = lsn;
         if let Some(TailEntry::Patched(patches)) = self.memtable().get(id).map(|entry| &**entry) {
@@ -433,8 +499,14 @@ async fn first_trip(
     Ok((index, payloads))
 }
 
-/// The next range of codes, if it comes in time.
-async fn next_in_time<T>(
+/// A place among the reads of all searches, for one of so many bytes.
+pub(crate) async fn under_way(bytes: u64) -> Result<SemaphorePermit<'static>> {
+    let units = bytes.div_ceil(UNIT).min(MOST_UNDER_WAY.into()) as u32;
+    UNDER_WAY.acquire_many(units).await.map_err(|_| Error::internal("reads were closed"))
+}
+
+/// The next range that was asked for, if it comes in time.
+pub(crate) async fn next_in_time<T>(
     reads: &mut (impl Stream<Item = Result<T>> + Unpin),
     until: Option<Instant>,
 ) -> Result<Option<T>> {
@@ -455,7 +527,7 @@ async fn next_in_time<T>(
 }
 
 /// `None`, and a note of it, for what could not be read within limits that the answer may be cut short by.
-fn unless_excused<T>(read: Result<T>) -> Result<Option<T>> {
+pub(crate) fn unless_excused<T>(read: Result<T>) -> Result<Option<T>> {
     let error = match read {
         Ok(read) => return Ok(Some(read)),
         Err(error) => error,

@@ -46,14 +46,14 @@ const LOOKED_FOR: f32 = 10.0;
 /// Rows that are read whatever they promise.
 const LEAST_ROWS: f32 = 2_000.0;
 /// A request is worth as many rows as have so many bytes.
-const REQUEST_BYTES: f32 = (64 << 10) as f32;
+pub(crate) const REQUEST_BYTES: u64 = 64 << 10;
 /// Codes are read until so many rows are among them that match the filter, whatever the bytes of the budget: with fewer, what a
 /// narrow filter leaves is not found. Measured, see `docs/0005-cold-search.md`.
 const LEAST_MATCHING: u64 = 1_000;
 /// Requests that find out what is newest, beside the first trip.
 const STATE_REQUESTS: usize = 1;
 /// Bytes of codes that one request asks for at most, as long as there are requests left: what is more comes faster side by side.
-const RANGE_BYTES: u64 = 1 << 20;
+pub(crate) const RANGE_BYTES: u64 = 1 << 20;
 /// Ranges of codes that are read at least, whatever the budget, and so many more for each segment after the first: with fewer
 /// too much is missed.
 const LEAST_RANGES: usize = 16;
@@ -61,7 +61,14 @@ const RANGES_OF_SEGMENT: usize = 8;
 /// Of the bytes of the budget a filter's indexes take up to one part of so many.
 const MOST_OF_FILTER: u64 = 8;
 /// What a block of payloads takes, about.
-const PAYLOAD_BLOCK: u64 = 10_000;
+pub(crate) const PAYLOAD_BLOCK: u64 = 10_000;
+
+/// Bytes of codes that a search reads at most of a segment which has `all`, where so many of its rows match a filter and `share` is
+/// its part of the budget's bytes.
+pub(crate) fn codes_at_most(all: u64, rows: u64, matching: u64, share: u64) -> u64 {
+    let least = (LEAST_MATCHING * rows / matching.max(1)).min(rows);
+    (all / rows.max(1) * least).max(share).min(all)
+}
 
 /// A range of codes to be read.
 pub(crate) struct CodeRead<'a, 'g> {
@@ -148,7 +155,7 @@ impl Plan {
                     true => rows as usize,
                     false => (LEAST_ROWS * effort * depth.sqrt()) as usize,
                 },
-                request: REQUEST_BYTES / entry as f32,
+                request: REQUEST_BYTES as f32 / entry as f32,
             },
             rows,
             matching,

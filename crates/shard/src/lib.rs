@@ -27,6 +27,7 @@ mod best;
 mod cancel;
 mod change;
 mod far;
+mod far_few;
 mod far_plan;
 mod far_rows;
 mod fold;
