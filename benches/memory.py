@@ -72,7 +72,10 @@ def _index(client: QdrantClient) -> None:
 def drop(folder: Path) -> None:
     """Takes files out of the page cache, as far as they are not mapped into memory."""
     for path in folder.iterdir():
-        handle = os.open(path, os.O_RDONLY)
+        try:
+            handle = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:  # It was being written, and has its name now.
+            continue
         try:
             os.fsync(handle)
             os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -174,7 +177,7 @@ def main() -> None:
         (
             False,
             None,
-            [("none", 0, Server, usual), ("half", int(0.6 * whole), Server, usual), ("all", 2 * whole, Server, usual)],
+            [("none", 0, Server, usual), ("half", int(0.8 * whole), Server, usual), ("all", 2 * whole, Server, usual)],
         ),
     ]
     for on_disk, codes, budgets in settings:

@@ -25,8 +25,8 @@ use crate::view::ShardView;
 
 /// Requests for runs of rows of one search at once.
 const AT_ONCE: usize = 64;
-/// What a run costs beside its bytes, in bytes of codes: more than a request for these does, as most runs are a block or two, and
-/// so many small requests at once take longer than few large ones.
+/// What a run costs beside its bytes, in bytes of codes: more than a request for these does, as buckets charge for requests. Measured,
+/// see `docs/0005-cold-search.md`.
 const RUN_COST: u64 = 4 * REQUEST_BYTES;
 
 /// A far segment whose rows that match are read alone.
