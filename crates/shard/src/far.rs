@@ -27,7 +27,7 @@ use crate::allowance::Allowance;
 use crate::best::Scored;
 use crate::change::parse_payload;
 use crate::far_few::Few;
-use crate::far_plan::{CodeRead, FarBudget, Plan, affordable};
+use crate::far_plan::{CodeRead, FarBudget, Plan, affordable, unread};
 use crate::merge::{ScoredId, merge, nearest_first};
 use crate::nearest::{Method, Nearest};
 use crate::room::Needs;
@@ -122,6 +122,11 @@ fn compared(query: &Nearest, metric: Metric, times: u32, with_payload: bool, bud
 }
 
 impl Segment<'_> {
+    /// Whether a filter says which rows are answers.
+    pub fn is_filtered(&self) -> bool {
+        self.matching.is_some()
+    }
+
     /// Rows that are answers.
     pub fn matching(&self) -> u64 {
         let deleted = || self.reader.deletes().map_or(0, RoaringBitmap::len);
@@ -285,17 +290,24 @@ impl ShardView {
         let plan = Plan::new(&groups, query, rows, scope.filter, with_payload, row_bytes, budget);
         let queries: Vec<ColdQuery> =
             groups.iter().map(|group| ColdQuery::new(&group.outline, query.vector)).collect();
-        let wanted = plan.wanted(query.limit);
-        let mut candidates = Vec::new();
-        for plan in std::iter::once(plan).chain(plan.wider()) {
+        let (mut plan, mut read, mut candidates) = (plan, Vec::new(), Vec::new());
+        loop {
             let mut reads = plan.reads(&groups, &queries);
-            if let Some(allowance) = &allowance {
-                reads = plan.within(allowance, &groups, &queries, reads)?;
+            match &allowance {
+                None => reads = unread(reads, &read),
+                // There may not be enough left for all of it, so it is chosen anew.
+                Some(allowance) => {
+                    (read, candidates) = (Vec::new(), Vec::new());
+                    reads = plan.within(allowance, &groups, &queries, reads)?;
+                }
             }
-            candidates = stage(Stage::Codes, self.candidates(reads, query, until)).await?;
+            read.extend(reads.iter().map(|read| (read.segment, read.places.clone())));
+            candidates.extend(stage(Stage::Codes, self.candidates(reads, query, until)).await?);
+            let places = read.iter().map(|(_, places)| places.len() as u64).sum();
             let is_cut_short = allowance.as_ref().is_some_and(|allowance| allowance.is_reached());
-            if candidates.len() >= wanted || is_cut_short {
-                break;
+            match plan.wider(candidates.len() as u64, places, query.limit) {
+                Some(wider) if !is_cut_short => plan = wider,
+                _ => break,
             }
         }
         candidates.sort_unstable_by(|a, b| a.row.estimate.total_cmp(&b.row.estimate));

@@ -50,6 +50,8 @@ pub(crate) const REQUEST_BYTES: u64 = 64 << 10;
 /// Codes are read until so many rows are among them that match the filter, whatever the bytes of the budget: with fewer, what a
 /// narrow filter leaves is not found. Measured, see `docs/0005-cold-search.md`.
 const LEAST_MATCHING: u64 = 1_000;
+/// Where less of what matches is found than this share of what would be if it were spread evenly, it is elsewhere.
+const SPREAD: (u64, u64) = (3, 2);
 /// Requests that find out what is newest, beside the first trip.
 const STATE_REQUESTS: usize = 1;
 /// Bytes of codes that one request asks for at most, as long as there are requests left: what is more comes faster side by side.
@@ -83,6 +85,28 @@ impl CodeRead<'_, '_> {
     }
 }
 
+/// What of these reads is in none of the places that were read before.
+pub(crate) fn unread<'a, 'g>(
+    reads: Vec<CodeRead<'a, 'g>>,
+    before: &[(&'g Segment<'a>, Range<u32>)],
+) -> Vec<CodeRead<'a, 'g>> {
+    let of_read = |CodeRead { segment, query, places }: CodeRead<'a, 'g>| {
+        let known = before.iter().filter(|(of, _)| std::ptr::eq(*of, segment));
+        let left = known.fold(vec![places], |left, (_, known)| {
+            left.into_iter().flat_map(|places| outside(&places, known)).collect()
+        });
+        left.into_iter().map(move |places| CodeRead { segment, query, places })
+    };
+    reads.into_iter().flat_map(of_read).collect()
+}
+
+/// What of a range is before and after another.
+fn outside(range: &Range<u32>, other: &Range<u32>) -> impl Iterator<Item = Range<u32>> + use<> {
+    let before = range.start..range.end.min(other.start);
+    let after = range.start.max(other.end)..range.end;
+    [before, after].into_iter().filter(|range| !range.is_empty())
+}
+
 impl Segment<'_> {
     /// A range of codes in pieces of [`RANGE_BYTES`], or larger ones, so that there are at most `spare` more than one.
     fn pieces(&self, places: Range<u32>, spare: usize) -> Vec<Range<u32>> {
@@ -107,6 +131,8 @@ pub(crate) struct Plan {
     matching: u64,
     /// Bytes of one place.
     entry: u64,
+    /// Whether a filter may let pass what is elsewhere than what is near, and more was not read yet for that reason.
+    may_be_elsewhere: bool,
     /// Bytes that the third trip will take at least, and about.
     third_trip: (u64, u64),
     shares: u64,
@@ -160,23 +186,33 @@ impl Plan {
             rows,
             matching,
             entry,
+            may_be_elsewhere: segments().any(Segment::is_filtered),
             third_trip: third_trip(matching),
             shares: budget.shares.max(1),
         }
     }
 
-    /// Rows that are found if the answer has `limit`.
-    pub fn wanted(&self, limit: usize) -> usize {
-        limit.min(self.matching as usize)
-    }
-
-    /// What is read, one after the other, where too few rows are found: what matches is elsewhere than what is near.
-    pub fn wider(self) -> [Self; 2] {
-        let reading = |places: usize| Self {
-            read: ReadBudget { places, at_least: places, least: 0.0, ..self.read },
-            ..self
+    /// What is to be read instead where among `read` places so few rows that match were `found` that what matches is elsewhere than what is
+    /// near; `None` where that does not seem so, or there is nothing else.
+    ///
+    /// Rows that match and are far from the query are about as far as each other, so their nearest are spread over many lists.
+    pub fn wider(&self, found: u64, read: u64, limit: usize) -> Option<Self> {
+        if read >= self.rows {
+            return None;
+        }
+        // As many as if what matches were everywhere.
+        let expected = (self.matching as f64 * read as f64 / self.rows as f64) as u64;
+        let budget = self.read.places as u64;
+        let places = if found < self.matching.min(limit as u64) {
+            if read < budget { budget } else { self.rows }
+        } else if self.may_be_elsewhere && SPREAD.0 * found < SPREAD.1 * expected {
+            (2 * read).saturating_mul(expected / found.max(1) + 1)
+        } else {
+            return None;
         };
-        [reading(self.read.places), reading(self.rows as usize)]
+        let places = places.min(self.rows) as usize;
+        let read = ReadBudget { places, at_least: places, least: 0.0, ..self.read };
+        Some(Self { read, may_be_elsewhere: false, ..*self })
     }
 
     /// The codes of the nearest lists.
@@ -271,4 +307,52 @@ pub(crate) fn affordable(allowance: &Allowance, candidates: &mut Vec<Candidate>,
     candidates.truncate(fit);
     allowance.reach(Limit::Bytes);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(matching: u64, places: usize) -> Plan {
+        Plan {
+            read: ReadBudget { places, ranges: 40, least: 0.001, at_least: 2_000, request: 100.0 },
+            rows: 100_000,
+            matching,
+            entry: 200,
+            may_be_elsewhere: true,
+            third_trip: (0, 0),
+            shares: 1,
+        }
+    }
+
+    #[test]
+    fn more_is_read_where_what_matches_is_elsewhere() {
+        let plan = plan(6_000, 25_000);
+        let places = |found, read| plan.wider(found, read, 10).map(|wider| wider.read.places);
+        assert_eq!(places(1_200, 20_000), None, "as many as if it were everywhere");
+        assert_eq!(places(900, 20_000), None, "or nearly");
+        assert_eq!(places(700, 20_000), Some(80_000));
+        assert_eq!(places(300, 20_000), Some(100_000), "all there is");
+        assert_eq!(places(9, 20_000), Some(25_000), "fewer than the answer has");
+        assert_eq!(places(9, 25_000), Some(100_000));
+        assert_eq!(places(9, 100_000), None);
+        // Once is enough, unless too few are found.
+        let wider = plan.wider(700, 20_000, 10).unwrap();
+        assert!(wider.wider(700, 80_000, 10).is_none());
+        assert_eq!(wider.wider(7, 80_000, 10).map(|wider| wider.read.places), Some(100_000));
+        assert!(self::plan(3, 25_000).wider(3, 20_000, 10).is_none(), "all that match were found");
+    }
+
+    #[test]
+    fn what_was_read_before_is_not_read_again() {
+        let left = |known: Range<u32>| -> Vec<(u32, u32)> {
+            outside(&(10..20), &known).map(|range| (range.start, range.end)).collect()
+        };
+        assert_eq!(left(0..10), [(10, 20)]);
+        assert_eq!(left(20..30), [(10, 20)]);
+        assert_eq!(left(12..15), [(10, 12), (15, 20)]);
+        assert_eq!(left(5..15), [(15, 20)]);
+        assert_eq!(left(15..25), [(10, 15)]);
+        assert_eq!(left(5..25), []);
+    }
 }
