@@ -7,34 +7,19 @@ use std::sync::Arc;
 
 use common::*;
 use lodestone_api::Engine;
-use lodestone_store::{Account, MemoryStore, Store, Usage, charged};
+use lodestone_store::{Account, Usage, charged};
 use lodestone_types::{
-    AtLimit, Condition, Distance, ErrorKind, FieldCondition, FieldIndex, FieldIndexKind, Filter, Limit,
-    Limits, PayloadSelector, PointId, PointSelector, Predicate, QueryRequest, QueryTarget, Range,
-    ReadOptions, Result, ScoredPoint, UpdateOp, VectorSelector, WriteOptions,
+    AtLimit, Condition, Distance, ErrorKind, FieldCondition, Filter, Limit, Limits, PayloadSelector, PointId,
+    PointSelector, Predicate, QueryRequest, QueryTarget, Range, ReadOptions, Result, ScoredPoint, UpdateOp,
+    VectorSelector,
 };
 
 const MANY: u64 = 20_000;
+const ALL: std::ops::Range<u64> = 0..MANY;
 /// Rows that lie together.
 const TENANT: std::ops::Range<u64> = 7_300..7_700;
 /// Rows that do not.
 const SCATTERED: [u64; 3] = [19_999, 3, 8_123];
-
-/// A collection of one segment of many rows.
-async fn many(distance: Distance) -> Arc<dyn Store> {
-    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let local = tempfile::tempdir().unwrap();
-    let node = start(&store, &local, true).await;
-    let engine = node.engine();
-    engine.create_collection(NAME, config(distance), None).await.unwrap();
-    let index = FieldIndex { kind: FieldIndexKind::Integer, params: None };
-    engine.create_field_index(NAME, path("id"), index, WriteOptions::default()).await.unwrap();
-    write(&engine, points(0..MANY, 1)).await;
-    let info = quiet(&engine, 1).await;
-    assert_eq!(info.indexed_vectors_count, MANY);
-    node.shutdown().await;
-    store
-}
 
 /// A search for the nearest of the points whose numbers are in one of these ranges.
 fn among(ranges: impl IntoIterator<Item = std::ops::Range<u64>>) -> QueryRequest {
@@ -74,7 +59,7 @@ async fn exact(engine: &Arc<dyn Engine>, request: QueryRequest) -> Vec<ScoredPoi
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn few_rows_are_compared_and_no_codes_are_read() {
     for distance in [Distance::Cosine, Distance::Manhattan] {
-        let store = many(distance).await;
+        let store = segments(distance, [ALL]).await;
         let (node, _local) = reopened(store.clone(), false).await;
         let asked = [
             (among([TENANT]), 10, 3),
@@ -110,7 +95,7 @@ async fn few_rows_are_compared_and_no_codes_are_read() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_written_since_counts() {
-    let store = many(Distance::Euclid).await;
+    let store = segments(Distance::Euclid, [ALL]).await;
     let (node, local) = reopened(store.clone(), false).await;
     let engine = node.engine();
     let by_id =
@@ -137,11 +122,7 @@ async fn what_was_written_since_counts() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_read_alone_and_rows_found_by_codes_are_one_answer() {
-    let store = many(Distance::Euclid).await;
-    let (node, _local) = reopened(store.clone(), true).await;
-    write(&node.engine(), points(MANY..2 * MANY, 2)).await;
-    quiet(&node.engine(), 2).await;
-    node.shutdown().await;
+    let store = segments(Distance::Euclid, [ALL, MANY..2 * MANY]).await;
     let (node, _local) = reopened(store, false).await;
     let of_tenant = vectors(MANY, 1).swap_remove(TENANT.start as usize + 9);
     let request = QueryRequest { target: QueryTarget::Vector(of_tenant), ..among([TENANT, MANY..2 * MANY]) };
@@ -157,7 +138,7 @@ async fn rows_read_alone_and_rows_found_by_codes_are_one_answer() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn limits_hold_for_single_rows() {
-    let store = many(Distance::Euclid).await;
+    let store = segments(Distance::Euclid, [ALL]).await;
     let (node, _local) = reopened(store.clone(), false).await;
     let (all, usage, _) = search(&node.engine(), scattered(), Limits::default()).await;
     let (all, needed) = (all.unwrap(), usage.bytes);

@@ -133,6 +133,14 @@ pub async fn far(distance: Distance, hydrate: bool) -> (Node, tempfile::TempDir)
 
 /// A collection of two segments.
 pub async fn two_segments(distance: Distance) -> Arc<dyn Store> {
+    segments(distance, [0..ROWS / 2, ROWS / 2..ROWS]).await
+}
+
+/// A collection with a segment for each of these ranges of ids, all of whose rows are in indexes.
+pub async fn segments(
+    distance: Distance,
+    ranges: impl IntoIterator<Item = std::ops::Range<u64>>,
+) -> Arc<dyn Store> {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let local = tempfile::tempdir().unwrap();
     let node = start(&store, &local, true).await;
@@ -140,9 +148,10 @@ pub async fn two_segments(distance: Distance) -> Arc<dyn Store> {
     engine.create_collection(NAME, config(distance), None).await.unwrap();
     let index = FieldIndex { kind: FieldIndexKind::Integer, params: None };
     engine.create_field_index(NAME, path("id"), index, WriteOptions::default()).await.unwrap();
-    for (segments, half) in [(1, 0..ROWS / 2), (2, ROWS / 2..ROWS)] {
-        write(&engine, points(half, segments)).await;
-        quiet(&engine, segments).await;
+    for (segments, ids) in (1..).zip(ranges) {
+        let rows = ids.end;
+        write(&engine, points(ids, segments)).await;
+        assert_eq!(quiet(&engine, segments).await.indexed_vectors_count, rows);
     }
     node.shutdown().await;
     store
