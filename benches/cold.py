@@ -19,6 +19,7 @@ import numpy as np
 from _bench import Server, binary, data, parser, percentiles, report, serving, wordnet
 from harness.minio import Minio
 from harness.stores import MinioStore, Store
+from qdrant_client import models
 
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT = 10
@@ -65,9 +66,9 @@ class Question:
     """Of each query the ids of the ten nearest."""
 
 
-def questions(points: Any, queries: np.ndarray, shares: list[float], together: list[int]) -> list[Question]:
-    """No filter; filters that let pass these shares of the points, whichever they are, and so many that follow one another, as
-    those of a tenant do. Adds the fields they ask for."""
+def questions(points: Any, queries: np.ndarray, shares: list[float], together: list[int], tenants: bool) -> list[Question]:
+    """No filter; filters that let pass these shares of the points, whichever they are, and so many that follow one another. Adds the
+    fields they ask for: truth values, or names of tenants."""
     rng = np.random.default_rng(7)
     scores = queries @ points.unit().T
     made = [Question("none", None, None, np.argsort(-scores, axis=1)[:, :LIMIT])]
@@ -77,10 +78,11 @@ def questions(points: Any, queries: np.ndarray, shares: list[float], together: l
         rows = np.arange(count) - count // 2
         passing.append((f"{many} together", f"among_{many}", (rows >= 0) & (rows < many)))
     for name, field, allowed in passing:
-        for payload, value in zip(points.payload, allowed.tolist()):
-            payload[field] = value
+        values = ["others", "this one"] if tenants else [False, True]
+        for payload, passes in zip(points.payload, allowed.tolist()):
+            payload[field] = values[passes]
         nearest = np.argsort(-np.where(allowed, scores, -np.inf), axis=1)[:, :LIMIT]
-        made.append(Question(name, field, {"must": [{"key": field, "match": {"value": True}}]}, nearest))
+        made.append(Question(name, field, {"must": [{"key": field, "match": {"value": values[True]}}]}, nearest))
     return made
 
 
@@ -140,18 +142,21 @@ def main() -> None:
     arguments.add_argument("--roles", nargs="+", default=["all", "query"])
     arguments.add_argument("--shares", nargs="*", type=float, default=[0.5, 0.1, 0.01], help="what filters let pass")
     arguments.add_argument("--together", nargs="*", type=int, default=[], help="filters that let so many points pass that follow one another")
+    arguments.add_argument("--tenants", action="store_true", help="filters ask for a tenant's name, of fields that are declared so, instead of a truth value")
     arguments.add_argument("--no-payload", action="store_true")
     arguments.add_argument("--set", type=Path, help="a folder with vectors.npy and queries.npy, both of unit length, instead of WordNet; see ann.sets")
     arguments.add_argument("--lancedb-python", help="a Python with LanceDB, to measure that beside")
     options = arguments.parse_args()
     points: Any = VectorSet(options.set) if options.set else data(options.points)
     queries = points.queries[: max(options.queries, options.starts)].astype(np.float32)
-    asked = questions(points, queries, options.shares, options.together)
+    asked = questions(points, queries, options.shares, options.together, options.tenants)
     minio = Minio()
     relay = None
     try:
         store = MinioStore(minio)
-        (load if options.set else fill)(store, points, [question.field for question in asked if question.field])
+        schema = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True) if options.tenants else "bool"
+        fields = {question.field: schema for question in asked if question.field}
+        (load if options.set else fill)(store, points, fields)
         relay = Relay(minio.endpoint, options.delay, options.spread)
         if options.lancedb_python:
             beside_lancedb(options, store, minio.endpoint, relay, points, queries, asked[0])
@@ -177,7 +182,7 @@ class VectorSet:
         return self.vectors
 
 
-def load(store: MinioStore, points: VectorSet, fields: list[str]) -> None:
+def load(store: MinioStore, points: VectorSet, fields: dict[str, Any]) -> None:
     """Brings vectors straight into the bucket, then lets a server make indexes of the fields and merge until it rests."""
     with tempfile.TemporaryDirectory() as directory:
         payloads = Path(directory, "payloads.jsonl")
@@ -187,8 +192,8 @@ def load(store: MinioStore, points: VectorSet, fields: list[str]) -> None:
         bring(store, points.file, payloads)
         report("import", points=len(points.payload), seconds=round(time.perf_counter() - begun, 1))
     with serving(store, RESTING) as server, closing(server.client(grpc=True, timeout=600)) as client:
-        for field in fields:
-            client.create_payload_index(wordnet.COLLECTION, field, "bool", wait=True)
+        for field, schema in fields.items():
+            client.create_payload_index(wordnet.COLLECTION, field, schema, wait=True)
         settle(server, 900)
         server.stop()
 
@@ -201,12 +206,12 @@ def bring(store: Store, vectors: Path, payloads: Path | None) -> None:
         subprocess.run(line, env={**os.environ, **store.environment()}, stdout=subprocess.DEVNULL, check=True)
 
 
-def fill(store: MinioStore, points: Any, fields: list[str]) -> None:
+def fill(store: MinioStore, points: Any, fields: dict[str, Any]) -> None:
     """Uploads everything, and waits until the server lets it rest."""
     with serving(store, RESTING) as server, closing(server.client(grpc=True, timeout=120)) as client:
         wordnet.create(client, points)
-        for field in fields:
-            client.create_payload_index(wordnet.COLLECTION, field, "bool", wait=True)
+        for field, schema in fields.items():
+            client.create_payload_index(wordnet.COLLECTION, field, schema, wait=True)
         wordnet.upload(client, points, parallel=2, batch_size=256, wait=True)
         settle(server)
         server.stop()

@@ -15,10 +15,10 @@ use roaring::RoaringBitmap;
 use crate::folded_index::Source;
 use crate::landing::Landed;
 use crate::output::{self, in_background};
-use crate::plan::{self, CompactOptions, IndexTask};
+use crate::plan::{self, CompactOptions, IndexTask, OrderTask};
 use crate::vector_index::{self, Built};
 use crate::worker::{Compactor, known};
-use crate::{builders, fold, merge, reindex};
+use crate::{builders, fold, merge, ordered_codes, reindex};
 
 impl Compactor {
     /// Folds the tail up to `to`.
@@ -156,6 +156,36 @@ impl Compactor {
         self.land_on_latest(shard, |state, _| {
             let entry = known(&state, shard).and_then(|(_, manifest)| entry_of(manifest, segment));
             ready(entry.map(|entry| reindex::replace(entry, &built, drop, shard, job)).transpose())
+        })
+        .await
+    }
+
+    /// Writes the codes of a segment in the order of a field.
+    pub(crate) async fn order(
+        &self,
+        state: &State,
+        shard: ShardId,
+        task: &OrderTask,
+        job: &Arc<Job>,
+    ) -> Result<Landed> {
+        let view = self.views().snapshot(state, shard).await?.view;
+        let Some(reader) = view.segments().find(|reader| reader.meta().id == task.segment).cloned() else {
+            return Ok(Landed::Stale);
+        };
+        let Some((field, _)) = reader.meta().field_index(&task.path) else { return Ok(Landed::Stale) };
+        reader.load(std::slice::from_ref(&field.kind)).await?;
+        let codes = reader.stored_codes(&task.vector).await?;
+        let (running, wanted) = (job.clone(), task.clone());
+        let part = output::write(self.store(), move |objects| {
+            ordered_codes::write(&reader, &codes, &wanted, &running, objects)
+        })
+        .await?;
+        self.land_on_latest(shard, |state, _| {
+            let entry = known(&state, shard).and_then(|(_, manifest)| entry_of(manifest, task.segment));
+            ready(match entry {
+                Some(entry) => ordered_codes::add(entry, &part, task, shard, job),
+                None => Ok(None),
+            })
         })
         .await
     }

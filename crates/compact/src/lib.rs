@@ -1,7 +1,7 @@
 //! Turns what was written into what is read: folds the tail into segments, merges segments, builds indexes.
 //!
 //! - [`plan`]: what is due for a shard, decided from its manifest alone
-//! - [`fold`], [`merge`], [`reindex`], [`vector_index`]: the jobs, from loaded views to objects ([`Objects`]) and the rewrite that names them
+//! - [`fold`], [`merge`], [`reindex`], [`vector_index`], `ordered_codes`: the jobs, from loaded views to objects ([`Objects`]) and the rewrite that names them
 //! - [`Compactor`]: watches the state and runs what is due; [`Compactor::load`] brings rows that were in no log
 //!
 //! A job never changes an object. It writes new parts under its own name and proposes a rewrite, which the state
@@ -17,6 +17,7 @@ mod jobs;
 mod landing;
 pub mod merge;
 mod merged_index;
+mod ordered_codes;
 mod output;
 pub mod plan;
 mod progress;

@@ -36,7 +36,7 @@ pub fn replace(
     job: &Job,
 ) -> Result<Rewrite> {
     let meta = without_indexes(&SegmentMeta::from_entry(entry)?, drop);
-    let meta = built.iter().fold(meta, |meta, part| meta.with_part(part.clone()));
+    let meta = built.iter().fold(meta, |meta, part| meta.with_part(part.clone())).without_outdated_orders();
     Ok(Rewrite {
         epoch: job.epoch,
         shard,

@@ -183,7 +183,7 @@ pub fn add_index(
     shard: ShardId,
     job: &Arc<Job>,
 ) -> Result<Rewrite> {
-    let meta = SegmentMeta::from_entry(entry)?.with_index(parts);
+    let meta = SegmentMeta::from_entry(entry)?.with_index(parts).without_outdated_orders();
     // Were no segment left that names the model, it might be gone.
     let read = [Some(entry), model_of.filter(|other| other.id != entry.id)];
     Ok(Rewrite {

@@ -34,6 +34,8 @@ pub struct Counters {
     pub merges: AtomicU64,
     /// Builds of payload indexes that landed.
     pub reindexes: AtomicU64,
+    /// Codes in the order of a field that landed.
+    pub orders: AtomicU64,
     /// Builds of vector indexes that landed.
     pub indexes: AtomicU64,
     /// Jobs that were overtaken and planned again.
@@ -49,7 +51,7 @@ pub struct Counters {
 enum Lane {
     /// Folds.
     Tail,
-    /// Merges and payload indexes.
+    /// Merges, payload indexes, and codes in the order of these.
     Segments,
     /// Vector indexes.
     Vectors,
@@ -68,7 +70,7 @@ pub struct Compactor {
     resting: Mutex<Resting>,
     turns: Turns,
     folds: Semaphore,
-    /// Merges and payload indexes.
+    /// Merges, payload indexes, and codes in the order of these.
     others: Semaphore,
     /// Each takes all processors, so one at a time.
     indexes: Semaphore,
@@ -334,6 +336,9 @@ impl Compactor {
                     &self.counters.reindexes,
                     "reindex",
                 ),
+                Some(Task::Order(task)) => {
+                    (self.order(&state, shard, &task, &job).await?, &self.counters.orders, "order")
+                }
             },
             Lane::Vectors => {
                 let Some(task) = self.index_due(&state, shard)? else { return Ok(()) };

@@ -23,7 +23,7 @@ mod text;
 
 pub use filter::{Evaluator, RowView};
 pub use matches::Matches;
-pub use params::check_params;
+pub use params::{check_params, is_principal};
 pub use payload_index::{FieldIndexBuilder, FieldIndexReader};
 pub use plan::{FilterPlan, RowSource};
 pub use schema::IndexSchema;

@@ -33,6 +33,14 @@ pub(crate) fn text_params(index: &FieldIndex) -> Result<TextParams> {
     Ok(params)
 }
 
+/// Whether the user has said that most searches ask for one value of the field, or for a range of values: that it is a tenant's
+/// (`is_tenant`) or the principal one (`is_principal`).
+pub fn is_principal(index: &FieldIndex) -> bool {
+    let said = index.params.as_ref().and_then(|json| serde_json::from_str::<Value>(json).ok());
+    let says = |name| said.as_ref().is_some_and(|params| params[name] == true);
+    says("is_tenant") || says("is_principal")
+}
+
 /// How Qdrant's interface spells a kind.
 pub(crate) fn kind_name(kind: FieldIndexKind) -> &'static str {
     match kind {
@@ -301,6 +309,18 @@ mod tests {
         ] {
             assert_eq!(check_params(kind, json).unwrap(), json);
         }
+    }
+
+    #[test]
+    fn knows_which_fields_most_searches_ask_for() {
+        let is_principal = |json: &str| {
+            is_principal(&FieldIndex { kind: FieldIndexKind::Keyword, params: Some(json.to_owned()) })
+        };
+        assert!(is_principal(r#"{"type":"keyword","is_tenant":true}"#));
+        assert!(is_principal(r#"{"type":"integer","is_principal":true}"#));
+        assert!(!is_principal(r#"{"type":"keyword","is_tenant":false}"#));
+        assert!(!is_principal(r#"{"type":"keyword"}"#));
+        assert!(!super::is_principal(&FieldIndex { kind: FieldIndexKind::Keyword, params: None }));
     }
 
     #[test]

@@ -104,6 +104,7 @@ fn write_jobs(out: &mut String, done: &Counters) {
         ("fold", &done.folds),
         ("merge", &done.merges),
         ("reindex", &done.reindexes),
+        ("order", &done.orders),
         ("index", &done.indexes),
         ("stale", &done.stale),
         ("failed", &done.failures),

@@ -174,7 +174,9 @@ impl SegmentReader {
                     self.check_in_pieces(part).await?;
                     self.far_payloads().await?;
                 }
-                PartKind::LevelCodes(_) => drop(self.check_in_pieces(part).await?),
+                PartKind::LevelCodes(_) | PartKind::OrderedCodes { .. } => {
+                    drop(self.check_in_pieces(part).await?)
+                }
                 _ => drop(self.fetch_checked_part(part).await?),
             }
         }
@@ -196,9 +198,33 @@ impl SegmentReader {
         self.fetch_sound(part, range, open).await
     }
 
-    async fn check_in_pieces(&self, part: &PartMeta) -> Result<PartCheck> {
+    /// A section of a part, checked; only its own bytes are in memory.
+    pub(crate) async fn checked_section(&self, part: &PartMeta, kind: SectionKind) -> Result<Bytes> {
+        let check = self.part_check(part).await?;
+        let section =
+            check.section(kind).ok_or_else(|| damaged(part, format!("section {kind} is missing")))?;
+        let (SectionMeta { length, .. }, place) = section.clone();
+        let pieces = place.clone().step_by(FETCHED_PIECE as usize);
+        let pieces: Vec<_> = pieces.map(|start| start..place.end.min(start + FETCHED_PIECE)).collect();
+        let fetches = pieces
+            .iter()
+            .map(|piece| self.fetch_sound(part, piece, |bytes| check.check(piece, &bytes).map(|()| bytes)));
+        let mut pieces = stream::iter(fetches.collect::<Vec<_>>()).buffered(FETCHES_AT_ONCE);
+        let mut all = Vec::with_capacity((place.end - place.start) as usize);
+        while let Some(piece) = pieces.try_next().await? {
+            all.extend_from_slice(&piece);
+        }
+        all.truncate(length as usize);
+        Ok(all.into())
+    }
+
+    async fn part_check(&self, part: &PartMeta) -> Result<PartCheck> {
         let end = PartCheck::end_of(part)?;
-        let check = self.fetch_sound(part, &end, |bytes| PartCheck::new(part, &bytes)).await?;
+        self.fetch_sound(part, &end, |bytes| PartCheck::new(part, &bytes)).await
+    }
+
+    async fn check_in_pieces(&self, part: &PartMeta) -> Result<PartCheck> {
+        let check = self.part_check(part).await?;
         let pieces: Vec<Range<u64>> = check.pieces(FETCHED_PIECE).collect();
         let checks = pieces.iter().map(|piece| self.fetch_sound(part, piece, |b| check.check(piece, &b)));
         let checks: Vec<_> = checks.collect();

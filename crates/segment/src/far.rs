@@ -33,12 +33,11 @@ pub struct FarIndex {
     entry_bytes: u64,
     /// Where the entries begin in the object.
     entries: u64,
-    vectors: IndexedVectors,
 }
 
-/// The vectors as they lie in the bucket.
+/// Where the vectors of a name lie in the bucket.
 #[derive(Debug)]
-struct IndexedVectors {
+pub struct VectorPlaces {
     object: String,
     start: u64,
     row_bytes: u64,
@@ -88,7 +87,6 @@ impl SegmentReader {
     /// The beginning of the index of the vectors called `name`. One request.
     pub async fn far_index(&self, name: &str) -> Result<FarIndex> {
         let part = self.far_part(&PartKind::VectorIndex(name.to_owned()))?;
-        let vectors = self.vectors_of(name)?;
         let head = self.head(part).await?;
         let shape = part.index_shape()?;
         let lists = head.section(part, SectionKind::CLUSTERS)?;
@@ -100,7 +98,7 @@ impl SegmentReader {
         let entry_bytes = levels.length / u64::from(shape.rows.max(1));
         if entry_bytes * u64::from(shape.rows) != levels.length
             || checksums.bytes.len() + 4 != lists.bytes.len() / 2
-            || vectors.count != shape.rows
+            || self.vector_places(name)?.count != shape.rows
         {
             return Err(lists.damaged(format!("it is not of {} rows", shape.rows)));
         }
@@ -113,7 +111,6 @@ impl SegmentReader {
             head_bytes: part.head()?.length,
             entry_bytes,
             entries: levels_part.offset + levels.offset,
-            vectors,
         })
     }
 
@@ -140,19 +137,30 @@ impl SegmentReader {
     ) -> Result<Vec<FarCandidate>> {
         let bytes = self.source().fetch_once(&index.object, index.bytes_of(&places)).await?;
         index.check(&places, &bytes)?;
-        let entries = query.rank(&bytes, index.entry_bytes as usize);
-        let known = entries.map(|(estimate, tag)| {
-            let tag = RowTag::decode(tag).filter(|tag| tag.row < self.rows() && tag.slot < index.rows);
-            tag.map(|tag| FarCandidate { estimate, tag })
-        });
-        let known: Option<Vec<FarCandidate>> = known.collect();
+        let known = self.ranked(query, &bytes, index.entry_bytes as usize, index.rows).collect();
+        let known: Option<Vec<FarCandidate>> = known;
         known.ok_or_else(|| index.damaged(&places, "an entry does not say which row it is of"))
     }
 
+    /// What entries say that have come, of which there are so many in all; `None` of one that says nothing.
+    pub(crate) fn ranked<'a>(
+        &self,
+        query: &'a ColdQuery,
+        entries: &'a [u8],
+        entry_bytes: usize,
+        count: u32,
+    ) -> impl Iterator<Item = Option<FarCandidate>> + use<'a> {
+        let rows = self.rows();
+        query.rank(entries, entry_bytes).map(move |(estimate, tag)| {
+            let tag = RowTag::decode(tag).filter(|tag| tag.row < rows && tag.slot < count);
+            tag.map(|tag| FarCandidate { estimate, tag })
+        })
+    }
+
     /// The vectors of these rows in their stored form, in the same order. One request for neighbours; where it fails, they fail.
-    pub async fn far_vector_bytes(&self, index: &FarIndex, rows: &[RowTag]) -> Vec<Result<Bytes>> {
-        let object = &index.vectors.object;
-        let vectors = self.fetch_together(object, &index.vectors.ranges(rows)).await;
+    pub async fn far_vector_bytes(&self, places: &VectorPlaces, rows: &[RowTag]) -> Vec<Result<Bytes>> {
+        let object = &places.object;
+        let vectors = self.fetch_together(object, &places.ranges(rows)).await;
         let checked = rows.iter().zip(vectors).map(|(tag, vector)| match vector {
             Ok(vector) if crc32c::crc32c(&vector) != tag.checksum => Err(Error::damaged(format!(
                 "damaged data in object '{object}': the vector of point {} does not have its checksum",
@@ -192,12 +200,12 @@ impl SegmentReader {
     /// are `payloads`.
     pub fn far_row_cost(
         &self,
-        index: &FarIndex,
+        places: &VectorPlaces,
         payloads: Option<&FarPayloads>,
         rows: &[RowTag],
     ) -> Result<u64> {
         let bytes = |ranges: &[Range<u64>]| -> u64 { joined(ranges).iter().map(|r| r.end - r.start).sum() };
-        let vectors = bytes(&index.vectors.ranges(rows));
+        let vectors = bytes(&places.ranges(rows));
         let Some(payloads) = payloads else { return Ok(vectors) };
         let blocks = payloads.blocks_of(&rows.iter().map(|tag| tag.row).collect::<Vec<_>>())?;
         Ok(vectors + bytes(&payloads.ranges(&blocks)))
@@ -229,7 +237,8 @@ impl SegmentReader {
         Ok(HeadBytes(self.source().fetch_checked(&part.object, range, head.checksum).await?))
     }
 
-    fn vectors_of(&self, name: &str) -> Result<IndexedVectors> {
+    /// Where the vectors called `name` lie. No request.
+    pub fn vector_places(&self, name: &str) -> Result<VectorPlaces> {
         let part = self.far_part(&PartKind::Vector(name.to_owned()))?;
         let spec: VectorSpec = postcard::from_bytes(&part.detail)
             .map_err(|_| part.damaged("what the manifest says about it cannot be read"))?;
@@ -238,11 +247,11 @@ impl SegmentReader {
         let count =
             u32::try_from(part.entries).ok().filter(|count| row_bytes * u64::from(*count) == raw.length);
         let count = count.ok_or_else(|| part.damaged("it does not hold as many vectors as it should"))?;
-        Ok(IndexedVectors { object: part.object.clone(), start: part.offset + raw.offset, row_bytes, count })
+        Ok(VectorPlaces { object: part.object.clone(), start: part.offset + raw.offset, row_bytes, count })
     }
 }
 
-impl IndexedVectors {
+impl VectorPlaces {
     fn ranges(&self, rows: &[RowTag]) -> Vec<Range<u64>> {
         let range = |tag: &RowTag| {
             let start = self.start + u64::from(tag.slot) * self.row_bytes;

@@ -1,12 +1,12 @@
-//! Single rows of a segment whose bytes are far away, where little of it is wanted: the blocks that vectors lie in, each checked by its
-//! own checksum. Payloads have blocks of their own ([`SegmentReader::far_payload_texts`]).
+//! Single rows of a segment whose bytes are far away, where little of it is wanted: the blocks that vectors lie in, or codes in the order of a
+//! field's values, each checked by its own checksum. Payloads have blocks of their own ([`SegmentReader::far_payload_texts`]).
 
 use std::ops::{Range, RangeInclusive};
 
 use bytes::Bytes;
 use lodestone_types::{Error, Result};
 
-use crate::meta::{PartKind, SectionKind};
+use crate::meta::{PartKind, PartMeta, SectionKind};
 use crate::part::{BLOCK_BYTES, SECTION_ALIGN, le_u32};
 use crate::reader::SegmentReader;
 
@@ -18,9 +18,9 @@ const RUN_BYTES: u64 = 1 << 20;
 /// Rows with no more than so many bytes between their blocks are read by one request, which takes longer than these.
 const BETWEEN: u64 = BLOCK_BYTES as u64;
 
-/// Where the vectors of one name are, if all rows have one: in blocks, each of which has a checksum.
+/// Where something of all rows is, of each as many bytes: in blocks, each of which has a checksum.
 #[derive(Debug, Clone)]
-pub struct VectorBlocks {
+pub struct RowBlocks {
     object: String,
     /// Where they begin and end in the object, filling included.
     bytes: Range<u64>,
@@ -31,17 +31,17 @@ pub struct VectorBlocks {
     checksum: u32,
 }
 
-/// Such vectors, of which only the checksums are here.
+/// What such blocks are checked by.
 #[derive(Debug)]
-pub struct FarVectors {
-    blocks: VectorBlocks,
+pub struct RowChecks {
+    blocks: RowBlocks,
     checksums: Bytes,
 }
 
-/// Rows that one request reads, and blocks that hold their vectors.
+/// Rows that one request reads, and the blocks that hold them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowRun {
-    /// The first and the last row.
+    /// The first and the last row, or their places, if they lie in another order.
     pub rows: RangeInclusive<u32>,
     /// In the object.
     bytes: Range<u64>,
@@ -65,60 +65,74 @@ impl SegmentReader {
     }
 
     /// Where the vectors called `name` are; `None` if there are rows without one. No request.
-    pub fn vector_blocks(&self, name: &str) -> Result<Option<VectorBlocks>> {
+    pub fn vector_blocks(&self, name: &str) -> Result<Option<RowBlocks>> {
         let part = self.far_part(&PartKind::Vector(name.to_owned()))?;
         if part.entries != u64::from(self.rows()) {
             return Ok(None);
         }
-        let (raw, checksums) = (part.section(SectionKind::RAW)?, part.section(SectionKind::CHECKSUMS)?);
-        let filled = raw.length.next_multiple_of(SECTION_ALIGN);
+        self.row_blocks(part, SectionKind::RAW).map(Some)
+    }
+
+    /// Where the rows are in the first section of a part, which has as many bytes of each.
+    pub(crate) fn row_blocks(&self, part: &PartMeta, kind: SectionKind) -> Result<RowBlocks> {
+        let (section, checksums) = (part.section(kind)?, part.section(SectionKind::CHECKSUMS)?);
+        let filled = section.length.next_multiple_of(SECTION_ALIGN);
         let blocks = filled.div_ceil(BLOCK_BYTES as u64);
-        let fits = raw.offset == 0 && checksums.length / 4 >= blocks && part.entries > 0;
-        let row_bytes = raw.length.checked_div(part.entries).filter(|bytes| fits && *bytes > 0);
+        let rows = u64::from(self.rows());
+        let fits = section.offset == 0
+            && checksums.length / 4 >= blocks
+            && part.entries == rows
+            && section.length.is_multiple_of(rows.max(1));
+        let row_bytes = section.length.checked_div(rows).filter(|bytes| fits && *bytes > 0);
         let row_bytes = row_bytes.ok_or_else(|| part.damaged("its sections are not where they should be"))?;
         let start = part.offset + checksums.offset;
-        Ok(Some(VectorBlocks {
+        Ok(RowBlocks {
             object: part.object.clone(),
             bytes: part.offset..part.offset + filled,
             row_bytes,
             rows: self.rows(),
             checksums: start..start + checksums.length,
             checksum: part.checksum,
-        }))
+        })
+    }
+
+    /// What these blocks are checked by. One request.
+    pub async fn row_checks(&self, blocks: &RowBlocks) -> Result<RowChecks> {
+        let RowBlocks { object, checksums, checksum, .. } = blocks;
+        let checksums = self.source().fetch_checked(object, checksums.clone(), *checksum).await?;
+        Ok(RowChecks { blocks: blocks.clone(), checksums })
     }
 
     /// What the vectors called `name` are checked by. One request.
     ///
     /// # Errors
     /// If there are rows without such a vector.
-    pub async fn far_vectors(&self, name: &str) -> Result<FarVectors> {
+    pub async fn vector_checks(&self, name: &str) -> Result<RowChecks> {
         let blocks = self.vector_blocks(name)?;
         let blocks = blocks.ok_or_else(|| Error::internal(format!("not every row has a vector '{name}'")))?;
-        let VectorBlocks { object, checksums, checksum, .. } = &blocks;
-        let checksums = self.source().fetch_checked(object, checksums.clone(), *checksum).await?;
-        Ok(FarVectors { blocks, checksums })
+        self.row_checks(&blocks).await
     }
 
-    /// The vectors of these rows in their stored form, in the same order. One request for neighbours.
-    pub async fn far_row_vectors(&self, vectors: &FarVectors, rows: &[u32]) -> Result<Vec<Bytes>> {
-        let blocks: Vec<Range<u64>> = rows.iter().map(|row| vectors.blocks.of(*row)).collect();
-        let fetched = self.fetch_together(&vectors.blocks.object, &blocks).await;
+    /// These rows, in the same order. One request for neighbours.
+    pub async fn far_rows(&self, checks: &RowChecks, rows: &[u32]) -> Result<Vec<Bytes>> {
+        let blocks: Vec<Range<u64>> = rows.iter().map(|row| checks.blocks.of(*row)).collect();
+        let fetched = self.fetch_together(&checks.blocks.object, &blocks).await;
         let wanted = rows.iter().zip(&blocks).zip(fetched);
-        let vector = |((row, blocks), bytes): ((&u32, &Range<u64>), Result<Bytes>)| {
+        let row = |((row, blocks), bytes): ((&u32, &Range<u64>), Result<Bytes>)| {
             let bytes = bytes?;
-            vectors.check(blocks.start, &bytes)?;
-            vectors.row(*row, blocks.start, &bytes)
+            checks.check(blocks.start, &bytes)?;
+            checks.row(*row, blocks.start, &bytes)
         };
-        wanted.map(vector).collect()
+        wanted.map(row).collect()
     }
 
     /// The blocks of a run of rows as they are in the bucket. One request.
-    pub async fn far_run(&self, blocks: &VectorBlocks, run: &RowRun) -> Result<Bytes> {
+    pub async fn far_run(&self, blocks: &RowBlocks, run: &RowRun) -> Result<Bytes> {
         self.source().fetch_once(&blocks.object, run.bytes.clone()).await
     }
 }
 
-impl VectorBlocks {
+impl RowBlocks {
     /// The bytes of the object that hold a row, in whole blocks.
     fn of(&self, row: u32) -> Range<u64> {
         let block = BLOCK_BYTES as u64;
@@ -145,7 +159,7 @@ impl VectorBlocks {
         runs
     }
 
-    /// Bytes of a vector.
+    /// Bytes of a row.
     pub fn row_bytes(&self) -> u64 {
         self.row_bytes
     }
@@ -156,8 +170,8 @@ impl VectorBlocks {
     }
 }
 
-impl FarVectors {
-    /// The vectors of these rows of a run, whose `bytes` have come; they ascend.
+impl RowChecks {
+    /// These rows of a run, whose `bytes` have come; they ascend.
     pub fn of_run(
         &self,
         run: &RowRun,
@@ -175,7 +189,7 @@ impl FarVectors {
         if !blocks.chunks(BLOCK_BYTES).map(crc32c::crc32c).zip(expected).all(|(is, expected)| is == expected)
         {
             return Err(Error::damaged(format!(
-                "damaged data in object '{}': the vectors at {start} do not have their checksum",
+                "damaged data in object '{}': the rows at {start} do not have their checksum",
                 self.blocks.object
             )));
         }
@@ -184,11 +198,11 @@ impl FarVectors {
 
     /// A row, from the blocks at `start` that hold it.
     fn row(&self, row: u32, start: u64, blocks: &Bytes) -> Result<Bytes> {
-        let VectorBlocks { object, bytes, row_bytes, rows, .. } = &self.blocks;
+        let RowBlocks { object, bytes, row_bytes, rows, .. } = &self.blocks;
         let at = (bytes.start + u64::from(row) * row_bytes).checked_sub(start).map(|at| at as usize);
         let range = at.map(|at| at..at + *row_bytes as usize);
         let range = range.filter(|range| row < *rows && range.end <= blocks.len());
-        let range = range.ok_or_else(|| Error::internal(format!("'{object}' has no vector of row {row}")))?;
+        let range = range.ok_or_else(|| Error::internal(format!("'{object}' has no row {row}")))?;
         Ok(blocks.slice(range))
     }
 }

@@ -11,7 +11,8 @@
 //! | how do rows become an object? | [`SegmentWriter`], [`ObjectWriter`], [`Sink`] |
 //! | how are rows read back? | [`SegmentReader`] and its columns |
 //! | how is a segment searched that is far away? | [`FarIndex`], [`FarPayloads`] |
-//! | how are few of its rows read? | [`FarVectors`], [`FarPayloads`] |
+//! | how are few of its rows read? | [`RowBlocks`], [`FarPayloads`] |
+//! | what lies in the order of a field? | [`StoredCodes`] |
 //! | how do several segments become one? | [`merge`] |
 //!
 //! This crate does no I/O of its own: bytes come through [`Fetch`] and go out as a buffer. Bytes that are
@@ -27,6 +28,7 @@ mod hostile;
 mod ids;
 mod merge;
 mod meta;
+mod ordered_codes;
 mod packed;
 mod part;
 mod payload;
@@ -37,13 +39,14 @@ mod vector_index;
 mod vectors;
 mod writer;
 
-pub use far::{FarCandidate, FarIndex, FarPayloads};
-pub use far_rows::{FarVectors, RowRun, VectorBlocks};
+pub use far::{FarCandidate, FarIndex, FarPayloads, VectorPlaces};
+pub use far_rows::{RowBlocks, RowChecks, RowRun};
 pub use fields::build_field_index_part;
 pub use ids::IdColumn;
 pub use lodestone_manifest::SegmentId;
 pub use merge::{MergeInput, Merged, merge};
 pub use meta::{PartKind, PartMeta, SectionKind, SectionMeta, SegmentMeta};
+pub use ordered_codes::StoredCodes;
 pub use part::{BLOCK_BYTES, ObjectWriter, SECTION_ALIGN, Sink, list_parts};
 pub use payload::{PayloadBlock, PayloadColumn};
 pub use reader::{CheckFile, Fetch, SegmentReader};

@@ -29,6 +29,14 @@ impl SegmentMeta {
         self.parts.iter().find(|p| p.kind.same_place(kind))
     }
 
+    /// The index of a field, and how it was made.
+    pub fn field_index(&self, path: &JsonPath) -> Option<(&PartMeta, &FieldIndex)> {
+        self.parts.iter().find_map(|part| match &part.kind {
+            PartKind::FieldIndex { path: of, index } if of == path => Some((part, index)),
+            _ => None,
+        })
+    }
+
     /// The same segment with `part` added, or put in the place of the one it replaces.
     pub fn with_part(&self, part: PartMeta) -> Self {
         let mut meta = self.without_part(&part.kind);
@@ -135,6 +143,13 @@ pub enum PartKind {
     VectorIndex(String),
     /// The level codes of that index, where searches go by signs alone.
     LevelCodes(String),
+    /// The level codes of an index once more, in the order of a field's values.
+    OrderedCodes {
+        /// The name of the vectors.
+        vector: String,
+        /// The field.
+        path: JsonPath,
+    },
     /// A kind this build does not know.
     Unknown {
         /// Its number.
@@ -170,6 +185,9 @@ impl fmt::Display for PartKind {
             PartKind::Model(name) => write!(f, "model of vector '{name}'"),
             PartKind::VectorIndex(name) => write!(f, "index of vector '{name}'"),
             PartKind::LevelCodes(name) => write!(f, "level codes of vector '{name}'"),
+            PartKind::OrderedCodes { vector, path } => {
+                write!(f, "level codes of vector '{vector}' in the order of {path}")
+            }
             PartKind::Unknown { code, name, .. } => write!(f, "kind {code} '{name}'"),
         }
     }
@@ -197,6 +215,7 @@ impl From<PartKind> for KindRecord {
             PartKind::Model(name) => (6, name, Vec::new()),
             PartKind::VectorIndex(name) => (7, name, Vec::new()),
             PartKind::LevelCodes(name) => (8, name, Vec::new()),
+            PartKind::OrderedCodes { vector, path } => (9, vector, path.to_string().into_bytes()),
             PartKind::Unknown { code, name, extra } => (code, name, extra),
         };
         Self { code, name, extra }
@@ -219,6 +238,11 @@ impl From<KindRecord> for PartKind {
             (6, _, true) => return PartKind::Model(name),
             (7, _, true) => return PartKind::VectorIndex(name),
             (8, _, true) => return PartKind::LevelCodes(name),
+            (9, ..) => {
+                if let Some(Ok(path)) = std::str::from_utf8(&extra).ok().map(str::parse) {
+                    return PartKind::OrderedCodes { vector: name, path };
+                }
+            }
             _ => {}
         }
         PartKind::Unknown { code, name, extra }
@@ -369,8 +393,10 @@ mod tests {
             PartKind::Model("image".into()),
             PartKind::VectorIndex(String::new()),
             PartKind::LevelCodes("image".into()),
+            PartKind::OrderedCodes { vector: String::new(), path: "a[].b".parse().unwrap() },
             PartKind::Unknown { code: 77, name: "sparse".into(), extra: vec![1, 2, 3] },
             PartKind::Unknown { code: 4, name: "a".into(), extra: vec![250] },
+            PartKind::Unknown { code: 9, name: "a".into(), extra: vec![250] },
         ];
         let parts = kinds.into_iter().map(|k| part(k, "o")).collect();
         let meta = SegmentMeta { id: SegmentId(3), rows: 9, min_lsn: 1, max_lsn: 4, parts };

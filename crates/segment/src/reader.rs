@@ -211,6 +211,7 @@ impl SegmentReader {
                     | PartKind::Model(_)
                     | PartKind::VectorIndex(_)
                     | PartKind::LevelCodes(_)
+                    | PartKind::OrderedCodes { .. }
             )
         };
         self.load_where(|part| !made(&part.kind)).await
@@ -563,7 +564,9 @@ fn open_part(meta: &PartMeta, bytes: Bytes, rows: u32, fetch: &dyn Fetch) -> Res
         }
         PartKind::Model(_) => LoadedPart::Model(Box::new(open_model(&part)?)),
         PartKind::VectorIndex(_) => LoadedPart::VectorIndex(Box::new(open_index(&part, rows, fetch)?)),
-        PartKind::LevelCodes(_) => LoadedPart::LevelCodes(part.section(SectionKind::LEVELS)?.bytes),
+        PartKind::LevelCodes(_) | PartKind::OrderedCodes { .. } => {
+            LoadedPart::LevelCodes(part.section(SectionKind::LEVELS)?.bytes)
+        }
         PartKind::Unknown { .. } => return Err(part.damaged("this build does not know such parts")),
     })
 }

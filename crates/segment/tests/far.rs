@@ -60,7 +60,11 @@ fn search((objects, meta): &Written, budget: ReadBudget) -> Result<Found> {
         }
         found.sort_by(|a, b| a.estimate.total_cmp(&b.estimate));
         let best: Vec<_> = found.iter().take(40).map(|candidate| candidate.tag).collect();
-        let vectors = reader.far_vector_bytes(&index, &best).await.into_iter().collect::<Result<Vec<_>>>()?;
+        let vectors = reader
+            .far_vector_bytes(&reader.vector_places("")?, &best)
+            .await
+            .into_iter()
+            .collect::<Result<Vec<_>>>()?;
         let rows: Vec<u32> = best.iter().map(|tag| tag.row).collect();
         let texts = reader.far_payload_texts(&payloads, &rows).await?;
         Ok((found, vectors, texts.into_iter().collect::<Result<Vec<_>>>()?))
@@ -161,7 +165,7 @@ fn single_vectors_are_read_in_blocks_that_are_checked() {
         objects.iter().for_each(|(key, object)| bucket.put(key, object.clone()));
         let reader = SegmentReader::open(Arc::new(meta.clone()), bucket);
         assert!(reader.is_worth_reading_alone(&kind, 1) && !reader.is_worth_reading_alone(&kind, 2));
-        block_on(async { reader.far_row_vectors(&reader.far_vectors("").await?, &WANTED).await })
+        block_on(async { reader.far_rows(&reader.vector_checks("").await?, &WANTED).await })
     };
     let objects = vec![("segment", object)];
     let expected: Vec<Bytes> = WANTED.iter().map(|n| vector(u64::from(*n)).into()).collect();

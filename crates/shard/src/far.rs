@@ -5,72 +5,43 @@
 //! 2. the level codes of the nearest lists
 //! 3. the vectors of the most promising rows, and their payloads
 //!
-//! Where a filter leaves few rows of a segment, or rows that lie together, these are read instead, and no codes ([`crate::far_few`]).
+//! Where a filter leaves few rows of a segment, or rows that lie together, these are read instead, and no codes ([`crate::far_few`]); where there
+//! are codes in the order of a field that the filter is about, those of what matches ([`crate::far_ordered`]).
 //! A segment that is here already, or too small for an index, is searched as always, beside the others.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
-use bytes::Bytes;
-use futures::future::{join, join_all, try_join, try_join_all};
+use futures::future::{try_join, try_join_all, try_join3};
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 use lodestone_index::dense::{ColdQuery, Outline};
-use lodestone_kernels::{Metric, Scorer};
-use lodestone_segment::{FarCandidate, FarIndex, FarPayloads, PartKind, PartMeta, RowTag, SegmentReader};
+use lodestone_kernels::Scorer;
+use lodestone_segment::{FarCandidate, FarIndex, PartKind, PartMeta, SegmentReader};
 use lodestone_store::{Stage, stage};
-use lodestone_types::{Error, Limit, Payload, PointId, Result, VectorSelector};
+use lodestone_types::{Error, JsonPath, Limit, PointId, Result, VectorSelector};
 use roaring::RoaringBitmap;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
 use crate::allowance::Allowance;
-use crate::best::Scored;
-use crate::change::parse_payload;
-use crate::far_few::Few;
-use crate::far_plan::{CodeRead, FarBudget, Plan, affordable, unread};
-use crate::merge::{ScoredId, merge, nearest_first};
-use crate::nearest::{Method, Nearest};
+use crate::far_compare::{Candidate, FarHit, RowPlaces};
+use crate::far_few::{Few, RUN_COST};
+use crate::far_ordered::{Ordered, Orders};
+use crate::far_plan::{CodeRead, FarBudget, Plan, RANGE_BYTES, REQUEST_BYTES, codes_at_most, unread};
+use crate::merge::{merge, nearest_first};
+use crate::nearest::Nearest;
 use crate::room::Needs;
 use crate::select::PayloadPicker;
 use crate::selection::{Selection, Source};
 use crate::tail::TailEntry;
 use crate::view::ShardView;
 
-/// Rows whose vectors are read beyond those that are wanted: level codes mostly tell the nearest well enough.
-const MORE_ROWS: usize = 4;
-/// Where codes leave more in doubt, or a search asks for it, more vectors are compared, up to one part in so many of all requests.
-const MOST_OF_REQUESTS: usize = 2;
-/// Requests for codes of one search at once.
-const AT_ONCE: usize = 64;
+/// Requests of one search at once.
+pub(crate) const AT_ONCE: usize = 64;
 /// Bytes of codes and runs of rows that all searches of this process have under way at most, in [`UNIT`]s: under a narrow filter
 /// one search may read the codes of all rows.
 static UNDER_WAY: Semaphore = Semaphore::const_new(MOST_UNDER_WAY as usize);
 const MOST_UNDER_WAY: u32 = 2048;
 const UNIT: u64 = 64 << 10;
-
-/// A row that was found in a far segment, with all that an answer may show of it.
-#[derive(Debug, Clone)]
-pub struct FarHit {
-    /// Its point.
-    pub id: PointId,
-    /// How near, as users see it.
-    pub score: f32,
-    /// The LSN of its last change.
-    pub version: u64,
-    /// If it was asked for.
-    pub payload: Option<Payload>,
-    /// In its stored form.
-    pub vector: Bytes,
-}
-
-impl ScoredId for FarHit {
-    fn id(&self) -> PointId {
-        self.id
-    }
-    fn score(&self) -> f32 {
-        self.score
-    }
-}
 
 /// Segments of one model.
 pub(crate) struct Group<'a> {
@@ -85,6 +56,18 @@ pub struct FarScope {
     matching: Option<Vec<RoaringBitmap>>,
     /// What was read to know what matches.
     filter: FilterParts,
+    /// The fields that it is about.
+    fields: Vec<JsonPath>,
+}
+
+/// Segments by how they are read.
+struct Apart<'a> {
+    /// So few rows of which match that these are read alone.
+    few: Vec<Few<'a>>,
+    /// By codes in the order of a field that the filter is about.
+    ordered: Vec<Ordered>,
+    /// By the codes of the nearest lists.
+    others: FarScope,
 }
 
 /// Payload indexes that a filter asks.
@@ -96,29 +79,18 @@ pub(crate) struct FilterParts {
 
 /// What the first trip brought of a segment.
 pub(crate) struct Segment<'a> {
-    pub reader: &'a SegmentReader,
+    pub rows: RowPlaces<'a>,
     pub index: FarIndex,
-    pub payloads: Option<FarPayloads>,
     matching: Option<&'a RoaringBitmap>,
 }
 
-/// A row that may be among the nearest, and where it is.
+/// What is asked of far segments, and what that may take.
 #[derive(Clone, Copy)]
-pub(crate) struct Candidate<'a, 'g> {
-    segment: &'g Segment<'a>,
-    row: FarCandidate,
-}
-
-/// Rows whose vectors are compared.
-fn compared(query: &Nearest, metric: Metric, times: u32, with_payload: bool, budget: FarBudget) -> usize {
-    let usual = query.limit + query.limit / 4 + MORE_ROWS;
-    // Codes say how far rows are by squares of differences, not by their sums.
-    let least = if metric == Metric::Manhattan { 2 * usual } else { usual };
-    let Method { candidates, ignore_codes, .. } = query.method;
-    let wished = if ignore_codes { usize::MAX } else { candidates.unwrap_or_default() };
-    let asked = usual.saturating_mul(times as usize).max(wished);
-    // A payload is a request of its own.
-    least.max(asked.min(budget.requests / MOST_OF_REQUESTS / (1 + usize::from(with_payload))))
+pub(crate) struct FarRead<'q> {
+    pub query: &'q Nearest<'q>,
+    pub scorer: &'q Scorer,
+    pub with_payload: bool,
+    pub budget: FarBudget,
 }
 
 impl Segment<'_> {
@@ -129,7 +101,7 @@ impl Segment<'_> {
 
     /// Rows that are answers.
     pub fn matching(&self) -> u64 {
-        let deleted = || self.reader.deletes().map_or(0, RoaringBitmap::len);
+        let deleted = || self.rows.reader.deletes().map_or(0, RoaringBitmap::len);
         self.matching
             .map_or_else(|| u64::from(self.index.rows()).saturating_sub(deleted()), RoaringBitmap::len)
     }
@@ -186,10 +158,11 @@ impl ShardView {
         stage(Stage::Outline, self.groups(&scope, using, with_payload)).await.map(drop)
     }
 
-    /// Bytes of the parts of all segments that reads bring here: all but level codes that only merges want.
+    /// Bytes of the parts of all segments that reads bring here: all but level codes that only merges want, or who reads them where they are.
     pub fn segment_bytes(&self) -> u64 {
         let parts = self.segments().flat_map(|reader| &reader.meta().parts);
-        let wanted = parts.filter(|part| !matches!(part.kind, PartKind::LevelCodes(_)));
+        let stays = |kind: &PartKind| matches!(kind, PartKind::LevelCodes(_) | PartKind::OrderedCodes { .. });
+        let wanted = parts.filter(|part| !stays(&part.kind));
         wanted.map(|part| part.length).sum()
     }
 
@@ -224,98 +197,97 @@ impl ShardView {
         if query.limit == 0 || scope.segments.is_empty() {
             return Ok(Vec::new());
         }
-        let (few, others) = self.apart(scope, query.using, budget)?;
         let scorer = Scorer::new(query.vector, shape.metric, shape.element);
-        let shares = budget.shares + u64::from(!others.segments.is_empty());
-        let of_few = self.nearest_of_few(&few, query, &scorer, with_payload, FarBudget { shares, ..budget });
-        let of_few = stage(Stage::Rows, of_few);
-        if others.segments.is_empty() {
-            return of_few.await;
-        }
-        let by_codes = self.nearest_by_codes(&others, query, &scorer, with_payload, budget);
-        if few.is_empty() {
-            return by_codes.await;
-        }
-        // What one may still read is known when the other has read.
+        let read = FarRead { query, scorer: &scorer, with_payload, budget };
+        let Apart { few, ordered, others } = self.apart(scope, read).await?;
+        // What one may still read is known when those before it have read.
+        let after = [others.segments.is_empty(), ordered.is_empty()].map(|is_empty| u64::from(!is_empty));
+        let sharing =
+            |others: u64| FarRead { budget: FarBudget { shares: budget.shares + others, ..budget }, ..read };
+        let of_few = self.nearest_of_few(&few, sharing(after[0] + after[1]));
+        let by_order = self.nearest_by_order(&ordered, sharing(after[0]));
+        let by_codes = self.nearest_by_codes(&others, read);
         let in_turn = Allowance::current().is_some_and(|allowance| allowance.bounds_bytes());
-        let (some, others) = match in_turn {
-            true => (of_few.await?, by_codes.await?),
-            false => try_join(of_few, by_codes).await?,
+        let (of_few, by_order, by_codes) = match in_turn {
+            true => (of_few.await?, by_order.await?, by_codes.await?),
+            false => try_join3(of_few, by_order, by_codes).await?,
         };
         let order = nearest_first(shape.metric.greater_is_nearer());
-        Ok(merge(vec![some, others], order, 0, query.limit).into_iter().map(|(_, hit)| hit).collect())
+        let merged = merge(vec![of_few, by_order, by_codes], order, 0, query.limit);
+        Ok(merged.into_iter().map(|(_, hit)| hit).collect())
     }
 
-    /// The segments of a scope of which so few rows match that these are read alone, and the others.
-    fn apart<'a>(
-        &'a self,
-        scope: &'a FarScope,
-        using: &str,
-        budget: FarBudget,
-    ) -> Result<(Vec<Few<'a>>, Cow<'a, FarScope>)> {
-        let Some(matching) = &scope.matching else { return Ok((Vec::new(), Cow::Borrowed(scope))) };
+    /// The segments of a scope by how they are read for the least.
+    async fn apart<'a>(&'a self, scope: &'a FarScope, read: FarRead<'_>) -> Result<Apart<'a>> {
+        let Some(matching) = &scope.matching else {
+            return Ok(Apart { few: Vec::new(), ordered: Vec::new(), others: scope.clone() });
+        };
+        let using = read.query.using;
         let rows = |segment: &usize| u64::from(self.reader(*segment).rows());
         let all: u64 = scope.segments.iter().map(rows).sum();
         // A directory may be read for more, but does not have to be.
-        let bytes = budget.bytes.min(FarBudget::default().bytes);
-        let few = scope.segments.iter().zip(matching).map(|(segment, matching)| {
-            let share = bytes * rows(segment) / all.max(1);
-            Few::of(self.reader(*segment), matching, using, share)
-        });
-        let few: Vec<Option<Few>> = few.collect::<Result<_>>()?;
-        if few.iter().all(Option::is_none) {
-            return Ok((Vec::new(), Cow::Borrowed(scope)));
+        let bytes = read.budget.bytes.min(FarBudget::default().bytes);
+        // Vectors that are compared are requests too, which count where there is little else.
+        let vectors = read.least_compared() as u64 * RUN_COST;
+        let (mut few, mut others, mut orders) = (Vec::new(), Vec::new(), Vec::new());
+        for (segment, matching) in scope.segments.iter().zip(matching) {
+            let (reader, rows) = (self.reader(*segment), rows(segment));
+            let share = bytes * rows / all.max(1);
+            let codes = codes_at_most(reader.far_code_bytes(using)?, rows, matching.len(), share);
+            let by_lists = codes + codes.div_ceil(RANGE_BYTES) * REQUEST_BYTES;
+            let order = Orders::of(reader, matching, using, &scope.fields, by_lists)?;
+            let by_codes = order.as_ref().map_or(by_lists, |order| by_lists.min(order.at_least() + vectors));
+            match Few::of(reader, matching, using, by_codes)? {
+                Some(alone) => few.push(alone),
+                None => {
+                    orders.push(order);
+                    others.push((*segment, matching.clone()));
+                }
+            }
         }
-        let others = scope.segments.iter().zip(matching).zip(&few).filter(|(_, few)| few.is_none());
-        let (segments, matching) = others.map(|((segment, rows), _)| (*segment, rows.clone())).unzip();
-        let others = FarScope { segments, matching: Some(matching), filter: scope.filter };
-        Ok((few.into_iter().flatten().collect(), Cow::Owned(others)))
+        let found = Orders::best(orders).await?;
+        let others = others.into_iter().zip(&found).filter(|(_, ordered)| ordered.is_none());
+        let (segments, matching) = others.map(|(other, _)| other).unzip();
+        let others =
+            FarScope { segments, matching: Some(matching), filter: scope.filter, fields: Vec::new() };
+        Ok(Apart { few, ordered: found.into_iter().flatten().collect(), others })
     }
 
     /// The nearest rows by the three trips.
-    async fn nearest_by_codes(
-        &self,
-        scope: &FarScope,
-        query: &Nearest<'_>,
-        scorer: &Scorer,
-        with_payload: bool,
-        budget: FarBudget,
-    ) -> Result<Vec<FarHit>> {
-        let groups = stage(Stage::Outline, self.groups(scope, query.using, with_payload)).await?;
+    async fn nearest_by_codes(&self, scope: &FarScope, read: FarRead<'_>) -> Result<Vec<FarHit>> {
+        let query = read.query;
+        if scope.segments.is_empty() {
+            return Ok(Vec::new());
+        }
+        let groups = stage(Stage::Outline, self.groups(scope, query.using, read.with_payload)).await?;
         let times = groups.iter().map(|group| group.outline.calibration().candidates).max().unwrap_or(1);
-        let rows = compared(query, scorer.metric(), times, with_payload, budget);
+        let compared = read.compared(times);
         let allowance = Allowance::current();
         let until = allowance.as_ref().and_then(|allowance| allowance.codes_until());
-        let row_bytes = scorer.row_bytes() as u64;
-        let plan = Plan::new(&groups, query, rows, scope.filter, with_payload, row_bytes, budget);
+        let mut plan = Plan::new(&groups, read, compared, scope.filter);
         let queries: Vec<ColdQuery> =
             groups.iter().map(|group| ColdQuery::new(&group.outline, query.vector)).collect();
-        let (mut plan, mut read, mut candidates) = (plan, Vec::new(), Vec::new());
+        let (mut known, mut candidates) = (Vec::new(), Vec::new());
         loop {
             let mut reads = plan.reads(&groups, &queries);
             match &allowance {
-                None => reads = unread(reads, &read),
+                None => reads = unread(reads, &known),
                 // There may not be enough left for all of it, so it is chosen anew.
                 Some(allowance) => {
-                    (read, candidates) = (Vec::new(), Vec::new());
+                    (known, candidates) = (Vec::new(), Vec::new());
                     reads = plan.within(allowance, &groups, &queries, reads)?;
                 }
             }
-            read.extend(reads.iter().map(|read| (read.segment, read.places.clone())));
+            known.extend(reads.iter().map(|read| (read.segment, read.places.clone())));
             candidates.extend(stage(Stage::Codes, self.candidates(reads, query, until)).await?);
-            let places = read.iter().map(|(_, places)| places.len() as u64).sum();
+            let places = known.iter().map(|(_, places)| places.len() as u64).sum();
             let is_cut_short = allowance.as_ref().is_some_and(|allowance| allowance.is_reached());
             match plan.wider(candidates.len() as u64, places, query.limit) {
                 Some(wider) if !is_cut_short => plan = wider,
                 _ => break,
             }
         }
-        candidates.sort_unstable_by(|a, b| a.row.estimate.total_cmp(&b.row.estimate));
-        candidates.truncate(rows);
-        if let Some(allowance) = &allowance {
-            affordable(allowance, &mut candidates, budget.shares)?;
-        }
-        stage(Stage::Rows, self.hits(candidates, query, scorer)).await
+        stage(Stage::Rows, self.nearest_of(candidates, compared, read)).await
     }
 
     /// The first trip.
@@ -335,15 +307,12 @@ impl ShardView {
             by_model.entry(model).or_default().push((reader, matching));
         }
         let groups = by_model.into_values().map(|readers| async move {
-            let segments = readers.iter().map(|(reader, _)| first_trip(reader, using, with_payload));
+            let segments = readers.iter().map(|(reader, _)| {
+                try_join(reader.far_index(using), RowPlaces::find(reader, using, with_payload))
+            });
             let (outline, segments) = try_join(readers[0].0.outline(using), try_join_all(segments)).await?;
             let segments = readers.into_iter().zip(segments);
-            let segments = segments.map(|((reader, matching), (index, payloads))| Segment {
-                reader,
-                index,
-                payloads,
-                matching,
-            });
+            let segments = segments.map(|((_, matching), (index, rows))| Segment { rows, index, matching });
             Ok::<_, Error>(Group { outline, segments: segments.collect() })
         });
         try_join_all(groups).await
@@ -360,90 +329,27 @@ impl ShardView {
         let reads = reads.into_iter().map(|read| async move {
             let _permit = under_way(read.bytes()).await?;
             let CodeRead { segment, query, places } = read;
-            let rows = segment.reader.far_candidates(&segment.index, query, places).await?;
+            let rows = segment.rows.reader.far_candidates(&segment.index, query, places).await?;
             Ok::<_, Error>((segment, rows))
         });
         let mut reads = stream::iter(reads.collect::<Vec<_>>()).buffer_unordered(AT_ONCE);
         let mut candidates = Vec::new();
         while let Some((segment, rows)) = next_in_time(&mut reads, until).await? {
-            let deletes = segment.reader.deletes()?;
+            let deletes = segment.rows.reader.deletes()?;
             let stays = |row: &FarCandidate| {
                 let matches = segment.matching.is_none_or(|rows| rows.contains(row.tag.row));
                 matches && !deletes.contains(row.tag.row) && self.may_answer(row.tag.id, query)
             };
-            candidates.extend(rows.into_iter().filter(stays).map(|row| Candidate { segment, row }));
+            candidates
+                .extend(rows.into_iter().filter(stays).map(|row| Candidate { rows: &segment.rows, row }));
         }
         Ok(candidates)
-    }
-
-    /// The third trip.
-    async fn hits(
-        &self,
-        candidates: Vec<Candidate<'_, '_>>,
-        query: &Nearest<'_>,
-        scorer: &Scorer,
-    ) -> Result<Vec<FarHit>> {
-        let greater = scorer.metric().greater_is_nearer();
-        let by_segment = by_segment(&candidates);
-        let reads = by_segment.iter().map(|(segment, tags)| async move {
-            let numbers: Vec<u32> = tags.iter().map(|tag| tag.row).collect();
-            let vectors = segment.reader.far_vector_bytes(&segment.index, tags);
-            let texts = async {
-                match &segment.payloads {
-                    None => Ok::<_, Error>(tags.iter().map(|_| Ok(None)).collect()),
-                    Some(payloads) => {
-                        let texts = segment.reader.far_payload_texts(payloads, &numbers).await?;
-                        Ok(texts.into_iter().map(|text| text.map(Some)).collect::<Vec<_>>())
-                    }
-                }
-            };
-            let (vectors, texts) = join(vectors, texts).await;
-            Ok::<_, Error>(tags.iter().zip(vectors).zip(texts?))
-        });
-        let mut hits: Vec<Scored<PointId>> = Vec::new();
-        let mut rows = HashMap::new();
-        for read in join_all(reads).await {
-            for ((tag, vector), text) in read? {
-                let Some((vector, text)) = unless_excused(vector.and_then(|vector| Ok((vector, text?))))?
-                else {
-                    continue;
-                };
-                let score = scorer.score(&vector);
-                if query.is_near_enough(score, greater) {
-                    hits.push(Scored::new(score, greater, tag.id));
-                    rows.insert(tag.id, (tag.lsn, vector, text));
-                }
-            }
-        }
-        hits.sort_unstable();
-        hits.truncate(query.limit);
-        let known =
-            hits.into_iter().filter_map(|hit| Some((hit.score(greater), hit.key, rows.remove(&hit.key)?)));
-        known.map(|(score, id, (lsn, vector, text))| self.hit(id, score, lsn, vector, text)).collect()
     }
 
     /// Whether the row that a segment has of this point is still its row, and the query does not leave the point out.
     pub(crate) fn may_answer(&self, id: PointId, query: &Nearest) -> bool {
         let entry = self.memtable().get(id).map(|entry| &**entry);
         !matches!(entry, Some(TailEntry::Row(_) | TailEntry::Deleted)) && query.except != Some(id)
-    }
-
-    /// A row with what the tail changed of it.
-    pub(crate) fn hit(
-        &self,
-        id: PointId,
-        score: f32,
-        lsn: u64,
-        vector: Bytes,
-        text: Option<Bytes>,
-    ) -> Result<FarHit> {
-        let mut payload = text.map(|text| parse_payload(&text)).transpose()?;
-        let mut version = lsn;
-        if let Some(TailEntry::Patched(patches)) = self.memtable().get(id).map(|entry| &**entry) {
-            version = patches.lsn;
-            payload.iter_mut().for_each(|payload| patches.apply_to_payload(payload));
-        }
-        Ok(FarHit { id, score, version, payload, vector })
     }
 }
 
@@ -490,25 +396,9 @@ impl Selection {
                 matching.push(found.certain);
             }
         }
-        Ok(Some(FarScope { segments: having, matching: Some(matching), filter }))
+        let fields = indexes.into_iter().cloned().collect();
+        Ok(Some(FarScope { segments: having, matching: Some(matching), filter, fields }))
     }
-}
-
-async fn first_trip(
-    reader: &SegmentReader,
-    using: &str,
-    with_payload: bool,
-) -> Result<(FarIndex, Option<FarPayloads>)> {
-    let payloads = async {
-        match with_payload {
-            true => reader.far_payloads().await.map(Some),
-            false => Ok(None),
-        }
-    };
-    let deletes = [PartKind::Deletes];
-    let (index, (payloads, ())) =
-        try_join(reader.far_index(using), try_join(payloads, reader.load(&deletes))).await?;
-    Ok((index, payloads))
 }
 
 /// A place among the reads of all searches, for one of so many bytes.
@@ -550,44 +440,5 @@ pub(crate) fn unless_excused<T>(read: Result<T>) -> Result<Option<T>> {
             Ok(None)
         }
         None => Err(error),
-    }
-}
-
-/// The rows of each segment, in the order given.
-pub(crate) fn by_segment<'a, 'g>(candidates: &[Candidate<'a, 'g>]) -> Vec<(&'g Segment<'a>, Vec<RowTag>)> {
-    let mut by_segment: Vec<(&Segment, Vec<RowTag>)> = Vec::new();
-    for Candidate { segment, row } in candidates {
-        match by_segment.iter_mut().find(|(known, _)| std::ptr::eq(*known, *segment)) {
-            Some((_, rows)) => rows.push(row.tag),
-            None => by_segment.push((segment, vec![row.tag])),
-        }
-    }
-    by_segment
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn more_vectors_are_compared_where_codes_leave_more_in_doubt() {
-        let budget = FarBudget::default();
-        let rows = |limit, method, metric, times, with_payload| {
-            let query =
-                Nearest { vector: &[], using: "", score_threshold: None, except: None, limit, method };
-            compared(&query, metric, times, with_payload, budget)
-        };
-        let usual = Method::default();
-        let euclid = |limit, method, times| rows(limit, method, Metric::Euclid, times, false);
-        assert_eq!((euclid(10, usual, 1), euclid(100, usual, 1)), (16, 129));
-        assert_eq!((euclid(4, usual, 3), euclid(10, usual, 9), euclid(100, usual, 9)), (27, 32, 129));
-        assert_eq!(rows(4, usual, Metric::Euclid, 9, true), 16, "with payloads there are as many requests");
-        let wished = |candidates| Method { candidates: Some(candidates), ..usual };
-        assert_eq!(
-            (euclid(10, wished(9), 1), euclid(10, wished(20), 1), euclid(10, wished(99), 1)),
-            (16, 20, 32)
-        );
-        assert_eq!(euclid(10, Method { ignore_codes: true, ..usual }, 1), 32);
-        assert_eq!(rows(50, usual, Metric::Manhattan, 1, true), 132);
     }
 }

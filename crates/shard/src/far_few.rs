@@ -11,45 +11,40 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::future::{FutureExt, try_join, try_join_all};
 use futures::stream::{self, StreamExt};
-use lodestone_kernels::Scorer;
-use lodestone_segment::{FarPayloads, FarVectors, PartKind, RowRun, SegmentReader, VectorBlocks};
-use lodestone_types::{Limit, PointId, Result};
+use lodestone_segment::{FarPayloads, PartKind, RowBlocks, RowChecks, RowRun, SegmentReader};
+use lodestone_store::{Stage, stage};
+use lodestone_types::{PointId, Result};
 use roaring::RoaringBitmap;
 
 use crate::allowance::Allowance;
 use crate::best::{Best, Scored};
-use crate::far::{FarHit, next_in_time, under_way, unless_excused};
-use crate::far_plan::{FarBudget, PAYLOAD_BLOCK, RANGE_BYTES, REQUEST_BYTES, codes_at_most};
-use crate::nearest::Nearest;
+use crate::far::{AT_ONCE, FarRead, next_in_time, under_way, unless_excused};
+use crate::far_compare::FarHit;
+use crate::far_plan::{PAYLOAD_BLOCK, REQUEST_BYTES, runs_within};
 use crate::view::ShardView;
 
-/// Requests for runs of rows of one search at once.
-const AT_ONCE: usize = 64;
 /// What a run costs beside its bytes, in bytes of codes: more than a request for these does, as buckets charge for requests. Measured,
 /// see `docs/0005-cold-search.md`.
-const RUN_COST: u64 = 4 * REQUEST_BYTES;
+pub(crate) const RUN_COST: u64 = 4 * REQUEST_BYTES;
 
 /// A far segment whose rows that match are read alone.
 pub(crate) struct Few<'a> {
     reader: &'a SegmentReader,
     rows: &'a RoaringBitmap,
-    blocks: VectorBlocks,
+    blocks: RowBlocks,
     runs: Vec<RowRun>,
 }
 
 impl<'a> Few<'a> {
-    /// What is to be read if these are the rows that match; `None` where that costs more than what a search by codes reads at most,
-    /// `share` being the segment's part of its bytes, or where not all rows have the vector.
+    /// What is to be read if these are the rows that match; `None` where that costs more than what a search by `codes` does at most, or where
+    /// not all rows have the vector.
     pub fn of(
         reader: &'a SegmentReader,
         rows: &'a RoaringBitmap,
         using: &str,
-        share: u64,
+        codes: u64,
     ) -> Result<Option<Self>> {
         let Some(blocks) = reader.vector_blocks(using)? else { return Ok(None) };
-        let all = reader.far_code_bytes(using)?;
-        let codes = codes_at_most(all, u64::from(reader.rows()), rows.len(), share);
-        let codes = codes + codes.div_ceil(RANGE_BYTES) * REQUEST_BYTES;
         if rows.len() * blocks.row_bytes() > codes {
             return Ok(None);
         }
@@ -66,9 +61,9 @@ impl<'a> Few<'a> {
     }
 
     /// What vectors are checked by, once ids are here too.
-    async fn known(&self, using: &str) -> Result<Arc<FarVectors>> {
+    async fn known(&self) -> Result<Arc<RowChecks>> {
         let ids = self.reader.load(&[PartKind::Ids]);
-        Ok(Arc::new(try_join(self.reader.far_vectors(using), ids).await?.0))
+        Ok(Arc::new(try_join(self.reader.row_checks(&self.blocks), ids).await?.0))
     }
 }
 
@@ -103,28 +98,28 @@ impl Eq for Near {}
 impl ShardView {
     /// The nearest of these rows, nearest first, at most as many as asked for. Where a part of the answer will do, no more of them
     /// are read than the read's [`Allowance`] leaves to it.
-    pub(crate) async fn nearest_of_few(
-        &self,
-        few: &[Few<'_>],
-        query: &Nearest<'_>,
-        scorer: &Scorer,
-        with_payload: bool,
-        budget: FarBudget,
-    ) -> Result<Vec<FarHit>> {
+    pub(crate) async fn nearest_of_few(&self, few: &[Few<'_>], read: FarRead<'_>) -> Result<Vec<FarHit>> {
+        if few.is_empty() {
+            return Ok(Vec::new());
+        }
+        stage(Stage::Rows, self.hits_of_few(few, read)).await
+    }
+
+    async fn hits_of_few(&self, few: &[Few<'_>], read: FarRead<'_>) -> Result<Vec<FarHit>> {
         let payloads = async {
-            match with_payload {
+            match read.with_payload {
                 true => try_join_all(few.iter().map(|few| few.reader.far_payloads())).await,
                 false => Ok(Vec::new()),
             }
         };
-        let near = self.nearest_rows(few, query, scorer, with_payload, budget);
+        let near = self.nearest_rows(few, read);
         let (payloads, near) = try_join(payloads, near).await?;
         let mut texts = texts_of(few, &payloads, &near).await?;
-        let greater = scorer.metric().greater_is_nearer();
+        let greater = read.scorer.metric().greater_is_nearer();
         let mut hits = Vec::with_capacity(near.len());
         for hit in near {
             let Near { id, place: (segment, row), ref vector } = hit.key;
-            let text = match with_payload {
+            let text = match read.with_payload {
                 false => None,
                 // What an answer shows cannot be left out of it.
                 true => match texts.remove(&(segment, row)) {
@@ -138,19 +133,13 @@ impl ShardView {
         Ok(hits)
     }
 
-    async fn nearest_rows(
-        &self,
-        few: &[Few<'_>],
-        query: &Nearest<'_>,
-        scorer: &Scorer,
-        with_payload: bool,
-        budget: FarBudget,
-    ) -> Result<Vec<Scored<Near>>> {
+    async fn nearest_rows(&self, few: &[Few<'_>], read: FarRead<'_>) -> Result<Vec<Scored<Near>>> {
+        let FarRead { query, scorer, with_payload, budget } = read;
         let allowance = Allowance::current();
         let until = allowance.as_ref().and_then(|allowance| allowance.codes_until());
         let shown = few.iter().map(|few| few.rows.len()).sum::<u64>().min(query.limit as u64);
         let payloads = if with_payload { shown * PAYLOAD_BLOCK } else { 0 };
-        let known: Vec<_> = few.iter().map(|few| few.known(query.using).boxed().shared()).collect();
+        let known: Vec<_> = few.iter().map(|few| few.known().boxed().shared()).collect();
         let reads = within(allowance.as_deref(), few, payloads, budget.shares)?;
         let reads = reads.into_iter().map(|(number, run)| {
             let (few, known) = (&few[number], known[number].clone());
@@ -191,29 +180,8 @@ fn within<'f>(
     shares: u64,
 ) -> Result<Vec<(usize, &'f RowRun)>> {
     let all = few.iter().enumerate().flat_map(|(number, few)| few.runs.iter().map(move |run| (number, run)));
-    let Some((allowance, left)) = allowance.and_then(|allowance| Some((allowance, allowance.left()?))) else {
-        return Ok(all.collect());
-    };
-    if !allowance.takes_parts() {
-        allowance.require(few.iter().map(Few::bytes).sum())?;
-        return Ok(all.collect());
-    }
-    let left = left / shares.max(1);
-    if few.iter().map(Few::bytes).sum::<u64>().saturating_add(payloads) <= left {
-        return Ok(all.collect());
-    }
-    let others: u64 = few.iter().map(|few| few.bytes() - few.runs.iter().map(RowRun::len).sum::<u64>()).sum();
-    let left = left.saturating_sub(others);
-    let mut room = left.saturating_sub(payloads).max(left / 2);
-    let runs = all.filter(|(_, run)| {
-        let fits = run.len() <= room;
-        match fits {
-            true => room -= run.len(),
-            false => allowance.reach(Limit::Bytes),
-        }
-        fits
-    });
-    Ok(runs.collect())
+    let others = few.iter().map(|few| few.bytes() - few.runs.iter().map(RowRun::len).sum::<u64>()).sum();
+    runs_within(allowance, all.collect(), others, payloads, shares)
 }
 
 /// The JSON texts of the payloads of these rows, by segment and row; none where there are no `payloads`, or for one that cannot be

@@ -3,12 +3,11 @@
 use std::ops::Range;
 
 use lodestone_index::dense::{ColdQuery, ListPlaces, ReadBudget, plan_reads};
-use lodestone_segment::{PartKind, RowTag};
+use lodestone_segment::{PartKind, RowRun};
 use lodestone_types::{Limit, Result};
 
 use crate::allowance::Allowance;
-use crate::far::{Candidate, FilterParts, Group, Segment, by_segment};
-use crate::nearest::Nearest;
+use crate::far::{FarRead, FilterParts, Group, Segment};
 
 /// What a search of far segments may ask of the bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,17 +139,11 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// What the other trips leave of the budget, and `filter`, which has said what matches.
-    pub fn new(
-        groups: &[Group],
-        query: &Nearest,
-        rows: usize,
-        filter: FilterParts,
-        with_payload: bool,
-        row_bytes: u64,
-        budget: FarBudget,
-    ) -> Self {
+    pub fn new(groups: &[Group], read: FarRead, rows: usize, filter: FilterParts) -> Self {
+        let FarRead { query, scorer, with_payload, budget } = read;
+        let row_bytes = scorer.row_bytes() as u64;
         let segments = || groups.iter().flat_map(|group| &group.segments);
-        let deletes = |segment: &Segment| segment.reader.meta().part(&PartKind::Deletes).is_some();
+        let deletes = |segment: &Segment| segment.rows.reader.meta().part(&PartKind::Deletes).is_some();
         let of_segment = |segment| 1 + usize::from(deletes(segment)) + usize::from(with_payload);
         let first = STATE_REQUESTS + filter.parts + groups.len() + segments().map(of_segment).sum::<usize>();
         let third = rows * (1 + usize::from(with_payload));
@@ -282,31 +275,38 @@ impl Plan {
     }
 }
 
-/// Leaves as many of the most promising rows as can be read within the limits; an error if that must be all.
-pub(crate) fn affordable(allowance: &Allowance, candidates: &mut Vec<Candidate>, shares: u64) -> Result<()> {
-    let Some(left) = allowance.left() else { return Ok(()) };
-    let cost = |count: usize| -> Result<u64> {
-        let of_segment = |(segment, tags): (&Segment, Vec<RowTag>)| {
-            segment.reader.far_row_cost(&segment.index, segment.payloads.as_ref(), &tags)
-        };
-        by_segment(&candidates[..count]).into_iter().map(of_segment).sum()
+/// Runs of rows, each with the number of its segment, or as many of them as the read may ask for beside `others`, which are read with
+/// them, and what comes `after`; an error if it must be all. In bytes.
+pub(crate) fn runs_within<'r>(
+    allowance: Option<&Allowance>,
+    mut runs: Vec<(usize, &'r RowRun)>,
+    others: u64,
+    after: u64,
+    shares: u64,
+) -> Result<Vec<(usize, &'r RowRun)>> {
+    let Some((allowance, left)) = allowance.and_then(|allowance| Some((allowance, allowance.left()?))) else {
+        return Ok(runs);
     };
-    let all = cost(candidates.len())?;
+    let all = others + runs.iter().map(|(_, run)| run.len()).sum::<u64>();
     if !allowance.takes_parts() {
-        return allowance.require(all);
+        allowance.require(all)?;
+        return Ok(runs);
     }
-    if all <= left / shares.max(1) {
-        return Ok(());
+    let left = left / shares.max(1);
+    if all.saturating_add(after) <= left {
+        return Ok(runs);
     }
-    // More rows never cost less.
-    let (mut fit, mut too_many) = (0, candidates.len());
-    while too_many - fit > 1 {
-        let middle = fit + (too_many - fit) / 2;
-        if cost(middle)? <= left / shares.max(1) { fit = middle } else { too_many = middle }
-    }
-    candidates.truncate(fit);
-    allowance.reach(Limit::Bytes);
-    Ok(())
+    let left = left.saturating_sub(others);
+    let mut room = left.saturating_sub(after).max(left / 2);
+    runs.retain(|(_, run)| {
+        let fits = run.len() <= room;
+        match fits {
+            true => room -= run.len(),
+            false => allowance.reach(Limit::Bytes),
+        }
+        fits
+    });
+    Ok(runs)
 }
 
 #[cfg(test)]

@@ -77,7 +77,7 @@ impl ShardView {
             let alone = kinds.iter().filter(move |kind| reader.is_worth_reading_alone(kind, rows));
             try_join_all(alone.map(|kind| async move {
                 match kind {
-                    PartKind::Vector(name) => reader.far_vectors(name).await.map(drop),
+                    PartKind::Vector(name) => reader.vector_checks(name).await.map(drop),
                     _ => reader.far_payloads().await.map(drop),
                 }
             }))
@@ -115,7 +115,7 @@ impl ShardView {
         let keys = rows.iter().map(|row| (segment, *row));
         Ok(match kind {
             PartKind::Vector(name) => {
-                let vectors = reader.far_row_vectors(&reader.far_vectors(&name).await?, rows).await?;
+                let vectors = reader.far_rows(&reader.vector_checks(&name).await?, rows).await?;
                 FarRows { vectors: [(name, keys.zip(vectors).collect())].into(), ..FarRows::default() }
             }
             _ => {

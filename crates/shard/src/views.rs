@@ -430,8 +430,8 @@ fn each_part(view: &ShardView, act: impl Fn(&str, Range<u64>)) {
 fn parts_in_use(view: &ShardView) -> Vec<PartKind> {
     let mut kinds: Vec<PartKind> = vec![PartKind::Ids, PartKind::Deletes];
     kinds.extend(view.segments().flat_map(|reader| reader.loaded_kinds().cloned().collect::<Vec<_>>()));
-    // Of a merge: no read wants them.
-    kinds.retain(|kind| !matches!(kind, PartKind::LevelCodes(_)));
+    // Of a merge or an order: no read wants them whole.
+    kinds.retain(|kind| !matches!(kind, PartKind::LevelCodes(_) | PartKind::OrderedCodes { .. }));
     let names: BTreeSet<String> = if view.segments().next().is_none() {
         kinds.push(PartKind::Payload);
         view.schema().vectors().keys().cloned().collect()

@@ -99,7 +99,7 @@ fn turn(kind: &PartKind, wanted: &WarmRequest) -> Option<u8> {
         PartKind::FieldIndex { .. } => Some(4),
         PartKind::Vector(name) => is_named(name).then_some(5),
         PartKind::Payload => wanted.payloads.then_some(6),
-        PartKind::LevelCodes(_) | PartKind::Unknown { .. } => None,
+        PartKind::LevelCodes(_) | PartKind::OrderedCodes { .. } | PartKind::Unknown { .. } => None,
     }
 }
 

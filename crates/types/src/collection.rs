@@ -235,6 +235,13 @@ pub enum FieldIndexKind {
     Text,
 }
 
+impl FieldIndexKind {
+    /// Whether rows can lie in the order of such values.
+    pub fn has_order(self) -> bool {
+        !matches!(self, Self::Geo | Self::Text)
+    }
+}
+
 /// A payload index: a kind and its parameters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FieldIndex {

@@ -1,6 +1,7 @@
 //! What is due for a shard, decided from its manifest alone: no I/O, no clock.
 
 mod codes;
+mod order;
 mod vectors;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,6 +12,7 @@ use lodestone_segment::{PartKind, SegmentMeta};
 use lodestone_types::{FieldIndex, JsonPath, Result};
 
 pub use self::codes::Codes;
+pub use self::order::OrderTask;
 pub use self::vectors::{
     FoldIndex, IndexTask, Indexed, fold_indexes, index_due, indexed_from, indexed_vectors, merge_threads,
     segment_of,
@@ -97,6 +99,8 @@ pub enum Task {
         /// Indexes to drop.
         drop: Vec<JsonPath>,
     },
+    /// Writes codes of a segment in the order of a field.
+    Order(OrderTask),
 }
 
 /// How much larger than all smaller segments together one is at least, where a shard rests: so a row is written anew some
@@ -136,7 +140,19 @@ pub fn due(
             return Ok(Some(task));
         }
     }
+    let options = options.of(collection);
+    let stays_all = is_at_rest(rested, &options) || (shard.tail.is_empty() && shard.segments.len() == 1);
+    for entry in shard.segments.iter().filter(|entry| stays_all || is_large(entry, &options)) {
+        if let Some(task) = order::order_due(collection, entry)? {
+            return Ok(Some(Task::Order(task)));
+        }
+    }
     Ok(None)
+}
+
+/// Whether a segment is not one of the small ones that are merged as soon as there are some.
+fn is_large(entry: &SegmentEntry, options: &CompactOptions) -> bool {
+    u64::from(live(entry)) > options.fold_rows * options.merge_fan_in as u64 || !is_mergeable(entry, options)
 }
 
 /// Whether the tail has grown enough to be folded. All that can change when only the tail did.
@@ -187,12 +203,14 @@ fn merge_due(shard: &Shard, rested: Duration, options: &CompactOptions) -> Optio
         .or_else(|| merge_at_rest(shard, options).filter(|_| is_at_rest(rested, options)))
 }
 
+/// Whether a segment is small enough to be merged with one of its size.
+fn is_mergeable(entry: &SegmentEntry, options: &CompactOptions) -> bool {
+    entry.bytes < options.max_segment_bytes / 2 && u64::from(live(entry)) < options.max_segment_rows / 2
+}
+
 fn merge_of_one_size(shard: &Shard, options: &CompactOptions) -> Option<Vec<SegmentId>> {
-    let mergeable = |entry: &&SegmentEntry| {
-        entry.bytes < options.max_segment_bytes / 2 && u64::from(live(entry)) < options.max_segment_rows / 2
-    };
     let mut tiers: BTreeMap<u32, Vec<&SegmentEntry>> = BTreeMap::new();
-    for entry in shard.segments.iter().filter(mergeable) {
+    for entry in shard.segments.iter().filter(|entry| is_mergeable(entry, options)) {
         tiers.entry(tier(live(entry))).or_default().push(entry);
     }
     for segments in tiers.values().filter(|s| s.len() >= options.merge_fan_in.max(2)) {

@@ -129,6 +129,16 @@ enum Place {
     Bitmap { offset: usize, len: usize },
 }
 
+impl TermEntry {
+    /// The row, if only one has the term.
+    pub(super) fn only_row(&self) -> Option<u32> {
+        match self.place {
+            Place::Row(row) => Some(row),
+            Place::Bitmap { .. } => None,
+        }
+    }
+}
+
 impl Dictionary {
     pub(super) fn open(section: &Section, with_positions: bool) -> Result<Self> {
         Ok(Self {
@@ -157,6 +167,20 @@ impl Dictionary {
         }
         let Some(block) = after.checked_sub(1) else { return Ok(None) };
         self.find_in_block(block, term)
+    }
+
+    /// Calls `each` with the entries of all terms, in their order.
+    pub(super) fn each(&self, mut each: impl FnMut(TermEntry) -> Result<()>) -> Result<()> {
+        for block in 0..self.blocks.len() {
+            let mut reader = self.block(block)?;
+            while !reader.is_empty() {
+                reader.varint_usize()?;
+                let len = reader.varint_usize()?;
+                reader.take(len)?;
+                each(self.entry(&mut reader)?)?;
+            }
+        }
+        Ok(())
     }
 
     fn find_in_block(&self, block: usize, wanted: &[u8]) -> Result<Option<TermEntry>> {

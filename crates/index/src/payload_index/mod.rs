@@ -23,6 +23,7 @@ mod presence;
 mod section;
 mod terms;
 mod tokens;
+mod value_order;
 
 use bytes::Bytes;
 use lodestone_types::{FieldIndex, FieldIndexKind, JsonPath, OrderDirection, OrderValue, Predicate, Result};
@@ -37,6 +38,7 @@ use presence::{Presence, PresenceBuilder};
 use section::{Blob, Section, SectionWriter};
 use terms::{TermKind, TermsBuilder, TermsReader};
 use tokens::{TokensBuilder, TokensReader};
+use value_order::ValueOrder;
 
 /// How a kind took a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -208,6 +210,18 @@ impl FieldIndexReader {
             ValuesReader::Numbers(numbers) => Some(numbers.ordered(direction, start)),
             _ => None,
         }
+    }
+
+    /// All of so many rows in the order of their least values: rows with the same one, and last those without any, as they come.
+    /// `None` if this kind has no order.
+    pub fn rows_by_value(&self, rows: u32) -> Result<Option<Vec<u32>>> {
+        let mut order = ValueOrder::new(rows);
+        match &self.values {
+            ValuesReader::Terms(terms) => terms.each_row(|row| order.push(row))?,
+            ValuesReader::Numbers(numbers) => numbers.each_row(|row| order.push(row))?,
+            ValuesReader::Places(_) | ValuesReader::Tokens(_) => return Ok(None),
+        }
+        Ok(Some(order.finish()))
     }
 
     /// The values of one row in ascending order; empty if this kind has no order.

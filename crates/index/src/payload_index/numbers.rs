@@ -262,6 +262,11 @@ impl NumbersReader {
         })
     }
 
+    /// Calls `each` with the row of each value, values ascending, and rows where values are equal.
+    pub(super) fn each_row(&self, each: impl FnMut(u32) -> Result<()>) -> Result<()> {
+        (0..self.rows.len()).map(|at| self.rows.get(at)).try_for_each(each)
+    }
+
     pub(super) fn values_of(&self, row: u32) -> Vec<OrderValue> {
         let row_at = |by_row: &Column<4>, i: usize| self.rows.get(by_row.get(i) as usize);
         let start = self.by_row.partition(0..self.by_row.len(), |c, i| row_at(c, i) < row);

@@ -149,6 +149,14 @@ impl TermsReader {
         Ok(Some(self.entries(&terms)?.iter().map(|e| e.count).sum()))
     }
 
+    /// Calls `each` with the rows of each term, terms and the rows of one ascending.
+    pub(super) fn each_row(&self, mut each: impl FnMut(u32) -> Result<()>) -> Result<()> {
+        self.dictionary.each(|entry| match entry.only_row() {
+            Some(row) => each(row),
+            None => self.dictionary.rows(&entry)?.into_iter().try_for_each(&mut each),
+        })
+    }
+
     fn entries(&self, terms: &[Vec<u8>]) -> Result<Vec<TermEntry>> {
         let found = terms.iter().map(|term| self.dictionary.find(term));
         found.filter_map(Result::transpose).collect()

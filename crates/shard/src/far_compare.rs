@@ -1,0 +1,243 @@
+//! How a search by codes ends: the vectors of the most promising rows, which decide, and payloads, in one more trip.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use futures::future::{join, join_all, try_join};
+use lodestone_kernels::Metric;
+use lodestone_segment::{FarCandidate, FarPayloads, PartKind, RowTag, SegmentReader, VectorPlaces};
+use lodestone_types::{Error, Limit, Payload, PointId, Result};
+
+use crate::allowance::Allowance;
+use crate::best::Scored;
+use crate::change::parse_payload;
+use crate::far::{FarRead, unless_excused};
+use crate::merge::ScoredId;
+use crate::nearest::Method;
+use crate::tail::TailEntry;
+use crate::view::ShardView;
+
+/// Rows whose vectors are read beyond those that are wanted: level codes mostly tell the nearest well enough.
+const MORE_ROWS: usize = 4;
+/// Where codes leave more in doubt, or a search asks for it, more vectors are compared, up to one part in so many of all requests.
+const MOST_OF_REQUESTS: usize = 2;
+
+/// A row that was found in a far segment, with all that an answer may show of it.
+#[derive(Debug, Clone)]
+pub struct FarHit {
+    /// Its point.
+    pub id: PointId,
+    /// How near, as users see it.
+    pub score: f32,
+    /// The LSN of its last change.
+    pub version: u64,
+    /// If it was asked for.
+    pub payload: Option<Payload>,
+    /// In its stored form.
+    pub vector: Bytes,
+}
+
+impl ScoredId for FarHit {
+    fn id(&self) -> PointId {
+        self.id
+    }
+    fn score(&self) -> f32 {
+        self.score
+    }
+}
+
+/// Where a far segment has what answers show of its rows.
+pub(crate) struct RowPlaces<'a> {
+    pub reader: &'a SegmentReader,
+    pub vectors: VectorPlaces,
+    pub payloads: Option<FarPayloads>,
+}
+
+/// A row that may be among the nearest, and where it is.
+#[derive(Clone, Copy)]
+pub(crate) struct Candidate<'a, 'g> {
+    pub rows: &'g RowPlaces<'a>,
+    pub row: FarCandidate,
+}
+
+impl<'a> RowPlaces<'a> {
+    /// Two requests side by side at most: which rows are no more, where payloads are.
+    pub async fn find(reader: &'a SegmentReader, using: &str, with_payload: bool) -> Result<Self> {
+        let payloads = async {
+            match with_payload {
+                true => reader.far_payloads().await.map(Some),
+                false => Ok(None),
+            }
+        };
+        let deletes = [PartKind::Deletes];
+        let (payloads, ()) = try_join(payloads, reader.load(&deletes)).await?;
+        Ok(Self { reader, vectors: reader.vector_places(using)?, payloads })
+    }
+}
+
+impl FarRead<'_> {
+    /// Rows whose vectors are compared, `times` being how many more than usual codes leave in doubt.
+    pub fn compared(&self, times: u32) -> usize {
+        let usual = self.least_compared();
+        // Codes say how far rows are by squares of differences, not by their sums.
+        let least = if self.scorer.metric() == Metric::Manhattan { 2 * usual } else { usual };
+        let Method { candidates, ignore_codes, .. } = self.query.method;
+        let wished = if ignore_codes { usize::MAX } else { candidates.unwrap_or_default() };
+        let asked = usual.saturating_mul(times as usize).max(wished);
+        // A payload is a request of its own.
+        least.max(asked.min(self.budget.requests / MOST_OF_REQUESTS / (1 + usize::from(self.with_payload))))
+    }
+
+    /// Where codes tell the nearest well.
+    pub fn least_compared(&self) -> usize {
+        self.query.limit + self.query.limit / 4 + MORE_ROWS
+    }
+}
+
+impl ShardView {
+    /// The nearest of these rows by their vectors, of which `compared` are read, the most promising ones, or as many as the read may
+    /// ask for.
+    pub(crate) async fn nearest_of(
+        &self,
+        mut candidates: Vec<Candidate<'_, '_>>,
+        compared: usize,
+        read: FarRead<'_>,
+    ) -> Result<Vec<FarHit>> {
+        candidates.sort_unstable_by(|a, b| a.row.estimate.total_cmp(&b.row.estimate));
+        candidates.truncate(compared);
+        if let Some(allowance) = Allowance::current() {
+            affordable(&allowance, &mut candidates, read.budget.shares)?;
+        }
+        self.hits(&candidates, read).await
+    }
+
+    async fn hits(&self, candidates: &[Candidate<'_, '_>], read: FarRead<'_>) -> Result<Vec<FarHit>> {
+        let FarRead { query, scorer, .. } = read;
+        let greater = scorer.metric().greater_is_nearer();
+        let by_segment = by_segment(candidates);
+        let reads = by_segment.iter().map(|(rows, tags)| async move {
+            let numbers: Vec<u32> = tags.iter().map(|tag| tag.row).collect();
+            let vectors = rows.reader.far_vector_bytes(&rows.vectors, tags);
+            let texts = async {
+                match &rows.payloads {
+                    None => Ok::<_, Error>(tags.iter().map(|_| Ok(None)).collect()),
+                    Some(payloads) => {
+                        let texts = rows.reader.far_payload_texts(payloads, &numbers).await?;
+                        Ok(texts.into_iter().map(|text| text.map(Some)).collect::<Vec<_>>())
+                    }
+                }
+            };
+            let (vectors, texts) = join(vectors, texts).await;
+            Ok::<_, Error>(tags.iter().zip(vectors).zip(texts?))
+        });
+        let mut hits: Vec<Scored<PointId>> = Vec::new();
+        let mut known = HashMap::new();
+        for read in join_all(reads).await {
+            for ((tag, vector), text) in read? {
+                let Some((vector, text)) = unless_excused(vector.and_then(|vector| Ok((vector, text?))))?
+                else {
+                    continue;
+                };
+                let score = scorer.score(&vector);
+                if query.is_near_enough(score, greater) {
+                    hits.push(Scored::new(score, greater, tag.id));
+                    known.insert(tag.id, (tag.lsn, vector, text));
+                }
+            }
+        }
+        hits.sort_unstable();
+        hits.truncate(query.limit);
+        let hits =
+            hits.into_iter().filter_map(|hit| Some((hit.score(greater), hit.key, known.remove(&hit.key)?)));
+        hits.map(|(score, id, (lsn, vector, text))| self.hit(id, score, lsn, vector, text)).collect()
+    }
+
+    /// A row with what the tail changed of it.
+    pub(crate) fn hit(
+        &self,
+        id: PointId,
+        score: f32,
+        lsn: u64,
+        vector: Bytes,
+        text: Option<Bytes>,
+    ) -> Result<FarHit> {
+        let mut payload = text.map(|text| parse_payload(&text)).transpose()?;
+        let mut version = lsn;
+        if let Some(TailEntry::Patched(patches)) = self.memtable().get(id).map(|entry| &**entry) {
+            version = patches.lsn;
+            payload.iter_mut().for_each(|payload| patches.apply_to_payload(payload));
+        }
+        Ok(FarHit { id, score, version, payload, vector })
+    }
+}
+
+/// Leaves as many of the most promising rows as can be read within the limits; an error if that must be all.
+fn affordable(allowance: &Allowance, candidates: &mut Vec<Candidate>, shares: u64) -> Result<()> {
+    let Some(left) = allowance.left() else { return Ok(()) };
+    let cost = |count: usize| -> Result<u64> {
+        let of_segment = |(rows, tags): (&RowPlaces, Vec<RowTag>)| {
+            rows.reader.far_row_cost(&rows.vectors, rows.payloads.as_ref(), &tags)
+        };
+        by_segment(&candidates[..count]).into_iter().map(of_segment).sum()
+    };
+    let all = cost(candidates.len())?;
+    if !allowance.takes_parts() {
+        return allowance.require(all);
+    }
+    if all <= left / shares.max(1) {
+        return Ok(());
+    }
+    // More rows never cost less.
+    let (mut fit, mut too_many) = (0, candidates.len());
+    while too_many - fit > 1 {
+        let middle = fit + (too_many - fit) / 2;
+        if cost(middle)? <= left / shares.max(1) { fit = middle } else { too_many = middle }
+    }
+    candidates.truncate(fit);
+    allowance.reach(Limit::Bytes);
+    Ok(())
+}
+
+/// The rows of each segment, in the order given.
+fn by_segment<'a, 'g>(candidates: &[Candidate<'a, 'g>]) -> Vec<(&'g RowPlaces<'a>, Vec<RowTag>)> {
+    let mut by_segment: Vec<(&RowPlaces, Vec<RowTag>)> = Vec::new();
+    for Candidate { rows, row } in candidates {
+        match by_segment.iter_mut().find(|(known, _)| std::ptr::eq(*known, *rows)) {
+            Some((_, tags)) => tags.push(row.tag),
+            None => by_segment.push((rows, vec![row.tag])),
+        }
+    }
+    by_segment
+}
+
+#[cfg(test)]
+mod tests {
+    use lodestone_kernels::{Element, Scorer};
+
+    use super::*;
+    use crate::far_plan::FarBudget;
+    use crate::nearest::Nearest;
+
+    #[test]
+    fn more_vectors_are_compared_where_codes_leave_more_in_doubt() {
+        let budget = FarBudget::default();
+        let rows = |limit, method, metric, times, with_payload| {
+            let query =
+                Nearest { vector: &[], using: "", score_threshold: None, except: None, limit, method };
+            let scorer = Scorer::new(&[1.0], metric, Element::F32);
+            FarRead { query: &query, scorer: &scorer, with_payload, budget }.compared(times)
+        };
+        let usual = Method::default();
+        let euclid = |limit, method, times| rows(limit, method, Metric::Euclid, times, false);
+        assert_eq!((euclid(10, usual, 1), euclid(100, usual, 1)), (16, 129));
+        assert_eq!((euclid(4, usual, 3), euclid(10, usual, 9), euclid(100, usual, 9)), (27, 32, 129));
+        assert_eq!(rows(4, usual, Metric::Euclid, 9, true), 16, "with payloads there are as many requests");
+        let wished = |candidates| Method { candidates: Some(candidates), ..usual };
+        assert_eq!(
+            (euclid(10, wished(9), 1), euclid(10, wished(20), 1), euclid(10, wished(99), 1)),
+            (16, 20, 32)
+        );
+        assert_eq!(euclid(10, Method { ignore_codes: true, ..usual }, 1), 32);
+        assert_eq!(rows(50, usual, Metric::Manhattan, 1, true), 132);
+    }
+}

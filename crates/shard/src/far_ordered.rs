@@ -1,0 +1,232 @@
+//! Far segments that have codes in the order of a field which the filter is about, as those of tenants do: the codes of what matches lie
+//! together there, and are read instead of those of the nearest lists. All that matches is looked at, so it does not matter where it is.
+//!
+//! 1. what the model makes of queries, where payloads are
+//! 2. the codes of all rows that match, and what they are checked by
+//! 3. the vectors of the most promising rows, and their payloads
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::{FutureExt, try_join, try_join_all};
+use futures::stream::{self, StreamExt};
+use lodestone_index::dense::ColdQuery;
+use lodestone_segment::{RowBlocks, RowChecks, RowRun, SegmentReader};
+use lodestone_store::{Stage, stage};
+use lodestone_types::{JsonPath, Result};
+use rayon::prelude::*;
+use roaring::RoaringBitmap;
+
+use crate::allowance::Allowance;
+use crate::far::{AT_ONCE, FarRead, next_in_time, under_way};
+use crate::far_compare::{Candidate, FarHit, RowPlaces};
+use crate::far_plan::{PAYLOAD_BLOCK, REQUEST_BYTES, runs_within};
+use crate::loading::on_pool;
+use crate::view::ShardView;
+
+/// The orders in which a far segment has codes, of those that a filter's fields have.
+pub(crate) struct Orders {
+    reader: SegmentReader,
+    /// The rows that match.
+    rows: RoaringBitmap,
+    /// With where the codes are.
+    fields: Vec<(JsonPath, RowBlocks)>,
+    /// What a search by the codes of lists reads at most.
+    by_lists: u64,
+}
+
+impl Orders {
+    /// Those of a segment; `None` where there are none, or what matches is so much that a search by the codes of lists, which costs
+    /// `by_lists` bytes at most, reads less.
+    pub fn of(
+        reader: &SegmentReader,
+        rows: &RoaringBitmap,
+        using: &str,
+        fields: &[JsonPath],
+        by_lists: u64,
+    ) -> Result<Option<Self>> {
+        let mut having = Vec::new();
+        for field in fields {
+            let blocks = reader.ordered_blocks(using, field)?;
+            having.extend(blocks.map(|blocks| (field.clone(), blocks)));
+        }
+        let orders = Self { reader: reader.clone(), rows: rows.clone(), fields: having, by_lists };
+        Ok((!orders.fields.is_empty() && orders.at_least() < by_lists).then_some(orders))
+    }
+
+    /// What reading in one of them costs at least, in bytes, a request counting as some.
+    pub fn at_least(&self) -> u64 {
+        let bytes = |(_, blocks): &(_, RowBlocks)| cost(blocks, self.rows.len() * blocks.row_bytes(), 1);
+        self.fields.iter().map(bytes).min().unwrap_or_default()
+    }
+
+    /// Of each segment what is to be read in the order in which that is the least, if it is less than the codes of lists. All rows of the
+    /// segments are looked at, so it takes a processor for a while. The indexes of the fields are loaded.
+    pub async fn best(all: Vec<Option<Self>>) -> Result<Vec<Option<Ordered>>> {
+        if all.iter().all(Option::is_none) {
+            return Ok(all.iter().map(|_| None).collect());
+        }
+        let best = |orders: Option<Self>| orders.map_or(Ok(None), Self::least);
+        on_pool(move || all.into_par_iter().map(best).collect()).await?
+    }
+
+    fn least(self) -> Result<Option<Ordered>> {
+        let mut least: Option<Ordered> = None;
+        for (field, blocks) in self.fields {
+            let Some(index) = self.reader.field_index(&field)? else { continue };
+            let Some(order) = index.rows_by_value(self.reader.rows())? else { continue };
+            let places = places_of(&order, &self.rows);
+            let runs = blocks.runs(places.iter().map(|(place, _)| *place));
+            let found = Ordered { reader: self.reader.clone(), blocks, places, runs };
+            if found.cost() < least.as_ref().map_or(self.by_lists, Ordered::cost) {
+                least = Some(found);
+            }
+        }
+        Ok(least)
+    }
+}
+
+/// A far segment of which the codes of what matches are read, in the order of a field.
+pub(crate) struct Ordered {
+    reader: SegmentReader,
+    blocks: RowBlocks,
+    /// Where the rows that match are in that order, ascending, and which row each is.
+    places: Vec<(u32, u32)>,
+    runs: Vec<RowRun>,
+}
+
+impl Ordered {
+    fn cost(&self) -> u64 {
+        cost(&self.blocks, self.runs.iter().map(RowRun::len).sum(), self.runs.len() as u64)
+    }
+
+    async fn checks(&self) -> Result<Arc<RowChecks>> {
+        self.reader.row_checks(&self.blocks).await.map(Arc::new)
+    }
+
+    /// The places and rows of a run.
+    fn of_run(&self, run: &RowRun) -> &[(u32, u32)] {
+        let start = self.places.partition_point(|(place, _)| place < run.rows.start());
+        let end = self.places.partition_point(|(place, _)| place <= run.rows.end());
+        &self.places[start..end]
+    }
+}
+
+/// What the first trip brought of a segment.
+struct Begun<'o> {
+    ordered: &'o Ordered,
+    query: ColdQuery,
+    /// How many more rows than usual codes leave in doubt.
+    times: u32,
+    rows: RowPlaces<'o>,
+}
+
+impl<'o> Begun<'o> {
+    async fn new(ordered: &'o Ordered, read: FarRead<'_>) -> Result<Self> {
+        let (reader, using) = (&ordered.reader, read.query.using);
+        let rows = RowPlaces::find(reader, using, read.with_payload);
+        let (outline, rows) = try_join(reader.outline(using), rows).await?;
+        let query = ColdQuery::new(&outline, read.query.vector);
+        Ok(Self { ordered, query, times: outline.calibration().candidates, rows })
+    }
+
+    /// What codes say of the rows of a run that match, once they have come.
+    fn candidates<'g>(
+        &'g self,
+        run: &RowRun,
+        checks: &RowChecks,
+        bytes: &Bytes,
+    ) -> Result<Vec<Candidate<'o, 'g>>> {
+        let places = self.ordered.of_run(run);
+        let codes = checks.of_run(run, bytes, places.iter().map(|(place, _)| *place))?;
+        let candidate = |((_, row), (_, code)): (&(u32, u32), (u32, Bytes))| {
+            let row = self.ordered.reader.ordered_candidate(&self.query, &code, *row)?;
+            Ok(Candidate { rows: &self.rows, row })
+        };
+        places.iter().zip(codes).map(candidate).collect()
+    }
+}
+
+/// So many bytes of such blocks, in so many runs, and what they are checked by.
+fn cost(blocks: &RowBlocks, bytes: u64, runs: u64) -> u64 {
+    bytes + blocks.checksum_bytes() + (runs + 1) * REQUEST_BYTES
+}
+
+/// Where in an order these rows are, and which of them is there.
+fn places_of(order: &[u32], rows: &RoaringBitmap) -> Vec<(u32, u32)> {
+    let mut wanted = vec![false; order.len()];
+    rows.iter().for_each(|row| {
+        if let Some(wanted) = wanted.get_mut(row as usize) {
+            *wanted = true;
+        }
+    });
+    let places = (0..).zip(order.iter().copied());
+    places.filter(|(_, row)| wanted.get(*row as usize) == Some(&true)).collect()
+}
+
+impl ShardView {
+    /// The nearest rows of these segments that match, nearest first, at most as many as asked for. Where a part of the answer will do,
+    /// no more codes are read than the read's [`Allowance`] leaves to them.
+    pub(crate) async fn nearest_by_order(
+        &self,
+        ordered: &[Ordered],
+        read: FarRead<'_>,
+    ) -> Result<Vec<FarHit>> {
+        if ordered.is_empty() {
+            return Ok(Vec::new());
+        }
+        let begun = ordered.iter().map(|ordered| Begun::new(ordered, read));
+        let begun = stage(Stage::Outline, try_join_all(begun)).await?;
+        let compared = read.compared(begun.iter().map(|begun| begun.times).max().unwrap_or(1));
+        let candidates = stage(Stage::Codes, self.ordered_candidates(&begun, compared, read)).await?;
+        stage(Stage::Rows, self.nearest_of(candidates, compared, read)).await
+    }
+
+    /// The second trip: rows that are still what their segment says, or have other payloads.
+    async fn ordered_candidates<'o, 'g>(
+        &self,
+        begun: &'g [Begun<'o>],
+        compared: usize,
+        read: FarRead<'_>,
+    ) -> Result<Vec<Candidate<'o, 'g>>> {
+        let allowance = Allowance::current();
+        let until = allowance.as_ref().and_then(|allowance| allowance.codes_until());
+        let of_segment =
+            |(number, begun): (usize, &'g Begun<'o>)| begun.ordered.runs.iter().map(move |run| (number, run));
+        let runs = begun.iter().enumerate().flat_map(of_segment).collect();
+        let checks = begun.iter().map(|begun| begun.ordered.blocks.checksum_bytes()).sum();
+        let of_row = read.scorer.row_bytes() as u64 + if read.with_payload { PAYLOAD_BLOCK } else { 0 };
+        let rows = compared as u64 * of_row;
+        let runs = runs_within(allowance.as_deref(), runs, checks, rows, read.budget.shares)?;
+        let checks: Vec<_> = begun.iter().map(|begun| begun.ordered.checks().boxed().shared()).collect();
+        let reads = runs.into_iter().map(|(number, run)| {
+            let (begun, checks) = (&begun[number], checks[number].clone());
+            async move {
+                let _permit = under_way(run.len()).await?;
+                let Ordered { reader, blocks, .. } = begun.ordered;
+                let (checks, bytes) = try_join(checks, reader.far_run(blocks, run)).await?;
+                begun.candidates(run, &checks, &bytes)
+            }
+        });
+        let mut reads = stream::iter(reads.collect::<Vec<_>>()).buffer_unordered(AT_ONCE);
+        let mut candidates: Vec<Candidate> = Vec::new();
+        while let Some(found) = next_in_time(&mut reads, until).await? {
+            let stays = |candidate: &Candidate| self.may_answer(candidate.row.tag.id, read.query);
+            candidates.extend(found.into_iter().filter(stays));
+        }
+        Ok(candidates)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_found_in_an_order() {
+        let places = |rows: &[u32]| places_of(&[4, 0, 2, 3, 1], &rows.iter().copied().collect());
+        assert!(places(&[]).is_empty());
+        assert_eq!(places(&[0, 4]), [(0, 4), (1, 0)]);
+        assert_eq!(places(&[1, 2, 9]), [(2, 2), (4, 1)], "there is no row 9");
+    }
+}
