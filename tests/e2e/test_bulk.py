@@ -249,3 +249,27 @@ def test_into_a_bucket_without_a_server(
     assert checksum(again) == checksum(imported)
     doctor = run_tool(store, "doctor")
     assert doctor.returncode == 0, doctor.stdout
+
+
+def test_a_server_that_is_killed_is_waited_for(launch: Callable[..., Server], store: Store, npy: Path) -> None:
+    server = launch(store).start()
+    state = npy.with_name(f"{npy.name}.cut.import.json")
+    url = f"http://127.0.0.1:{server.grpc_port}"
+    line = [str(server_binary()), "import", "--url", url, "--collection", "cut", str(npy), "--distance", "cosine"]
+    line += ["--batch", "20", "--parallel", "2", "--verify"]
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    noticed = noted(state)
+    for _ in range(3):
+        while process.poll() is None and noted(state) in ("", noticed):
+            time.sleep(0.002)
+        assert process.poll() is None, process.communicate()[0]
+        noticed = noted(state)
+        acknowledged = json.loads(noticed)["mark"]["points"]
+        server.kill()
+        time.sleep(0.3)
+        assert process.poll() is None, process.communicate()[0]
+        server.start()
+        assert server.client().count("cut", exact=True).count >= acknowledged
+    assert "read back" in ended(process)
+    assert not state.exists()
+    assert server.client().count("cut", exact=True).count == COUNT

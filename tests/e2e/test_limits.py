@@ -133,6 +133,10 @@ def test_bytes(cold: Callable[[], Server], protocol: str, vectors: np.ndarray) -
     assert abs(needed["price"] - 0.4e-6 * (needed["gets"] + needed["heads"]) - 5e-6 * needed["lists"]) < 1e-9
     assert needed["ms"] >= needed["codes_ms"] > 0 and needed["rows_ms"] > 0 and needed["load_ms"] == 0
     assert server.metric("lodestone_store_price_total") >= needed["price"]
+    for metric, told in {"trips": "trips", "gets": "gets", "read_bytes": "bytes"}.items():
+        assert server.metric(f"lodestone_requests_{metric}_total") >= needed[told]
+    codes = server.metric('lodestone_requests_stage_seconds_total{stage="codes"}')
+    assert codes >= needed["codes_ms"] / 1000 - 0.001 and server.metric("lodestone_requests_asking_total") >= 1
 
     server = cold()
     little = str(int(needed["bytes"] / 4))

@@ -14,4 +14,5 @@ mod usage;
 mod version;
 
 pub use engine::Engine;
+pub use usage::Costs;
 pub use version::{QDRANT_VERSION, TITLE};

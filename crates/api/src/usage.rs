@@ -1,9 +1,10 @@
-//! What an answer cost, for those who ask: a request with the header [`HEADER`] gets one back that says what its work asked of
-//! the bucket and where its time went. Requests that other work had begun already, or that go on after the answer, are not counted.
+//! What answers cost: a request with the header [`HEADER`] gets one back that says what its work asked of the bucket and where its time
+//! went, and the sums of all requests are among the metrics. Requests that other work had begun already, or that go on after the answer, are not counted.
 //! Answers that [`limits`] cut short are marked.
 
 use std::fmt::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
@@ -15,23 +16,90 @@ use crate::limits;
 /// Asks for the figures, with any value, and brings them. The same over gRPC.
 pub(crate) const HEADER: HeaderName = HeaderName::from_static("x-lodestone-usage");
 
-/// Does `work`, and counts what it costs if `request` asks for that. With it come the headers for the answer.
-pub(crate) async fn counted<T>(
-    request: &HeaderMap,
+/// What requests cost: at which prices, and all of them so far. Shared by all interfaces.
+#[derive(Debug, Default)]
+pub struct Costs {
     prices: Prices,
-    work: impl Future<Output = T>,
-) -> (T, HeaderMap) {
-    let mut told = HeaderMap::new();
-    if !request.contains_key(&HEADER) && !limits::may_cut_short(request) {
-        return (work.await, told);
+    /// Requests that asked something of the bucket.
+    asking: AtomicU64,
+    trips: AtomicU64,
+    gets: AtomicU64,
+    bytes: AtomicU64,
+    hits: AtomicU64,
+    /// Microseconds, in the order of [`Stage::ALL`].
+    stages: [AtomicU64; Stage::ALL.len()],
+}
+
+impl Costs {
+    /// At these prices; nothing so far.
+    pub fn new(prices: Prices) -> Self {
+        Self { prices, ..Self::default() }
     }
-    let account = Arc::new(Account::default());
-    let done = charged(account.clone(), work).await;
-    told.extend(limits::partial(&account.cut_short()).map(|by| (limits::PARTIAL, by)));
-    if request.contains_key(&HEADER) {
-        told.extend(HeaderValue::from_str(&shown(&account, prices)).ok().map(|usage| (HEADER, usage)));
+
+    /// Does `work`, and counts what it costs. With it come the headers for the answer, if `request` asks for some.
+    pub(crate) async fn counted<T>(
+        &self,
+        request: &HeaderMap,
+        work: impl Future<Output = T>,
+    ) -> (T, HeaderMap) {
+        let account = Arc::new(Account::default());
+        let done = charged(account.clone(), work).await;
+        self.add(&account);
+        let mut told = HeaderMap::new();
+        if limits::may_cut_short(request) {
+            told.extend(limits::partial(&account.cut_short()).map(|by| (limits::PARTIAL, by)));
+        }
+        if request.contains_key(&HEADER) {
+            let usage = HeaderValue::from_str(&shown(&account, self.prices));
+            told.extend(usage.ok().map(|usage| (HEADER, usage)));
+        }
+        (done, told)
     }
-    (done, told)
+
+    fn add(&self, account: &Account) {
+        let Usage { trips, gets, bytes, hits, .. } = account.usage();
+        let asking = u64::from(trips > 0);
+        let counters = [&self.asking, &self.trips, &self.gets, &self.bytes, &self.hits];
+        for (counter, more) in counters.into_iter().zip([asking, trips, gets, bytes, hits]) {
+            counter.fetch_add(more, Relaxed);
+        }
+        for (counter, stage) in self.stages.iter().zip(Stage::ALL) {
+            counter.fetch_add(account.spent(stage).as_micros() as u64, Relaxed);
+        }
+    }
+
+    /// Everything counted so far, in Prometheus' text format.
+    pub fn render(&self) -> String {
+        let mut out = String::new();
+        let counters = [
+            (
+                "asking",
+                "Requests of clients that asked something of the bucket before they were answered.",
+                &self.asking,
+            ),
+            ("trips", "Of all these, the longest chain of requests to the bucket each.", &self.trips),
+            ("gets", "Reads of the bucket that they waited for.", &self.gets),
+            ("read_bytes", "Bytes of these.", &self.bytes),
+            ("cache_hits", "Parts of segments that were read from local files for them.", &self.hits),
+        ];
+        // Writing to a string cannot fail.
+        for (name, help, counter) in counters {
+            let name = format!("lodestone_requests_{name}_total");
+            let _ = writeln!(
+                out,
+                "# HELP {name} {help}\n# TYPE {name} counter\n{name} {}",
+                counter.load(Relaxed)
+            );
+        }
+        let name = "lodestone_requests_stage_seconds_total";
+        let help = "Time of requests by stage, each from its first beginning to its last end; stages run side by side.";
+        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} counter");
+        for (counter, stage) in self.stages.iter().zip(Stage::ALL) {
+            let seconds = counter.load(Relaxed) as f64 / 1e6;
+            let _ = writeln!(out, "{name}{{stage=\"{}\"}} {seconds}", stage.name());
+        }
+        out
+    }
 }
 
 fn shown(account: &Account, prices: Prices) -> String {
@@ -71,14 +139,15 @@ mod tests {
         store.put("a", Bytes::from_static(b"abc")).await.unwrap();
         let prices = Prices { gib_read: (1u64 << 30) as f64, ..Prices::default() };
         let mut headers = HeaderMap::new();
-        let (read, told) = counted(&headers, prices, store.get("a")).await;
+        let costs = Costs::new(prices);
+        let (read, told) = costs.counted(&headers, store.get("a")).await;
         assert_eq!((read.unwrap().len(), told), (3, HeaderMap::new()));
         headers.insert(HEADER, HeaderValue::from_static("yes"));
         let work = stage(Stage::Rows, async {
             tokio::time::sleep(Duration::from_millis(20)).await;
             store.get("a").await
         });
-        let (_, told) = counted(&headers, prices, work).await;
+        let (_, told) = costs.counted(&headers, work).await;
         let (counts, times) = told[HEADER].to_str().unwrap().split_once(", ms=").unwrap();
         let expected =
             "trips=1, gets=1, heads=0, lists=0, puts=0, deletes=0, bytes=3, hits=0, price=3.0000004";
@@ -92,6 +161,18 @@ mod tests {
         let names: Vec<&str> = times.iter().map(|(name, _)| *name).collect();
         assert_eq!(names, ["state_ms", "outline_ms", "codes_ms", "rows_ms", "load_ms", "search_ms"]);
         assert!(times.iter().all(|(name, time)| (*time >= 20.0) == (*name == "rows_ms")), "{times:?}");
+        // Whoever asks, all are counted.
+        let all = costs.render();
+        for line in [
+            "lodestone_requests_asking_total 2\n",
+            "lodestone_requests_trips_total 2\n",
+            "lodestone_requests_read_bytes_total 6\n",
+            "lodestone_requests_cache_hits_total 0\n",
+            "lodestone_requests_stage_seconds_total{stage=\"rows\"} 0.0",
+            "lodestone_requests_stage_seconds_total{stage=\"codes\"} 0\n",
+        ] {
+            assert!(all.contains(line), "{line} in {all}");
+        }
     }
 
     #[tokio::test]
@@ -100,12 +181,12 @@ mod tests {
         use lodestone_types::Limit;
         let mut headers = HeaderMap::new();
         headers.insert("x-lodestone-at-limit", HeaderValue::from_static("partial"));
-        let ((), told) = counted(&headers, Prices::default(), async {}).await;
+        let ((), told) = Costs::default().counted(&headers, async {}).await;
         assert!(told.is_empty());
         let work = async {
             [Limit::Time, Limit::Bytes, Limit::Time].into_iter().for_each(cut_short);
         };
-        let ((), told) = counted(&headers, Prices::default(), work).await;
+        let ((), told) = Costs::default().counted(&headers, work).await;
         assert_eq!((told.len(), &told[limits::PARTIAL]), (1, &HeaderValue::from_static("bytes, ms")));
     }
 

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::routing::get;
 use axum::serve::ListenerExt;
-use lodestone_api::Engine;
 use lodestone_api::auth::{ApiKey, ApiKeys};
 use lodestone_api::grpc::{self, GrpcMetrics, GrpcOptions};
 use lodestone_api::rest::{self, RestOptions};
+use lodestone_api::{Costs, Engine};
 use lodestone_node::{Node, instance};
 use lodestone_types::{Error, Result};
 use tokio::sync::watch;
@@ -79,11 +79,11 @@ impl Server {
                 .map_err(|e| Error::internal(format!("a listening socket cannot be used: {e}")))
         };
         let (for_rest, for_grpc) = (listener(ports.http)?, listener(ports.grpc)?);
-        let calls = Arc::new(GrpcMetrics::default());
+        let (calls, costs) = (Arc::new(GrpcMetrics::default()), Arc::new(Costs::new(config.price)));
         let options = RestOptions {
             keys: keys(config),
             grpc_metrics: calls.clone(),
-            prices: config.price,
+            costs: costs.clone(),
             ..RestOptions::default()
         };
         let rest = rest::router(node.engine(), options);
@@ -94,12 +94,7 @@ impl Server {
             axum::serve(for_rest.tap_io(without_delay), rest).with_graceful_shutdown(told(stopping.clone()));
         let rest =
             async move { rest.await.map_err(|e| Error::internal(format!("the REST server stopped: {e}"))) };
-        let options = GrpcOptions {
-            keys: keys(config),
-            metrics: calls,
-            prices: config.price,
-            ..GrpcOptions::default()
-        };
+        let options = GrpcOptions { keys: keys(config), metrics: calls, costs, ..GrpcOptions::default() };
         let grpc = grpc::serve(for_grpc, node.engine(), options, told(stopping));
         Ok(Self { node, stop, rest: tokio::spawn(rest), grpc: tokio::spawn(grpc), http })
     }

@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
 use futures::FutureExt;
-use lodestone_types::{Error, Prices, Result};
+use lodestone_types::{Error, Result};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tonic::{Code, Status};
@@ -21,7 +21,7 @@ use super::budget::Budget;
 use super::status::from_error;
 use super::{GrpcMetrics, GrpcOptions};
 use crate::auth::{Access, ApiKeys};
-use crate::usage;
+use crate::usage::Costs;
 
 /// Calls that change nothing; every other one needs the key that allows all.
 const READS: [&str; 26] = [
@@ -65,7 +65,7 @@ pub(super) struct Gate {
     calls: Arc<Semaphore>,
     bodies: Budget,
     metrics: Arc<GrpcMetrics>,
-    prices: Prices,
+    costs: Arc<Costs>,
 }
 
 impl Gate {
@@ -75,7 +75,7 @@ impl Gate {
             calls: Arc::new(Semaphore::new(options.max_calls.min(Semaphore::MAX_PERMITS))),
             bodies: Budget::new(options.max_bodies_bytes),
             metrics: options.metrics,
-            prices: options.prices,
+            costs: options.costs,
         }
     }
 }
@@ -85,7 +85,7 @@ pub(super) async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: 
     let start = Instant::now();
     let path = request.uri().path().to_owned();
     let headers = request.headers().clone();
-    let (response, told) = usage::counted(&headers, gate.prices, call(&gate, &path, request, next)).await;
+    let (response, told) = gate.costs.counted(&headers, call(&gate, &path, request, next)).await;
     let mut response = clarified(response);
     response.headers_mut().extend(told);
     // An answer without a status in its header carries it behind its message, and then it is 0.

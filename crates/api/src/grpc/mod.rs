@@ -33,7 +33,7 @@ use std::time::Duration;
 
 use axum::middleware;
 use lodestone_types::limits::MAX_BODY_BYTES;
-use lodestone_types::{Error, Prices, Result};
+use lodestone_types::{Error, Result};
 use qdrant_client::qdrant::collections_server::CollectionsServer;
 use qdrant_client::qdrant::points_server::PointsServer;
 use qdrant_client::qdrant::qdrant_server::QdrantServer;
@@ -50,6 +50,7 @@ pub use metrics::GrpcMetrics;
 
 use crate::Engine;
 use crate::auth::ApiKeys;
+use crate::usage::Costs;
 
 /// How much a client may send on one call before it must wait for us to read it; the default of 64 KiB
 /// makes an upload wait many times.
@@ -78,8 +79,8 @@ pub struct GrpcOptions {
     pub max_calls: usize,
     /// Where calls are counted. Share it to show the counts among other metrics.
     pub metrics: Arc<GrpcMetrics>,
-    /// What the bucket charges, for those who ask what an answer cost.
-    pub prices: Prices,
+    /// What the bucket charges, and what requests have cost. Share it between interfaces.
+    pub costs: Arc<Costs>,
 }
 
 impl Default for GrpcOptions {
@@ -90,7 +91,7 @@ impl Default for GrpcOptions {
             max_bodies_bytes: 512 << 20,
             max_calls: 1024,
             metrics: Arc::default(),
-            prices: Prices::default(),
+            costs: Arc::default(),
         }
     }
 }

@@ -15,7 +15,6 @@ use lodestone_types::Error;
 use super::App;
 use super::reply::{self, Failure};
 use crate::auth::{Access, ApiKeys};
-use crate::usage;
 
 /// Paths that are open without a key and pass however busy the server is.
 const HEALTH: [&str; 3] = ["/healthz", "/livez", "/readyz"];
@@ -31,8 +30,7 @@ pub async fn observe(State(app): State<App>, request: Request, next: Next) -> Re
     let route = request.extensions().get::<MatchedPath>().map(|route| route.as_str().to_owned());
 
     let headers = request.headers().clone();
-    let (response, told) =
-        usage::counted(&headers, app.options.prices, run(&app, &path, request, next)).await;
+    let (response, told) = app.options.costs.counted(&headers, run(&app, &path, request, next)).await;
     let took = started.elapsed();
     let (mut response, failure) = reply::finish(response, took);
     response.headers_mut().extend(told);

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lodestone_types::Prices;
 use lodestone_types::limits::MAX_BODY_BYTES;
 
 use super::metrics::RequestMetrics;
 use crate::auth::ApiKeys;
 use crate::grpc::GrpcMetrics;
+use crate::usage::Costs;
 
 /// Settings of the REST interface; each has a default.
 #[derive(Debug, Clone)]
@@ -35,8 +35,8 @@ pub struct RestOptions {
     pub metrics: Arc<RequestMetrics>,
     /// Where gRPC calls are counted, which `/metrics` shows beside the requests.
     pub grpc_metrics: Arc<GrpcMetrics>,
-    /// What the bucket charges, for those who ask what an answer cost.
-    pub prices: Prices,
+    /// What the bucket charges, and what requests have cost. Share it between interfaces.
+    pub costs: Arc<Costs>,
 }
 
 impl Default for RestOptions {
@@ -53,7 +53,7 @@ impl Default for RestOptions {
             open_metrics: false,
             metrics: Arc::default(),
             grpc_metrics: Arc::default(),
-            prices: Prices::default(),
+            costs: Arc::default(),
         }
     }
 }

@@ -44,6 +44,7 @@ pub async fn metrics(State(app): State<App>) -> impl IntoResponse {
     if !text.is_empty() && !text.ends_with('\n') {
         text.push('\n');
     }
+    text.push_str(&app.options.costs.render());
     text.push_str(&app.options.metrics.render());
     text.push_str(&app.options.grpc_metrics.render());
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
