@@ -42,29 +42,29 @@ impl Costs {
         request: &HeaderMap,
         work: impl Future<Output = T>,
     ) -> (T, HeaderMap) {
-        let account = Arc::new(Account::default());
-        let done = charged(account.clone(), work).await;
-        self.add(&account);
+        let charge = Charge { account: Arc::default(), costs: self };
+        let done = charged(charge.account.clone(), work).await;
+        let account = &charge.account;
         let mut told = HeaderMap::new();
         if limits::may_cut_short(request) {
             told.extend(limits::partial(&account.cut_short()).map(|by| (limits::PARTIAL, by)));
         }
         if request.contains_key(&HEADER) {
-            let usage = HeaderValue::from_str(&shown(&account, self.prices));
+            let usage = HeaderValue::from_str(&shown(account, self.prices));
             told.extend(usage.ok().map(|usage| (HEADER, usage)));
         }
         (done, told)
     }
 
     fn add(&self, account: &Account) {
-        let Usage { trips, gets, bytes, hits, .. } = account.usage();
-        let asking = u64::from(trips > 0);
-        let counters = [&self.asking, &self.trips, &self.gets, &self.bytes, &self.hits];
-        for (counter, more) in counters.into_iter().zip([asking, trips, gets, bytes, hits]) {
+        let Usage { trips, gets, heads, lists, puts, bytes, hits, .. } = account.usage();
+        let asking = u64::from(gets + heads + lists + puts > 0);
+        let counted = [&self.asking, &self.trips, &self.gets, &self.bytes, &self.hits];
+        let counted = counted.into_iter().zip([asking, trips, gets, bytes, hits]);
+        let spent = Stage::ALL.map(|stage| account.spent(stage).as_micros() as u64);
+        // Most searches ask nobody.
+        for (counter, more) in counted.chain(self.stages.iter().zip(spent)).filter(|(_, more)| *more > 0) {
             counter.fetch_add(more, Relaxed);
-        }
-        for (counter, stage) in self.stages.iter().zip(Stage::ALL) {
-            counter.fetch_add(account.spent(stage).as_micros() as u64, Relaxed);
         }
     }
 
@@ -77,7 +77,11 @@ impl Costs {
                 "Requests of clients that asked something of the bucket before they were answered.",
                 &self.asking,
             ),
-            ("trips", "Of all these, the longest chain of requests to the bucket each.", &self.trips),
+            (
+                "trips",
+                "Of each of these the longest chain of requests to the bucket that waited for each other, summed.",
+                &self.trips,
+            ),
             ("gets", "Reads of the bucket that they waited for.", &self.gets),
             ("read_bytes", "Bytes of these.", &self.bytes),
             ("cache_hits", "Parts of segments that were read from local files for them.", &self.hits),
@@ -99,6 +103,18 @@ impl Costs {
             let _ = writeln!(out, "{name}{{stage=\"{}\"}} {seconds}", stage.name());
         }
         out
+    }
+}
+
+/// The account of a request, which is added to all when the request has been answered, or given up.
+struct Charge<'c> {
+    account: Arc<Account>,
+    costs: &'c Costs,
+}
+
+impl Drop for Charge<'_> {
+    fn drop(&mut self) {
+        self.costs.add(&self.account);
     }
 }
 
@@ -168,11 +184,22 @@ mod tests {
             "lodestone_requests_trips_total 2\n",
             "lodestone_requests_read_bytes_total 6\n",
             "lodestone_requests_cache_hits_total 0\n",
-            "lodestone_requests_stage_seconds_total{stage=\"rows\"} 0.0",
             "lodestone_requests_stage_seconds_total{stage=\"codes\"} 0\n",
         ] {
             assert!(all.contains(line), "{line} in {all}");
         }
+        let rows = all
+            .lines()
+            .find_map(|line| line.strip_prefix("lodestone_requests_stage_seconds_total{stage=\"rows\"} "));
+        assert!(rows.unwrap().parse::<f64>().unwrap() >= 0.02, "{all}");
+        // Those too who do not wait for the answer.
+        let given_up = async {
+            store.get("a").await.unwrap();
+            std::future::pending::<()>().await;
+        };
+        let given_up =
+            tokio::time::timeout(Duration::from_millis(5), costs.counted(&headers, given_up)).await;
+        assert!(given_up.is_err() && costs.render().contains("lodestone_requests_gets_total 3\n"));
     }
 
     #[tokio::test]

@@ -142,7 +142,7 @@ pub struct SegmentEntry {
     pub rows: u32,
     /// Of which are deleted.
     pub deleted: u32,
-    /// Bytes of all its parts.
+    /// Bytes of its parts, as merges count them.
     pub bytes: u64,
     /// Every object that one of its parts lies in.
     pub objects: Vec<String>,

@@ -208,6 +208,25 @@ async fn a_small_segment_that_is_alone_has_them_too() {
     node.shutdown().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_they_are_damaged_lists_are_read() {
+    let store = filled(Distance::Euclid).await;
+    for object in list_all(&*store, "").await.unwrap() {
+        if object.key.contains("-ord-") {
+            let mut bytes = store.get(&object.key).await.unwrap().to_vec();
+            bytes.iter_mut().step_by(997).for_each(|byte| *byte ^= 1);
+            store.put(&object.key, bytes.into()).await.unwrap();
+        }
+    }
+    let (node, _local) = reopened(store, false).await;
+    let request = filtered([of_tenant(7)]);
+    let (found, usage, _) = search(&node.engine(), request.clone(), Limits::default()).await;
+    assert!(usage.bytes > 1_400_000, "all codes are read: {usage:?}");
+    let exact = exact(&node.engine(), request).await;
+    assert!(found.unwrap().iter().filter(|point| exact.contains(point)).count() >= 9);
+    node.shutdown().await;
+}
+
 /// Whether the bucket has objects with such codes, or within ten seconds has none, as asked.
 async fn eventually_kept(store: &Arc<dyn Store>, wanted: bool) -> bool {
     for _ in 0..500 {

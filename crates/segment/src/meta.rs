@@ -64,9 +64,10 @@ impl SegmentMeta {
         keys
     }
 
-    /// Bytes of all parts together.
+    /// Bytes of all parts together, but for codes in the order of fields: merges are planned by this, and leave those out.
     pub fn bytes(&self) -> u64 {
-        self.parts.iter().map(|p| p.length).sum()
+        let merged = self.parts.iter().filter(|part| !matches!(part.kind, PartKind::OrderedCodes { .. }));
+        merged.map(|part| part.length).sum()
     }
 
     /// The stored form.

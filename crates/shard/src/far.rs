@@ -17,10 +17,11 @@ use lodestone_index::dense::{ColdQuery, Outline};
 use lodestone_kernels::Scorer;
 use lodestone_segment::{FarCandidate, FarIndex, PartKind, PartMeta, SegmentReader};
 use lodestone_store::{Stage, stage};
-use lodestone_types::{Error, JsonPath, Limit, PointId, Result, VectorSelector};
+use lodestone_types::{Error, ErrorKind, JsonPath, Limit, PointId, Result, VectorSelector};
 use roaring::RoaringBitmap;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
+use tracing::warn;
 
 use crate::allowance::Allowance;
 use crate::far_compare::{Candidate, FarHit, RowPlaces};
@@ -60,12 +61,22 @@ pub struct FarScope {
     fields: Vec<JsonPath>,
 }
 
+impl FarScope {
+    fn push(&mut self, segment: usize, matching: &RoaringBitmap) {
+        self.segments.push(segment);
+        self.matching.get_or_insert_default().push(matching.clone());
+    }
+}
+
 /// Segments by how they are read.
+#[derive(Default)]
 struct Apart<'a> {
     /// So few rows of which match that these are read alone.
     few: Vec<Few<'a>>,
     /// By codes in the order of a field that the filter is about.
     ordered: Vec<Ordered>,
+    /// The same segments.
+    in_order: FarScope,
     /// By the codes of the nearest lists.
     others: FarScope,
 }
@@ -199,13 +210,22 @@ impl ShardView {
         }
         let scorer = Scorer::new(query.vector, shape.metric, shape.element);
         let read = FarRead { query, scorer: &scorer, with_payload, budget };
-        let Apart { few, ordered, others } = self.apart(scope, read).await?;
+        let Apart { few, ordered, in_order, others } = self.apart(scope, read).await?;
         // What one may still read is known when those before it have read.
         let after = [others.segments.is_empty(), ordered.is_empty()].map(|is_empty| u64::from(!is_empty));
         let sharing =
             |others: u64| FarRead { budget: FarBudget { shares: budget.shares + others, ..budget }, ..read };
         let of_few = self.nearest_of_few(&few, sharing(after[0] + after[1]));
-        let by_order = self.nearest_by_order(&ordered, sharing(after[0]));
+        let by_order = async {
+            match self.nearest_by_order(&ordered, sharing(after[0])).await {
+                // They are there once more, in the order of lists.
+                Err(error) if error.kind == ErrorKind::Damaged => {
+                    warn!(%error, "codes in the order of a field are damaged; those of lists are read instead");
+                    self.nearest_by_codes(&in_order, sharing(after[0])).await
+                }
+                found => found,
+            }
+        };
         let by_codes = self.nearest_by_codes(&others, read);
         let in_turn = Allowance::current().is_some_and(|allowance| allowance.bounds_bytes());
         let (of_few, by_order, by_codes) = match in_turn {
@@ -220,7 +240,7 @@ impl ShardView {
     /// The segments of a scope by how they are read for the least.
     async fn apart<'a>(&'a self, scope: &'a FarScope, read: FarRead<'_>) -> Result<Apart<'a>> {
         let Some(matching) = &scope.matching else {
-            return Ok(Apart { few: Vec::new(), ordered: Vec::new(), others: scope.clone() });
+            return Ok(Apart { others: scope.clone(), ..Apart::default() });
         };
         let using = read.query.using;
         let rows = |segment: &usize| u64::from(self.reader(*segment).rows());
@@ -229,28 +249,34 @@ impl ShardView {
         let bytes = read.budget.bytes.min(FarBudget::default().bytes);
         // Vectors that are compared are requests too, which count where there is little else.
         let vectors = read.least_compared() as u64 * RUN_COST;
-        let (mut few, mut others, mut orders) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut few, mut orders) = (Vec::new(), Vec::new());
         for (segment, matching) in scope.segments.iter().zip(matching) {
             let (reader, rows) = (self.reader(*segment), rows(segment));
             let share = bytes * rows / all.max(1);
             let codes = codes_at_most(reader.far_code_bytes(using)?, rows, matching.len(), share);
             let by_lists = codes + codes.div_ceil(RANGE_BYTES) * REQUEST_BYTES;
+            let alone = Few::of(reader, matching, using, by_lists)?;
             let order = Orders::of(reader, matching, using, &scope.fields, by_lists)?;
-            let by_codes = order.as_ref().map_or(by_lists, |order| by_lists.min(order.at_least() + vectors));
-            match Few::of(reader, matching, using, by_codes)? {
-                Some(alone) => few.push(alone),
-                None => {
-                    orders.push(order);
-                    others.push((*segment, matching.clone()));
+            let may_be_less =
+                |order: &Orders| alone.as_ref().is_none_or(|alone| order.at_least() + vectors < alone.cost());
+            orders.push(order.filter(may_be_less));
+            few.push(alone);
+        }
+        let mut apart = Apart::default();
+        let all = scope.segments.iter().zip(matching).zip(few).zip(Orders::best(orders).await?);
+        for (((segment, matching), few), ordered) in all {
+            match (few, ordered) {
+                (Some(few), Some(ordered)) if few.cost() <= ordered.cost() + vectors => apart.few.push(few),
+                (_, Some(ordered)) => {
+                    apart.ordered.push(ordered);
+                    apart.in_order.push(*segment, matching);
                 }
+                (Some(few), None) => apart.few.push(few),
+                (None, None) => apart.others.push(*segment, matching),
             }
         }
-        let found = Orders::best(orders).await?;
-        let others = others.into_iter().zip(&found).filter(|(_, ordered)| ordered.is_none());
-        let (segments, matching) = others.map(|(other, _)| other).unzip();
-        let others =
-            FarScope { segments, matching: Some(matching), filter: scope.filter, fields: Vec::new() };
-        Ok(Apart { few, ordered: found.into_iter().flatten().collect(), others })
+        apart.others.filter = scope.filter;
+        Ok(apart)
     }
 
     /// The nearest rows by the three trips.

@@ -49,8 +49,12 @@ impl<'a> Few<'a> {
             return Ok(None);
         }
         let few = Self { reader, rows, runs: blocks.runs(rows), blocks };
-        let cost = few.bytes() + few.runs.len() as u64 * RUN_COST;
-        Ok((cost < codes).then_some(few))
+        Ok((few.cost() < codes).then_some(few))
+    }
+
+    /// What reading them costs, in bytes of codes.
+    pub fn cost(&self) -> u64 {
+        self.bytes() + self.runs.len() as u64 * RUN_COST
     }
 
     /// Bytes that are read before it is known which rows are near.

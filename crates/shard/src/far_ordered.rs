@@ -96,7 +96,8 @@ pub(crate) struct Ordered {
 }
 
 impl Ordered {
-    fn cost(&self) -> u64 {
+    /// What reading them costs, in bytes, a request counting as some.
+    pub fn cost(&self) -> u64 {
         cost(&self.blocks, self.runs.iter().map(RowRun::len).sum(), self.runs.len() as u64)
     }
 

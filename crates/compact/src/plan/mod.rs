@@ -150,7 +150,7 @@ pub fn due(
     Ok(None)
 }
 
-/// Whether a segment is not one of the small ones that are merged as soon as there are some.
+/// Whether a segment is more than what folds make before they are merged, or too large to be merged: it stays for a while.
 fn is_large(entry: &SegmentEntry, options: &CompactOptions) -> bool {
     u64::from(live(entry)) > options.fold_rows * options.merge_fan_in as u64 || !is_mergeable(entry, options)
 }

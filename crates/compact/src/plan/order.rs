@@ -39,3 +39,89 @@ pub(super) fn order_due(collection: &Collection, entry: &SegmentEntry) -> Result
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use lodestone_manifest::{CollectionId, Shard, SliceHeader, Slot, TailRange};
+    use lodestone_segment::PartMeta;
+    use lodestone_types::{CollectionConfig, FieldIndex, FieldIndexKind};
+
+    use super::*;
+    use crate::plan::{CompactOptions, Task, due};
+
+    const ROWS: u32 = 500;
+
+    fn tenants(is_tenant: bool) -> FieldIndex {
+        let params = Some(format!(r#"{{"type":"keyword","is_tenant":{is_tenant}}}"#));
+        FieldIndex { kind: FieldIndexKind::Keyword, params }
+    }
+
+    fn collection(index: FieldIndex) -> Collection {
+        let fields = [("tenant".parse().unwrap(), (index, Slot(1)))].into_iter().collect();
+        let config = CollectionConfig::new(Default::default()).into();
+        Collection { id: CollectionId(1), name: "c".into(), config, fields }
+    }
+
+    /// A segment of so many rows with the index of a field, and one of vectors that some rows have.
+    fn entry(id: u64, rows: u32, index: FieldIndex, vectors: u32) -> SegmentEntry {
+        let part = |kind, entries: u32| PartMeta {
+            kind,
+            object: "o".into(),
+            offset: 0,
+            length: 1,
+            version: 1,
+            entries: entries.into(),
+            detail: vec![],
+            sections: vec![],
+            checksum: 5,
+        };
+        let field = PartKind::FieldIndex { path: "tenant".parse().unwrap(), index };
+        let parts = vec![part(field, rows), part(PartKind::VectorIndex("v".into()), vectors)];
+        SegmentMeta { id: SegmentId(id), rows, min_lsn: 1, max_lsn: 1, parts }.to_entry(0).unwrap()
+    }
+
+    #[test]
+    fn fields_that_are_said_to_be_asked_for_are_put_in_order() {
+        let task = |index: FieldIndex, built: FieldIndex, vectors| {
+            order_due(&collection(index), &entry(3, ROWS, built, vectors)).unwrap()
+        };
+        let (vector, path) = ("v".to_owned(), "tenant".parse().unwrap());
+        let expected = OrderTask { segment: SegmentId(3), vector, path };
+        assert_eq!(task(tenants(true), tenants(true), ROWS), Some(expected));
+        assert_eq!(task(tenants(false), tenants(false), ROWS), None);
+        assert_eq!(task(tenants(true), tenants(false), ROWS), None, "the index is built anew first");
+        assert_eq!(task(tenants(true), tenants(true), ROWS - 1), None, "a row has no vector");
+        let text = FieldIndex { kind: FieldIndexKind::Text, ..tenants(true) };
+        assert_eq!(task(text.clone(), text, ROWS), None);
+    }
+
+    #[test]
+    fn segments_that_stay_are_put_in_order() {
+        let options = CompactOptions::default();
+        let is_due = |rows: &[u32], has_tail: bool, rested| {
+            let segments = (1..).zip(rows).map(|(id, rows)| entry(id, *rows, tenants(true), *rows)).collect();
+            let mut shard = Shard { segments, ..Shard::default() };
+            if has_tail {
+                let slice = SliceHeader {
+                    shard: lodestone_manifest::ShardId(1),
+                    side: None,
+                    offset: 0,
+                    len: 1,
+                    crc: 0,
+                    rows: 1,
+                };
+                shard.tail.push_back(TailRange { slot: Slot(3), slice });
+            }
+            let task = due(&collection(tenants(true)), &shard, rested, &options).unwrap();
+            matches!(task, Some(Task::Order(_)))
+        };
+        let (busy, idle) = (Duration::ZERO, options.idle);
+        assert!(is_due(&[ROWS], false, busy), "it is alone");
+        assert!(!is_due(&[ROWS], true, busy) && is_due(&[ROWS], true, idle));
+        assert!(!is_due(&[ROWS, 9_000], false, busy) && is_due(&[ROWS, 9_000], false, idle));
+        assert!(is_due(&[ROWS, 90_000], true, busy), "the larger one");
+        assert!(!is_due(&[ROWS, ROWS], false, idle), "they are merged first");
+    }
+}
