@@ -40,7 +40,7 @@ impl FarBudget {
 const DEFAULT_EF: usize = 128;
 /// Rows that promise less are not worth their bytes, where ten are looked for among all. Measured, see
 /// `docs/0005-cold-search.md`.
-const LEAST_PROMISE: f32 = 0.001;
+const LEAST_PROMISE: f32 = 0.0006;
 const LOOKED_FOR: f32 = 10.0;
 /// Rows that are read whatever they promise.
 const LEAST_ROWS: f32 = 2_000.0;
