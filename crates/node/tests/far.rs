@@ -389,3 +389,28 @@ async fn comes_here_within(store: Arc<dyn Store>, memory: Option<u64>) -> u64 {
     }
     panic!("the bucket is still asked");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tail_makes_no_trip_more_whatever_the_filter() {
+    let store = two_segments(Distance::Euclid).await;
+    let local = tempfile::tempdir().unwrap();
+    let node = start(&store, &local, true).await;
+    // Too few to be folded.
+    write(&node.engine(), points(ROWS..ROWS + 5, 7)).await;
+    node.shutdown().await;
+    let range = Range { gte: Some(ROWS as f64 / 2.0), ..Range::default() };
+    let condition =
+        Condition::Field(FieldCondition { key: path("id"), predicates: vec![Predicate::Range(range)] });
+    let filter = Some(Filter { must: vec![condition], ..Filter::default() });
+    let vector = vectors(5, 7).remove(3);
+    let mut trips = Vec::new();
+    for filter in [None, filter] {
+        let (node, _local) = reopened(store.clone(), false).await;
+        let request = QueryRequest { filter, ..request(vector.clone(), false) };
+        let (found, usage) = search(&node.engine(), request).await;
+        assert_eq!((found.len(), number(found[0].id)), (10, ROWS + 3));
+        trips.push(usage.trips);
+        node.shutdown().await;
+    }
+    assert_eq!(trips, [3, 3]);
+}

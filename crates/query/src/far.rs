@@ -123,7 +123,9 @@ pub(crate) async fn prepare(query: &Query, collection: &str, requests: &[QueryRe
     let with_payload = !PayloadPicker::new(&request.with_payload).is_nothing();
     let ahead = collection.shards().filter_map(|shard| query.views.ahead(&state, shard).ok().flatten());
     let ahead = ahead.filter(|view| may_be_far(request, view.schema()));
-    let prepared = ahead.map(|view| async move { view.prepare_far(&request.using, with_payload).await });
+    let prepared = ahead.map(|view| async move {
+        Selection::new(&view, request.filter.as_ref()).prepare_far(&request.using, with_payload).await
+    });
     // The search meets the same error.
     let _ = try_join_all(prepared).await;
 }

@@ -389,6 +389,12 @@ fn needed(using: &str, with_payload: bool) -> Vec<PartKind> {
 }
 
 impl Selection {
+    /// Has the cache fetch what is read first of far segments: what says which rows match, and what [`ShardView::nearest_far`] begins with.
+    pub async fn prepare_far(&self, using: &str, with_payload: bool) -> Result<()> {
+        let far = self.view().far_segments(using, with_payload);
+        try_join(self.load_indexes(&far), self.view().prepare_far(using, with_payload)).await.map(drop)
+    }
+
     /// Of these far segments those in which rows match the filter, with these rows; `None` where that takes more than the
     /// indexes of the filter. Brings these indexes here.
     pub async fn far_scope(&self, segments: Vec<usize>) -> Result<Option<FarScope>> {
