@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
-use lodestone_manifest::{CatalogError, Rewrite, ShardId, State, SystemOp};
-use lodestone_meta::{Consistency, SystemLog};
+use lodestone_manifest::{CatalogError, Rewrite, SegmentEntry, ShardId, State, SystemOp};
+use lodestone_meta::{Consistency, Job, SystemLog};
+use lodestone_segment::SegmentMeta;
 use lodestone_types::{Error, Result};
 use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
@@ -21,6 +22,23 @@ pub(crate) enum Landed {
     Yes,
     /// Something the job read has changed; it has to be planned again.
     Stale,
+}
+
+/// The rewrite that gives a segment, as it is now, other parts.
+pub(crate) fn with_parts(
+    entry: &SegmentEntry,
+    meta: &SegmentMeta,
+    shard: ShardId,
+    job: &Job,
+) -> Result<Rewrite> {
+    Ok(Rewrite {
+        epoch: job.epoch,
+        shard,
+        read: vec![(entry.id, entry.revision)],
+        remove: Vec::new(),
+        put: vec![meta.to_entry(entry.revision + 1)?],
+        fold: None,
+    })
 }
 
 /// Proposes a rewrite whose objects are written.

@@ -1,7 +1,5 @@
 //! Codes of a segment in the order of a field, made on live data: a part beside the old ones.
 
-use std::sync::Arc;
-
 use lodestone_manifest::{Rewrite, SegmentEntry, ShardId};
 use lodestone_meta::Job;
 use lodestone_segment::{PartMeta, SegmentMeta, SegmentReader, StoredCodes};
@@ -9,6 +7,7 @@ use lodestone_types::Result;
 use lodestone_wal::keys;
 
 use crate::Objects;
+use crate::landing::with_parts;
 use crate::plan::OrderTask;
 
 /// Writes the codes of a segment, `codes`, in the order of a field, whose index is loaded. Takes a processor for a while.
@@ -31,18 +30,11 @@ pub fn add(
     part: &PartMeta,
     task: &OrderTask,
     shard: ShardId,
-    job: &Arc<Job>,
+    job: &Job,
 ) -> Result<Option<Rewrite>> {
     let meta = SegmentMeta::from_entry(entry)?.with_part(part.clone());
     if meta.ordered_codes(&task.vector, &task.path).is_none() {
         return Ok(None);
     }
-    Ok(Some(Rewrite {
-        epoch: job.epoch,
-        shard,
-        read: vec![(entry.id, entry.revision)],
-        remove: Vec::new(),
-        put: vec![meta.to_entry(entry.revision + 1)?],
-        fold: None,
-    }))
+    with_parts(entry, &meta, shard, job).map(Some)
 }

@@ -9,6 +9,7 @@ use lodestone_types::{FieldIndex, JsonPath, Result};
 use lodestone_wal::keys;
 
 use crate::Objects;
+use crate::landing::with_parts;
 
 /// Makes payload indexes of a segment, whose payloads are loaded. Takes a processor for a while.
 pub fn build(
@@ -37,14 +38,7 @@ pub fn replace(
 ) -> Result<Rewrite> {
     let meta = without_indexes(&SegmentMeta::from_entry(entry)?, drop);
     let meta = built.iter().fold(meta, |meta, part| meta.with_part(part.clone())).without_outdated_orders();
-    Ok(Rewrite {
-        epoch: job.epoch,
-        shard,
-        read: vec![(entry.id, entry.revision)],
-        remove: Vec::new(),
-        put: vec![meta.to_entry(entry.revision + 1)?],
-        fold: None,
-    })
+    with_parts(entry, &meta, shard, job)
 }
 
 fn without_indexes(meta: &SegmentMeta, drop: &[JsonPath]) -> SegmentMeta {

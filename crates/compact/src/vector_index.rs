@@ -17,6 +17,7 @@ use tracing::{debug, info};
 
 use crate::Objects;
 use crate::column_rows::ColumnRows;
+use crate::landing::with_parts;
 use crate::plan::{Codes, IndexTask};
 use crate::progress::{Building, Counted, Progress};
 
@@ -186,12 +187,6 @@ pub fn add_index(
     let meta = SegmentMeta::from_entry(entry)?.with_index(parts).without_outdated_orders();
     // Were no segment left that names the model, it might be gone.
     let read = [Some(entry), model_of.filter(|other| other.id != entry.id)];
-    Ok(Rewrite {
-        epoch: job.epoch,
-        shard,
-        read: read.into_iter().flatten().map(|entry| (entry.id, entry.revision)).collect(),
-        remove: Vec::new(),
-        put: vec![meta.to_entry(entry.revision + 1)?],
-        fold: None,
-    })
+    let read = read.into_iter().flatten().map(|entry| (entry.id, entry.revision)).collect();
+    Ok(Rewrite { read, ..with_parts(entry, &meta, shard, job)? })
 }

@@ -3,15 +3,10 @@
 
 mod common;
 
-use std::sync::Arc;
-
 use common::*;
-use lodestone_api::Engine;
-use lodestone_store::{Account, Usage, charged};
 use lodestone_types::{
-    AtLimit, Condition, Distance, ErrorKind, FieldCondition, Filter, Limit, Limits, PayloadSelector, PointId,
-    PointSelector, Predicate, QueryRequest, QueryTarget, Range, ReadOptions, Result, ScoredPoint, UpdateOp,
-    VectorSelector,
+    AtLimit, Condition, Distance, ErrorKind, FieldCondition, Filter, Limits, PayloadSelector, PointId,
+    PointSelector, Predicate, QueryRequest, QueryTarget, Range, UpdateOp, VectorSelector,
 };
 
 const MANY: u64 = 20_000;
@@ -38,22 +33,6 @@ fn among(ranges: impl IntoIterator<Item = std::ops::Range<u64>>) -> QueryRequest
 
 fn scattered() -> QueryRequest {
     among(SCATTERED.map(|id| id..id + 1))
-}
-
-async fn search(
-    engine: &Arc<dyn Engine>,
-    request: QueryRequest,
-    limits: Limits,
-) -> (Result<Vec<ScoredPoint>>, Usage, Vec<Limit>) {
-    let account = Arc::new(Account::default());
-    let options = ReadOptions { limits, ..ReadOptions::default() };
-    let found = charged(account.clone(), engine.query(NAME, vec![request], options)).await;
-    (found.map(|mut found| found.remove(0)), account.usage(), account.cut_short())
-}
-
-async fn exact(engine: &Arc<dyn Engine>, request: QueryRequest) -> Vec<ScoredPoint> {
-    let request = QueryRequest { exact: true, ..request };
-    engine.query(NAME, vec![request], ReadOptions::default()).await.unwrap().remove(0)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use common::*;
 use lodestone_api::Engine;
-use lodestone_store::{Account, MemoryStore, Store, Usage, charged, list_all};
+use lodestone_store::{MemoryStore, Store, list_all};
 use lodestone_types::{
-    AtLimit, Condition, Distance, ErrorKind, FieldCondition, FieldIndex, FieldIndexKind, Filter, Limit,
-    Limits, Match, NamedVectors, PayloadSelector, Point, PointId, PointSelector, Predicate, QueryRequest,
-    Range, ReadOptions, Result, Scalar, ScoredPoint, UpdateMode, UpdateOp, WriteOptions,
+    AtLimit, Condition, Distance, ErrorKind, FieldCondition, FieldIndex, FieldIndexKind, Filter, Limits,
+    Match, NamedVectors, PayloadSelector, Point, PointId, PointSelector, Predicate, QueryRequest, Range,
+    Scalar, UpdateMode, UpdateOp, WriteOptions,
 };
 use serde_json::json;
 
@@ -84,22 +84,6 @@ fn of_tenant(tenant: u64) -> Condition {
 fn below(price: u64) -> Condition {
     let range = Predicate::Range(Range { lt: Some(price as f64), ..Range::default() });
     Condition::Field(FieldCondition { key: path("price"), predicates: vec![range] })
-}
-
-async fn search(
-    engine: &Arc<dyn Engine>,
-    request: QueryRequest,
-    limits: Limits,
-) -> (Result<Vec<ScoredPoint>>, Usage, Vec<Limit>) {
-    let account = Arc::new(Account::default());
-    let options = ReadOptions { limits, ..ReadOptions::default() };
-    let found = charged(account.clone(), engine.query(NAME, vec![request], options)).await;
-    (found.map(|mut found| found.remove(0)), account.usage(), account.cut_short())
-}
-
-async fn exact(engine: &Arc<dyn Engine>, request: QueryRequest) -> Vec<ScoredPoint> {
-    let request = QueryRequest { exact: true, ..request };
-    engine.query(NAME, vec![request], ReadOptions::default()).await.unwrap().remove(0)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

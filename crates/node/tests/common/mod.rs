@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use lodestone_api::Engine;
 use lodestone_node::{CheckpointOptions, Node, NodeOptions, StoreLocation};
-use lodestone_store::{Accounted, MemoryStore, Metrics, Simulated, Store};
+use lodestone_store::{Account, Accounted, MemoryStore, Metrics, Simulated, Store, Usage, charged};
 use lodestone_types::{
     CollectionConfig, CollectionInfo, CollectionStatus, Distance, FieldIndex, FieldIndexKind, JsonPath,
-    NamedVectors, OptimizersConfig, Payload, PayloadSelector, Point, PointId, QueryRequest, QueryTarget,
-    ReadOptions, UpdateMode, UpdateOp, VectorParams, VectorSelector, WriteOptions,
+    Limit, Limits, NamedVectors, OptimizersConfig, Payload, PayloadSelector, Point, PointId, QueryRequest,
+    QueryTarget, ReadOptions, Result, ScoredPoint, UpdateMode, UpdateOp, VectorParams, VectorSelector,
+    WriteOptions,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -179,4 +180,22 @@ pub fn number(id: PointId) -> u64 {
         PointId::Num(number) => number,
         PointId::Uuid(_) => panic!("{id}"),
     }
+}
+
+/// Searches within limits: what was found, what that cost, and the limits because of which it is not all.
+pub async fn search(
+    engine: &Arc<dyn Engine>,
+    request: QueryRequest,
+    limits: Limits,
+) -> (Result<Vec<ScoredPoint>>, Usage, Vec<Limit>) {
+    let account = Arc::new(Account::default());
+    let options = ReadOptions { limits, ..ReadOptions::default() };
+    let found = charged(account.clone(), engine.query(NAME, vec![request], options)).await;
+    (found.map(|mut found| found.remove(0)), account.usage(), account.cut_short())
+}
+
+/// What there is to be found, by comparing all.
+pub async fn exact(engine: &Arc<dyn Engine>, request: QueryRequest) -> Vec<ScoredPoint> {
+    let request = QueryRequest { exact: true, ..request };
+    engine.query(NAME, vec![request], ReadOptions::default()).await.unwrap().remove(0)
 }
