@@ -275,7 +275,7 @@ def main() -> None:
         report("budgets: data", collections=len(rows), points=sum(rows), megabytes=round(collections.whole / 1e6, 1))
         bucket = MinioStore(minio)
         copy(store, bucket)
-        relay = Relay(minio.endpoint, options.delay, spread=False)
+        relay = Relay(minio.endpoint, options.delay)
         measure(bucket, relay, collections, options)
     finally:
         if relay:

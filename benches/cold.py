@@ -31,12 +31,12 @@ STAGES = ["state", "outline", "codes", "rows", "load", "search"]
 class Relay:
     """The relay, and what it has counted."""
 
-    def __init__(self, endpoint: str, delay: float, spread: bool) -> None:
+    def __init__(self, endpoint: str, delay: float, *flags: str) -> None:
         target = os.environ.get("CARGO_TARGET_DIR", str(ROOT / "target"))
         program = os.environ.get("LODESTONE_RELAY_BIN", f"{target}/release/examples/relay")
         if not Path(program).is_file():
             sys.exit(f"no {program}: cargo build --release -p lodestone-store --example relay")
-        line = [program, "--to", endpoint.split("//")[1], "--delay", str(delay), *(["--spread"] if spread else [])]
+        line = [program, "--to", endpoint.split("//")[1], "--delay", str(delay), *flags]
         self._process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         self.endpoint = f"http://{self._process.stdout.readline().strip()}"
@@ -137,6 +137,7 @@ def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--delay", type=float, default=63, help="milliseconds a request waits, the median with --spread")
     arguments.add_argument("--spread", action="store_true", help="delays vary as those of S3 do")
+    arguments.add_argument("--total", action="store_true", help="a delay is all that a request takes; else MinIO's own time comes on top")
     arguments.add_argument("--starts", type=int, default=15)
     arguments.add_argument("--queries", type=int, default=100, help="searches of one process that keeps nothing")
     arguments.add_argument("--roles", nargs="+", default=["all", "query"])
@@ -157,7 +158,7 @@ def main() -> None:
         schema = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True) if options.tenants else "bool"
         fields = {question.field: schema for question in asked if question.field}
         (load if options.set else fill)(store, points, fields)
-        relay = Relay(minio.endpoint, options.delay, options.spread)
+        relay = Relay(minio.endpoint, options.delay, *(f"--{name}" for name in ["spread", "total"] if getattr(options, name)))
         if options.lancedb_python:
             beside_lancedb(options, store, minio.endpoint, relay, points, queries, asked[0])
         for role in options.roles:

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
@@ -160,7 +161,7 @@ class Truth:
         self._exact = wordnet.Exact(points)
         self._known: dict[int, np.ndarray] = {}
 
-    def recall(self, query: int, allowed: np.ndarray | None, found: list[int]) -> tuple[int, int]:
+    def recall(self, allowed: np.ndarray | None, query: int, found: list[int]) -> tuple[int, int]:
         """How many of the true nearest were found, where equal scores are equally good, and how many there are."""
         if query not in self._known:
             self._known[query] = np.asarray(self._exact.scores(query))
@@ -237,7 +238,7 @@ def compare(engines: dict[str, Any], made: dict[str, np.ndarray], asked: list[Ca
         for name, engine in engines.items():
             tally = tallies.setdefault((name, *key), Tally([]))
             numbers = case.queries if case else list(range(queries))
-            measure(engine, case, numbers, lambda q, found, a=allowed: truth.recall(q, a, found), tally)
+            measure(engine, case, numbers, partial(truth.recall, allowed), tally)
     for (name, kind, share), tally in sorted(tallies.items(), key=lambda item: (item[0][0], item[0][1], item[0][2])):
         plain = percentiles(tallies[name, "none", 1.0].seconds)
         taken = percentiles(tally.seconds)

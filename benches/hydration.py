@@ -4,12 +4,13 @@ they get, and how long they take meanwhile, beside a process that brings nothing
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 from _bench import Server, data, parser, percentiles, report
-from cold import Answer, Question, Relay, ask, fill, questions, started
+from cold import Answer, Question, Relay, VectorSet, ask, fill, load, questions, started
 from harness.minio import Minio
 from harness.stores import MinioStore
 
@@ -60,16 +61,17 @@ def main() -> None:
     arguments.add_argument("--seconds", type=float, default=20, help="how long each process is asked")
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--no-payload", action="store_true")
+    arguments.add_argument("--set", type=Path, help="a folder of vectors instead of WordNet, as for cold.py")
     options = arguments.parse_args()
-    points: Any = data(options.points)
+    points: Any = VectorSet(options.set) if options.set else data(options.points)
     queries = points.queries.astype(np.float32)
-    question = questions(points, queries, [])[0]
+    question = questions(points, queries, shares=[], together=[], tenants=False)[0]
     minio = Minio()
     relay = None
     try:
         store = MinioStore(minio)
-        fill(store, points, [])
-        relay = Relay(minio.endpoint, options.delay, spread=False)
+        (load if options.set else fill)(store, points, {})
+        relay = Relay(minio.endpoint, options.delay)
         for _ in range(options.rounds):
             without = process(store, relay, question, queries, options, hydrate=False)
             coming = process(store, relay, question, queries, options, hydrate=True)

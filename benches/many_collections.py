@@ -36,7 +36,8 @@ def vectors(number: int, points: int, dimensions: int) -> list[list[float]]:
 
 def send_all(port: int, bodies: Iterator[tuple[str, bytes]]) -> float:
     """PUTs everything over some connections; returns the seconds it took."""
-    lock, failed = threading.Lock(), []
+    lock = threading.Lock()
+    failed: list[bytes] = []
 
     def work() -> None:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)

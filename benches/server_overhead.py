@@ -11,6 +11,7 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 from _bench import Server, data, parser, percentiles, report, serving, wordnet
 from _wire import Grpc, Rest
 from harness.wordnet_check import recall, wait_for_index
+from qdrant_client import QdrantClient
 from qdrant_client import grpc as api
 
 LIMIT = 10
@@ -128,6 +130,11 @@ def measure(server: Server, calls: dict[str, Calls], rounds: int) -> tuple[dict,
     return asked, cpu
 
 
+def ask_officially(client: QdrantClient, vector: list[float]) -> Any:
+    """One search by an official client."""
+    return client.query_points(wordnet.COLLECTION, query=vector, limit=LIMIT, with_payload=False)
+
+
 def by_client(ask: Callable[[list[float]], Any], queries: list[list[float]]) -> list[float]:
     """Seconds that an official client takes for each query."""
     taken = []
@@ -183,10 +190,8 @@ def main() -> None:
         for protocol in calls:
             show(protocol, asked, cpu)
         for protocol in calls:
-            other = server.client(grpc=protocol == "gRPC")
-            taken = by_client(
-                lambda v, c=other: c.query_points(wordnet.COLLECTION, query=v, limit=LIMIT, with_payload=False), queries
-            )
+            ask = partial(ask_officially, server.client(grpc=protocol == "gRPC"))
+            taken = by_client(ask, queries)
             report("server overhead", protocol=protocol, by="the official Python client", **percentiles(taken))
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -126,9 +127,9 @@ class Run:
     def _start(self, results: list[Result], stack: ExitStack) -> list[tuple[Result, Process]]:
         started = []
         for result in results:
-            process = self._guard(result, lambda result=result: self._started(result, stack))
+            process = self._guard(result, partial(self._started, result, stack))
             if process:
-                self._guard(result, lambda result=result, process=process: self._climb(result, process))
+                self._guard(result, partial(self._climb, result, process))
                 started.append((result, process))
         return started
 
@@ -136,7 +137,7 @@ class Run:
         for number in range(self._plan.rounds):
             for threads in self._plan.threads:
                 for result, process in started:
-                    self._guard(result, lambda r=result, p=process: self._turn(r, p, number, threads))
+                    self._guard(result, partial(self._turn, result, process, number, threads))
 
     def _guard(self, result: Result, act: Callable[[], Any]) -> Any:
         if result.failure is None:

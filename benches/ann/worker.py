@@ -53,9 +53,12 @@ class Worker:
 
     def _build(self) -> dict[str, Any]:
         kept = self._kept()
-        can_keep = isinstance(self._peer, KeptPeer)
-        fresh = self._rebuild or not can_keep or not (kept / "build.json").is_file()
-        if fresh:
+        keeper = self._peer if isinstance(self._peer, KeptPeer) else None
+        fresh = self._rebuild or not (keeper and (kept / "build.json").is_file())
+        if keeper and not fresh:
+            keeper.load(kept, self._folder, self._threads)
+            took = json.loads((kept / "build.json").read_text())
+        else:
             shutil.rmtree(kept, ignore_errors=True)
             kept.mkdir(parents=True)
             self._vectors.max()  # read from disk before the clock starts
@@ -63,12 +66,9 @@ class Worker:
             self._peer.build(self._vectors, self._folder.metric, self._threads, kept)
             took = {"seconds": time.perf_counter() - begun, "cpu_seconds": time.process_time() - spent}
             took |= self._peer.build_detail
-            if can_keep:
-                self._peer.save(kept)
+            if keeper:
+                keeper.save(kept)
                 (kept / "build.json").write_text(json.dumps(took))
-        else:
-            self._peer.load(kept, self._folder, self._threads)
-            took = json.loads((kept / "build.json").read_text())
         ctypes.CDLL(None).malloc_trim(0)
         disk = sum(file.stat().st_blocks * 512 for file in kept.rglob("*") if file.is_file())
         return {"bytes": None, "disk_bytes": disk or None, "fresh": fresh} | took

@@ -35,7 +35,7 @@ class Minio:
         self._log = open(self._directory / "log", "wb")
         (self._directory / "data").mkdir()
         self.process = subprocess.Popen(
-            [binary, "server", self._directory / "data", "--address", f"127.0.0.1:{port}"]
+            [str(binary), "server", str(self._directory / "data"), "--address", f"127.0.0.1:{port}"]
             + ["--console-address", f"127.0.0.1:{console}", "--quiet", "--anonymous"],
             env=environment,
             stdout=self._log,

@@ -47,7 +47,7 @@ def load(count: int | None = None) -> WordNet:
 
 
 def _payload(directory: Path, count: int | None) -> list[dict[str, Any]]:
-    rows = []
+    rows: list[dict[str, Any]] = []
     with gzip.open(directory / "points.jsonl.gz", "rt", encoding="utf-8") as lines:
         for line in lines:
             if count is not None and len(rows) == count:

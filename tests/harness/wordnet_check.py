@@ -113,5 +113,6 @@ def _check_records(client: QdrantClient, data: WordNet, sample: int = 500) -> No
     records = client.retrieve(COLLECTION, ids, with_payload=True, with_vectors=True)
     assert sorted(r.id for r in records) == sorted(ids)
     for record in records:
-        assert record.payload == data.payload[record.id], f"payload of {record.id}"
-        assert np.allclose(record.vector, rows[record.id], atol=1e-6), f"vector of {record.id}"
+        number = int(record.id)
+        assert record.payload == data.payload[number], f"payload of {number}"
+        assert np.allclose(np.asarray(record.vector), rows[number], atol=1e-6), f"vector of {number}"

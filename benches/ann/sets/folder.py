@@ -66,7 +66,7 @@ class Draft:
         """Writes `what.npy`."""
         np.save(self.path / f"{what}.npy", np.ascontiguousarray(rows))
 
-    def create(self, what: str, shape: tuple[int, int], dtype: Any) -> np.ndarray:
+    def create(self, what: str, shape: tuple[int, int], dtype: Any) -> np.memmap:
         """`what.npy` as a map to write into."""
         return np.lib.format.open_memmap(self.path / f"{what}.npy", "w+", dtype, shape)
 

@@ -37,4 +37,4 @@ def test_a_slow_point_of_low_recall_does_not_pull_the_curve_down():
 
 def test_interpolation_is_linear_in_the_logarithm():
     found = speed_at([(0.9, 1000), (1.0, 10)], 0.925)
-    assert math.log10(found) == pytest.approx(2.5)
+    assert found and math.log10(found) == pytest.approx(2.5)

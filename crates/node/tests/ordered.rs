@@ -34,12 +34,17 @@ fn price(id: u64) -> u64 {
     id * 7_919 % MANY
 }
 
+/// Rows of tenants by turns.
 fn rows(ids: std::ops::Range<u64>, seed: u64) -> UpdateOp {
+    rows_of(ids, seed, |id| id % TENANTS)
+}
+
+fn rows_of(ids: std::ops::Range<u64>, seed: u64, tenant: impl Fn(u64) -> u64) -> UpdateOp {
     let made = ids.clone().zip(vectors(ids.end - ids.start, seed));
     let made = made.map(|(id, vector)| Point {
         id: PointId::Num(id),
         vectors: NamedVectors::unnamed(vector),
-        payload: payload(json!({"tenant": format!("t{}", id % TENANTS), "price": price(id)})),
+        payload: payload(json!({"tenant": format!("t{}", tenant(id)), "price": price(id)})),
     });
     UpdateOp::Upsert { points: made.collect(), condition: None, mode: UpdateMode::Upsert }
 }
@@ -118,6 +123,26 @@ async fn what_matches_is_read_alone() {
         assert!(found_of_exact >= 31, "{found_of_exact} of 33");
         node.shutdown().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_segment_in_order_and_one_by_lists_are_compared_together() {
+    let store = filled(Distance::Euclid).await;
+    let local = tempfile::tempdir().unwrap();
+    let node = start(&store, &local, true).await;
+    // All of a segment is not in order for less.
+    write(&node.engine(), rows_of(MANY..2 * MANY, 2, |_| 7)).await;
+    quiet(&node.engine(), 2).await;
+    node.shutdown().await;
+    let (node, _local) = reopened(store, false).await;
+    let request = filtered([of_tenant(7)]);
+    let (found, usage, _) = search(&node.engine(), request.clone(), Limits::default()).await;
+    assert!(usage.trips <= 3 && usage.gets <= 64, "{usage:?}");
+    // All codes of the second segment, a fortieth of those of the first.
+    assert!((1_400_000..2_300_000).contains(&usage.bytes), "{usage:?}");
+    let exact = exact(&node.engine(), request).await;
+    assert!(found.unwrap().iter().filter(|point| exact.contains(point)).count() >= 9);
+    node.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use futures::future::join_all;
-use lodestone_index::dense::{ColdQuery, ListPlaces, Outline};
+use lodestone_index::dense::{CentroidCodes, ColdQuery, ListPlaces, Outline};
 use lodestone_types::{Error, Result};
 
 use crate::meta::{PartKind, PartMeta, SectionKind, SectionMeta};
@@ -66,10 +66,14 @@ impl SegmentReader {
     pub async fn outline(&self, name: &str) -> Result<Outline> {
         let part = self.far_part(&PartKind::Model(name.to_owned()))?;
         let head = self.head(part).await?;
-        let (mean, outline) =
-            (head.section(part, SectionKind::MEAN)?, head.section(part, SectionKind::OUTLINE)?);
-        Outline::open(part.model_header()?, &mean.bytes, outline.bytes.clone())
-            .map_err(|e| outline.damaged(e))
+        let mean = head.section(part, SectionKind::MEAN)?;
+        let (kind, coded): (_, fn(Bytes) -> CentroidCodes) = match part.has(SectionKind::CENTROID_LEVELS) {
+            true => (SectionKind::CENTROID_LEVELS, CentroidCodes::Levels),
+            false => (SectionKind::CENTROID_SIGNS, CentroidCodes::Signs),
+        };
+        let codes = head.section(part, kind)?;
+        let centroids = coded(codes.bytes.clone());
+        Outline::open(part.model_header()?, &mean.bytes, centroids).map_err(|e| codes.damaged(e))
     }
 
     /// Whether the vectors called `name` have an index.

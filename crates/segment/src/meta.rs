@@ -324,8 +324,10 @@ impl SectionKind {
     pub const MEAN: Self = Self(38);
     /// The checksum of each list's level codes, with their tags.
     pub const LIST_CHECKSUMS: Self = Self(39);
-    /// The sign codes of a model's centroids.
-    pub const OUTLINE: Self = Self(41);
+    /// The sign codes of a model's centroids, where level codes of them would be large.
+    pub const CENTROID_SIGNS: Self = Self(41);
+    /// The level codes of a model's centroids.
+    pub const CENTROID_LEVELS: Self = Self(42);
     /// A payload index.
     pub const FIELD_INDEX: Self = Self(40);
     /// A bitmap of rows.
@@ -351,6 +353,8 @@ impl fmt::Display for SectionKind {
             Self::LEVELS => "levels",
             Self::CENTROIDS => "centroids",
             Self::MEAN => "mean",
+            Self::CENTROID_SIGNS => "signs of centroids",
+            Self::CENTROID_LEVELS => "levels of centroids",
             Self::FIELD_INDEX => "field index",
             Self::DELETES => "deletes",
             Self(other) => return write!(f, "kind {other}"),

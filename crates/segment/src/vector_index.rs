@@ -3,7 +3,9 @@
 //! bring into memory.
 
 use bytes::Bytes;
-use lodestone_index::dense::{Calibration, IndexSections, IndexShape, Model, ModelHeader, VectorIndex};
+use lodestone_index::dense::{
+    Calibration, CentroidCodes, IndexSections, IndexShape, Model, ModelHeader, VectorIndex,
+};
 use lodestone_types::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -68,19 +70,20 @@ impl Head {
 impl<S: Sink> ObjectWriter<S> {
     /// Adds the model of the vectors called `name`.
     pub fn add_model(&mut self, name: &str, model: &Model) -> Result<PartMeta> {
-        let (header, mean, outline) = (model.header(), model.mean_bytes(), model.blocks().to_vec());
+        let (header, mean, centroids) = (model.header(), model.mean_bytes(), CentroidCodes::of(model));
+        let codes = centroids.bytes().to_vec();
         self.add(PartDraft {
             kind: PartKind::Model(name.to_owned()),
             entries: header.rows,
             detail: detail(&(
-                ModelDetail { header, head: Head::of(&[&mean, &outline]) },
+                ModelDetail { header, head: Head::of(&[&mean, &codes]) },
                 ModelMeasures { calibration: header.calibration, row_length: header.row_length },
                 header.signs_alone,
                 header.decay,
             ))?,
             sections: vec![
                 (SectionKind::MEAN, mean.into()),
-                (SectionKind::OUTLINE, outline.into()),
+                (section_of(&centroids), codes.into()),
                 (SectionKind::CENTROIDS, model.centroid_bytes().to_vec().into()),
             ],
         })
@@ -129,6 +132,14 @@ impl<S: Sink> ObjectWriter<S> {
     }
 }
 
+/// The section that has such codes.
+fn section_of(centroids: &CentroidCodes) -> SectionKind {
+    match centroids {
+        CentroidCodes::Levels(_) => SectionKind::CENTROID_LEVELS,
+        CentroidCodes::Signs(_) => SectionKind::CENTROID_SIGNS,
+    }
+}
+
 impl SegmentMeta {
     /// The same segment with these parts of an index in the place of those that it has of the same vectors.
     pub fn with_index(&self, parts: &[PartMeta]) -> Self {
@@ -145,7 +156,7 @@ impl SegmentMeta {
     pub(crate) fn levels_part(&self, name: &str) -> Result<&PartMeta> {
         let (index, levels) = (PartKind::VectorIndex(name.to_owned()), PartKind::LevelCodes(name.to_owned()));
         let index = self.part(&index).ok_or_else(|| self.lacks(&index))?;
-        if index.has_levels() {
+        if index.has(SectionKind::LEVELS) {
             return Ok(index);
         }
         let part = self.part(&levels).ok_or_else(|| self.lacks(&levels))?;
@@ -190,7 +201,7 @@ impl PartMeta {
     /// Bytes in memory once the part is loaded: of an index, tags are left out.
     pub fn loaded_bytes(&self) -> u64 {
         let tags = match &self.kind {
-            PartKind::VectorIndex(_) if self.has_levels() => {
+            PartKind::VectorIndex(_) if self.has(SectionKind::LEVELS) => {
                 self.index_shape().map_or(0, |shape| u64::from(shape.tag_bytes) * u64::from(shape.rows))
             }
             _ => 0,
@@ -206,8 +217,8 @@ impl PartMeta {
         }
     }
 
-    fn has_levels(&self) -> bool {
-        self.sections.iter().any(|section| section.kind == SectionKind::LEVELS)
+    pub(crate) fn has(&self, kind: SectionKind) -> bool {
+        self.sections.iter().any(|section| section.kind == kind)
     }
 
     fn model_detail(&self) -> Result<ModelDetail> {

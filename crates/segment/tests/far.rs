@@ -124,7 +124,7 @@ fn a_changed_byte_is_seen_wherever_it_is() {
     let (raw, payload) = (part(PartKind::Vector(String::new())), part(PartKind::Payload));
     for (key, (start, length)) in [
         ("index", section(model, SectionKind::MEAN)),
-        ("index", section(model, SectionKind::OUTLINE)),
+        ("index", section(model, SectionKind::CENTROID_LEVELS)),
         ("index", section(index, SectionKind::CLUSTERS)),
         ("index", section(index, SectionKind::LIST_CHECKSUMS)),
         ("index", section(index, SectionKind::LEVELS)),

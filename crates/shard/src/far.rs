@@ -5,17 +5,15 @@
 //! 2. the level codes of the nearest lists
 //! 3. the vectors of the most promising rows, and their payloads
 //!
-//! Where a filter leaves few rows of a segment, or rows that lie together, these are read instead, and no codes ([`crate::far_few`]); where there
-//! are codes in the order of a field that the filter is about, those of what matches ([`crate::far_ordered`]).
+//! Codes are those of the nearest lists ([`crate::far_lists`]) or, where there are codes in the order of a field that the filter is about,
+//! those of what matches ([`crate::far_ordered`]). Where a filter leaves few rows of a segment, or rows that lie together, these are read
+//! instead, and no codes ([`crate::far_few`]).
 //! A segment that is here already, or too small for an index, is searched as always, beside the others.
 
-use std::collections::HashMap;
-
-use futures::future::{try_join, try_join_all, try_join3};
-use futures::stream::{self, Stream, StreamExt, TryStreamExt};
-use lodestone_index::dense::{ColdQuery, Outline};
+use futures::future::try_join;
+use futures::stream::{Stream, TryStreamExt};
 use lodestone_kernels::Scorer;
-use lodestone_segment::{FarCandidate, FarIndex, PartKind, PartMeta, SegmentReader};
+use lodestone_segment::{PartKind, PartMeta};
 use lodestone_store::{Stage, stage};
 use lodestone_types::{Error, ErrorKind, JsonPath, Limit, PointId, Result, VectorSelector};
 use roaring::RoaringBitmap;
@@ -24,10 +22,10 @@ use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
 use crate::allowance::Allowance;
-use crate::far_compare::{Candidate, FarHit, RowPlaces};
+use crate::far_compare::FarHit;
 use crate::far_few::{Few, RUN_COST};
 use crate::far_ordered::{Ordered, Orders};
-use crate::far_plan::{CodeRead, FarBudget, Plan, RANGE_BYTES, REQUEST_BYTES, codes_at_most, unread};
+use crate::far_plan::{Asked, FarBudget, RANGE_BYTES, REQUEST_BYTES, codes_at_most};
 use crate::merge::{merge, nearest_first};
 use crate::nearest::Nearest;
 use crate::room::Needs;
@@ -43,20 +41,16 @@ pub(crate) const AT_ONCE: usize = 64;
 static UNDER_WAY: Semaphore = Semaphore::const_new(MOST_UNDER_WAY as usize);
 const MOST_UNDER_WAY: u32 = 2048;
 const UNIT: u64 = 64 << 10;
-
-/// Segments of one model.
-pub(crate) struct Group<'a> {
-    pub outline: Outline,
-    pub segments: Vec<Segment<'a>>,
-}
+/// Of the bytes of the budget a filter's indexes take up to one part of so many.
+const MOST_OF_FILTER: u64 = 8;
 
 /// Far segments, and of each the rows that are answers where not all are.
 #[derive(Debug, Clone, Default)]
 pub struct FarScope {
-    segments: Vec<usize>,
-    matching: Option<Vec<RoaringBitmap>>,
+    pub(crate) segments: Vec<usize>,
+    pub(crate) matching: Option<Vec<RoaringBitmap>>,
     /// What was read to know what matches.
-    filter: FilterParts,
+    filter: Asked,
     /// The fields that it is about.
     fields: Vec<JsonPath>,
 }
@@ -65,6 +59,11 @@ impl FarScope {
     fn push(&mut self, segment: usize, matching: &RoaringBitmap) {
         self.segments.push(segment);
         self.matching.get_or_insert_default().push(matching.clone());
+    }
+
+    fn append(&mut self, mut other: Self) {
+        self.segments.append(&mut other.segments);
+        self.matching.get_or_insert_default().append(&mut other.matching.unwrap_or_default());
     }
 }
 
@@ -81,18 +80,23 @@ struct Apart<'a> {
     others: FarScope,
 }
 
-/// Payload indexes that a filter asks.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct FilterParts {
-    pub parts: usize,
-    pub bytes: u64,
-}
+impl Apart<'_> {
+    /// The same by lists where it was in order.
+    fn without_orders(mut self) -> Self {
+        self.ordered.clear();
+        self.others.append(std::mem::take(&mut self.in_order));
+        self
+    }
 
-/// What the first trip brought of a segment.
-pub(crate) struct Segment<'a> {
-    pub rows: RowPlaces<'a>,
-    pub index: FarIndex,
-    matching: Option<&'a RoaringBitmap>,
+    /// What is asked for beside lists, and the vectors that are compared.
+    fn beside_lists(&self, read: FarRead<'_>) -> Asked {
+        let mut asked = self.others.filter;
+        // An index that is large comes on top of the budget: there would be nothing left for the search.
+        asked.bytes = asked.bytes.min(read.budget.bytes / MOST_OF_FILTER);
+        self.few.iter().for_each(|few| asked += few.asked(read.query.limit, read.with_payload));
+        self.ordered.iter().for_each(|ordered| asked += ordered.asked(read.with_payload));
+        asked
+    }
 }
 
 /// What is asked of far segments, and what that may take.
@@ -104,17 +108,11 @@ pub(crate) struct FarRead<'q> {
     pub budget: FarBudget,
 }
 
-impl Segment<'_> {
-    /// Whether a filter says which rows are answers.
-    pub fn is_filtered(&self) -> bool {
-        self.matching.is_some()
-    }
-
-    /// Rows that are answers.
-    pub fn matching(&self) -> u64 {
-        let deleted = || self.rows.reader.deletes().map_or(0, RoaringBitmap::len);
-        self.matching
-            .map_or_else(|| u64::from(self.index.rows()).saturating_sub(deleted()), RoaringBitmap::len)
+impl FarRead<'_> {
+    /// The same where so many other reads may take what is left of the read's [`Allowance`] as well.
+    fn sharing(self, others: usize) -> Self {
+        let shares = self.budget.shares + others as u64;
+        Self { budget: FarBudget { shares, ..self.budget }, ..self }
     }
 }
 
@@ -210,31 +208,45 @@ impl ShardView {
         }
         let scorer = Scorer::new(query.vector, shape.metric, shape.element);
         let read = FarRead { query, scorer: &scorer, with_payload, budget };
-        let Apart { few, ordered, in_order, others } = self.apart(scope, read).await?;
-        // What one may still read is known when those before it have read.
-        let after = [others.segments.is_empty(), ordered.is_empty()].map(|is_empty| u64::from(!is_empty));
-        let sharing =
-            |others: u64| FarRead { budget: FarBudget { shares: budget.shares + others, ..budget }, ..read };
-        let of_few = self.nearest_of_few(&few, sharing(after[0] + after[1]));
-        let by_order = async {
-            match self.nearest_by_order(&ordered, sharing(after[0])).await {
-                // They are there once more, in the order of lists.
-                Err(error) if error.kind == ErrorKind::Damaged => {
-                    warn!(%error, "codes in the order of a field are damaged; those of lists are read instead");
-                    self.nearest_by_codes(&in_order, sharing(after[0])).await
-                }
-                found => found,
+        let apart = self.apart(scope, read).await?;
+        match self.nearest_apart(&apart, read).await {
+            // They are there once more, in the order of lists.
+            Err(error) if error.kind == ErrorKind::Damaged && !apart.ordered.is_empty() => {
+                warn!(%error, "a search meets damage; it is done again without codes in the order of a field");
+                self.nearest_apart(&apart.without_orders(), read).await
             }
-        };
-        let by_codes = self.nearest_by_codes(&others, read);
-        let in_turn = Allowance::current().is_some_and(|allowance| allowance.bounds_bytes());
-        let (of_few, by_order, by_codes) = match in_turn {
-            true => (of_few.await?, by_order.await?, by_codes.await?),
-            false => try_join3(of_few, by_order, by_codes).await?,
-        };
-        let order = nearest_first(shape.metric.greater_is_nearer());
-        let merged = merge(vec![of_few, by_order, by_codes], order, 0, query.limit);
+            found => found,
+        }
+    }
+
+    /// The nearest rows of segments each of which is read in its way.
+    async fn nearest_apart(&self, apart: &Apart<'_>, read: FarRead<'_>) -> Result<Vec<FarHit>> {
+        let is_by_codes = !apart.ordered.is_empty() || !apart.others.segments.is_empty();
+        let of_few = self.nearest_of_few(&apart.few, read.sharing(usize::from(is_by_codes)));
+        let by_codes = self.nearest_by_codes(apart, read);
+        let (of_few, by_codes) = in_turn_or_at_once(of_few, by_codes).await?;
+        let order = nearest_first(read.scorer.metric().greater_is_nearer());
+        let merged = merge(vec![of_few, by_codes], order, 0, read.query.limit);
         Ok(merged.into_iter().map(|(_, hit)| hit).collect())
+    }
+
+    /// The nearest rows of the segments whose codes are read, in three trips. It is of all of them together that the most promising rows
+    /// are compared.
+    async fn nearest_by_codes(&self, apart: &Apart<'_>, read: FarRead<'_>) -> Result<Vec<FarHit>> {
+        let Apart { ordered, others, .. } = apart;
+        if ordered.is_empty() && others.segments.is_empty() {
+            return Ok(Vec::new());
+        }
+        let begun = try_join(self.begun(ordered, read), self.lists(others, read));
+        let (begun, lists) = stage(Stage::Outline, begun).await?;
+        let times = begun.iter().map(|begun| begun.times).max().unwrap_or(1).max(lists.times());
+        let by_lists = !others.segments.is_empty();
+        let (compared, after) = (read.compared(times, by_lists), usize::from(by_lists));
+        let in_order = self.ordered_candidates(&begun, compared, read.sharing(after));
+        let of_lists = self.list_candidates(&lists, compared, apart.beside_lists(read), read);
+        let (mut candidates, of_lists) = stage(Stage::Codes, in_turn_or_at_once(in_order, of_lists)).await?;
+        candidates.extend(of_lists);
+        stage(Stage::Rows, self.nearest_of(candidates, compared, read)).await
     }
 
     /// The segments of a scope by how they are read for the least.
@@ -248,7 +260,7 @@ impl ShardView {
         // A directory may be read for more, but does not have to be.
         let bytes = read.budget.bytes.min(FarBudget::default().bytes);
         // Vectors that are compared are requests too, which count where there is little else.
-        let vectors = read.least_compared() as u64 * RUN_COST;
+        let vectors = read.usually_compared(false) as u64 * RUN_COST;
         let (mut few, mut orders) = (Vec::new(), Vec::new());
         for (segment, matching) in scope.segments.iter().zip(matching) {
             let (reader, rows) = (self.reader(*segment), rows(segment));
@@ -277,99 +289,6 @@ impl ShardView {
         }
         apart.others.filter = scope.filter;
         Ok(apart)
-    }
-
-    /// The nearest rows by the three trips.
-    async fn nearest_by_codes(&self, scope: &FarScope, read: FarRead<'_>) -> Result<Vec<FarHit>> {
-        let query = read.query;
-        if scope.segments.is_empty() {
-            return Ok(Vec::new());
-        }
-        let groups = stage(Stage::Outline, self.groups(scope, query.using, read.with_payload)).await?;
-        let times = groups.iter().map(|group| group.outline.calibration().candidates).max().unwrap_or(1);
-        let compared = read.compared(times);
-        let allowance = Allowance::current();
-        let until = allowance.as_ref().and_then(|allowance| allowance.codes_until());
-        let mut plan = Plan::new(&groups, read, compared, scope.filter);
-        let queries: Vec<ColdQuery> =
-            groups.iter().map(|group| ColdQuery::new(&group.outline, query.vector)).collect();
-        let (mut known, mut candidates) = (Vec::new(), Vec::new());
-        loop {
-            let mut reads = plan.reads(&groups, &queries);
-            match &allowance {
-                None => reads = unread(reads, &known),
-                // There may not be enough left for all of it, so it is chosen anew.
-                Some(allowance) => {
-                    (known, candidates) = (Vec::new(), Vec::new());
-                    reads = plan.within(allowance, &groups, &queries, reads)?;
-                }
-            }
-            known.extend(reads.iter().map(|read| (read.segment, read.places.clone())));
-            candidates.extend(stage(Stage::Codes, self.candidates(reads, query, until)).await?);
-            let places = known.iter().map(|(_, places)| places.len() as u64).sum();
-            let is_cut_short = allowance.as_ref().is_some_and(|allowance| allowance.is_reached());
-            match plan.wider(candidates.len() as u64, places, query.limit) {
-                Some(wider) if !is_cut_short => plan = wider,
-                _ => break,
-            }
-        }
-        stage(Stage::Rows, self.nearest_of(candidates, compared, read)).await
-    }
-
-    /// The first trip.
-    async fn groups<'a>(
-        &'a self,
-        scope: &'a FarScope,
-        using: &str,
-        with_payload: bool,
-    ) -> Result<Vec<Group<'a>>> {
-        type Far<'a> = (&'a SegmentReader, Option<&'a RoaringBitmap>);
-        let mut by_model: HashMap<(&str, u64), Vec<Far>> = HashMap::new();
-        for (number, segment) in scope.segments.iter().enumerate() {
-            let reader = self.reader(*segment);
-            let matching = scope.matching.as_ref().and_then(|matching| matching.get(number));
-            let model = reader.meta().part(&PartKind::Model(using.to_owned()));
-            let model = model.map_or(("", 0), |part: &PartMeta| (part.object.as_str(), part.offset));
-            by_model.entry(model).or_default().push((reader, matching));
-        }
-        let groups = by_model.into_values().map(|readers| async move {
-            let segments = readers.iter().map(|(reader, _)| {
-                try_join(reader.far_index(using), RowPlaces::find(reader, using, with_payload))
-            });
-            let (outline, segments) = try_join(readers[0].0.outline(using), try_join_all(segments)).await?;
-            let segments = readers.into_iter().zip(segments);
-            let segments = segments.map(|((_, matching), (index, rows))| Segment { rows, index, matching });
-            Ok::<_, Error>(Group { outline, segments: segments.collect() })
-        });
-        try_join_all(groups).await
-    }
-
-    /// The second trip: rows that are still what their segment says, or have other payloads. What has not come by `until` is
-    /// not waited for.
-    async fn candidates<'a, 'g>(
-        &self,
-        reads: Vec<CodeRead<'a, 'g>>,
-        query: &Nearest<'_>,
-        until: Option<Instant>,
-    ) -> Result<Vec<Candidate<'a, 'g>>> {
-        let reads = reads.into_iter().map(|read| async move {
-            let _permit = under_way(read.bytes()).await?;
-            let CodeRead { segment, query, places } = read;
-            let rows = segment.rows.reader.far_candidates(&segment.index, query, places).await?;
-            Ok::<_, Error>((segment, rows))
-        });
-        let mut reads = stream::iter(reads.collect::<Vec<_>>()).buffer_unordered(AT_ONCE);
-        let mut candidates = Vec::new();
-        while let Some((segment, rows)) = next_in_time(&mut reads, until).await? {
-            let deletes = segment.rows.reader.deletes()?;
-            let stays = |row: &FarCandidate| {
-                let matches = segment.matching.is_none_or(|rows| rows.contains(row.tag.row));
-                matches && !deletes.contains(row.tag.row) && self.may_answer(row.tag.id, query)
-            };
-            candidates
-                .extend(rows.into_iter().filter(stays).map(|row| Candidate { rows: &segment.rows, row }));
-        }
-        Ok(candidates)
     }
 
     /// Whether the row that a segment has of this point is still its row, and the query does not leave the point out.
@@ -406,11 +325,10 @@ impl Selection {
             return Ok(None);
         }
         self.load_indexes(&segments).await?;
-        let (indexes, mut filter) = (plan.indexes(), FilterParts::default());
+        let (indexes, mut filter) = (plan.indexes(), Asked::default());
         for part in segments.iter().flat_map(|segment| &self.view().reader(*segment).meta().parts) {
             if matches!(&part.kind, PartKind::FieldIndex { path, .. } if indexes.contains(path)) {
-                filter.parts += 1;
-                filter.bytes += part.length;
+                filter += Asked { requests: 1, bytes: part.length };
             }
         }
         let (mut having, mut matching) = (Vec::new(), Vec::new());
@@ -430,6 +348,17 @@ impl Selection {
         }
         let fields = indexes.into_iter().cloned().collect();
         Ok(Some(FarScope { segments: having, matching: Some(matching), filter, fields }))
+    }
+}
+
+/// Both; where the read may ask for so many bytes only one after the other, as what one may is known when those before it have.
+async fn in_turn_or_at_once<A, B>(
+    first: impl Future<Output = Result<A>>,
+    second: impl Future<Output = Result<B>>,
+) -> Result<(A, B)> {
+    match Allowance::current().is_some_and(|allowance| allowance.bounds_bytes()) {
+        true => Ok((first.await?, second.await?)),
+        false => try_join(first, second).await,
     }
 }
 

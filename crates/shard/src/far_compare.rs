@@ -17,8 +17,11 @@ use crate::nearest::Method;
 use crate::tail::TailEntry;
 use crate::view::ShardView;
 
-/// Rows whose vectors are read beyond those that are wanted: level codes mostly tell the nearest well enough.
-const MORE_ROWS: usize = 4;
+/// Rows whose vectors are read beyond those that are wanted: level codes mostly tell the nearest well enough, and each is a request, or
+/// two, that lists do not get.
+const MORE_ROWS: usize = 2;
+/// The same where there are no lists to be read.
+const MORE_IN_ORDER: usize = 6;
 /// Where codes leave more in doubt, or a search asks for it, more vectors are compared, up to one part in so many of all requests.
 const MOST_OF_REQUESTS: usize = 2;
 
@@ -76,9 +79,9 @@ impl<'a> RowPlaces<'a> {
 }
 
 impl FarRead<'_> {
-    /// Rows whose vectors are compared, `times` being how many more than usual codes leave in doubt.
-    pub fn compared(&self, times: u32) -> usize {
-        let usual = self.least_compared();
+    /// Rows whose vectors are compared, `times` being how many more than usual codes leave in doubt. `by_lists`: lists want requests too.
+    pub fn compared(&self, times: u32, by_lists: bool) -> usize {
+        let usual = self.usually_compared(by_lists);
         // Codes say how far rows are by squares of differences, not by their sums.
         let least = if self.scorer.metric() == Metric::Manhattan { 2 * usual } else { usual };
         let Method { candidates, ignore_codes, .. } = self.query.method;
@@ -88,9 +91,10 @@ impl FarRead<'_> {
         least.max(asked.min(self.budget.requests / MOST_OF_REQUESTS / (1 + usize::from(self.with_payload))))
     }
 
-    /// Where codes tell the nearest well.
-    pub fn least_compared(&self) -> usize {
-        self.query.limit + self.query.limit / 4 + MORE_ROWS
+    /// The same where codes tell the nearest well.
+    pub fn usually_compared(&self, by_lists: bool) -> usize {
+        let more = if by_lists { MORE_ROWS } else { MORE_IN_ORDER };
+        self.query.limit + self.query.limit / 4 + more
     }
 }
 
@@ -221,23 +225,28 @@ mod tests {
     #[test]
     fn more_vectors_are_compared_where_codes_leave_more_in_doubt() {
         let budget = FarBudget::default();
-        let rows = |limit, method, metric, times, with_payload| {
+        let rows = |limit, method, metric, times, with_payload, by_lists| {
             let query =
                 Nearest { vector: &[], using: "", score_threshold: None, except: None, limit, method };
             let scorer = Scorer::new(&[1.0], metric, Element::F32);
-            FarRead { query: &query, scorer: &scorer, with_payload, budget }.compared(times)
+            FarRead { query: &query, scorer: &scorer, with_payload, budget }.compared(times, by_lists)
         };
         let usual = Method::default();
-        let euclid = |limit, method, times| rows(limit, method, Metric::Euclid, times, false);
-        assert_eq!((euclid(10, usual, 1), euclid(100, usual, 1)), (16, 129));
-        assert_eq!((euclid(4, usual, 3), euclid(10, usual, 9), euclid(100, usual, 9)), (27, 32, 129));
-        assert_eq!(rows(4, usual, Metric::Euclid, 9, true), 16, "with payloads there are as many requests");
+        let euclid = |limit, method, times| rows(limit, method, Metric::Euclid, times, false, true);
+        assert_eq!((euclid(10, usual, 1), euclid(100, usual, 1)), (14, 127));
+        assert_eq!((euclid(4, usual, 3), euclid(10, usual, 9), euclid(100, usual, 9)), (21, 32, 127));
+        assert_eq!(
+            rows(4, usual, Metric::Euclid, 9, true, true),
+            16,
+            "with payloads there are as many requests"
+        );
         let wished = |candidates| Method { candidates: Some(candidates), ..usual };
         assert_eq!(
             (euclid(10, wished(9), 1), euclid(10, wished(20), 1), euclid(10, wished(99), 1)),
-            (16, 20, 32)
+            (14, 20, 32)
         );
         assert_eq!(euclid(10, Method { ignore_codes: true, ..usual }, 1), 32);
-        assert_eq!(rows(50, usual, Metric::Manhattan, 1, true), 132);
+        assert_eq!(rows(50, usual, Metric::Manhattan, 1, true, true), 128);
+        assert_eq!(rows(10, usual, Metric::Euclid, 1, true, false), 18, "no lists are read");
     }
 }

@@ -10,17 +10,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::{FutureExt, try_join, try_join_all};
-use futures::stream::{self, StreamExt};
-use lodestone_segment::{FarPayloads, PartKind, RowBlocks, RowChecks, RowRun, SegmentReader};
+use lodestone_segment::{FarPayloads, PartKind, RowChecks, SegmentReader};
 use lodestone_store::{Stage, stage};
 use lodestone_types::{PointId, Result};
 use roaring::RoaringBitmap;
 
 use crate::allowance::Allowance;
 use crate::best::{Best, Scored};
-use crate::far::{AT_ONCE, FarRead, next_in_time, under_way, unless_excused};
+use crate::far::{FarRead, next_in_time, unless_excused};
 use crate::far_compare::FarHit;
-use crate::far_plan::{PAYLOAD_BLOCK, REQUEST_BYTES, runs_within};
+use crate::far_plan::{Asked, PAYLOAD_BLOCK, REQUEST_BYTES};
+use crate::far_runs::{self, Runs};
 use crate::view::ShardView;
 
 /// What a run costs beside its bytes, in bytes of codes: more than a request for these does, as buckets charge for requests. Measured,
@@ -29,17 +29,15 @@ pub(crate) const RUN_COST: u64 = 4 * REQUEST_BYTES;
 
 /// A far segment whose rows that match are read alone.
 pub(crate) struct Few<'a> {
-    reader: &'a SegmentReader,
     rows: &'a RoaringBitmap,
-    blocks: RowBlocks,
-    runs: Vec<RowRun>,
+    vectors: Runs,
 }
 
 impl<'a> Few<'a> {
     /// What is to be read if these are the rows that match; `None` where that costs more than what a search by `codes` does at most, or where
     /// not all rows have the vector.
     pub fn of(
-        reader: &'a SegmentReader,
+        reader: &SegmentReader,
         rows: &'a RoaringBitmap,
         using: &str,
         codes: u64,
@@ -48,26 +46,40 @@ impl<'a> Few<'a> {
         if rows.len() * blocks.row_bytes() > codes {
             return Ok(None);
         }
-        let few = Self { reader, rows, runs: blocks.runs(rows), blocks };
+        let vectors = Runs { reader: reader.clone(), runs: blocks.runs(rows), blocks };
+        let few = Self { rows, vectors };
         Ok((few.cost() < codes).then_some(few))
     }
 
     /// What reading them costs, in bytes of codes.
     pub fn cost(&self) -> u64 {
-        self.bytes() + self.runs.len() as u64 * RUN_COST
+        self.vectors.len() + self.others() + self.vectors.runs.len() as u64 * RUN_COST
     }
 
-    /// Bytes that are read before it is known which rows are near.
-    fn bytes(&self) -> u64 {
-        let ids = self.reader.meta().part(&PartKind::Ids).filter(|part| !self.reader.is_near(&part.kind));
-        let runs: u64 = self.runs.iter().map(RowRun::len).sum();
-        runs + self.blocks.checksum_bytes() + ids.map_or(0, |part| part.length)
+    /// What a search asks for because of them, if it looks for so many points.
+    pub fn asked(&self, limit: usize, with_payload: bool) -> Asked {
+        let shown = if with_payload { self.rows.len().min(limit as u64) } else { 0 };
+        let ids = usize::from(self.ids() > 0);
+        let requests = self.vectors.requests() + ids + shown as usize + usize::from(with_payload);
+        Asked { requests, bytes: self.vectors.len() + self.others() + shown * PAYLOAD_BLOCK }
+    }
+
+    /// Bytes of ids, if they are not here.
+    fn ids(&self) -> u64 {
+        let reader = &self.vectors.reader;
+        let ids = reader.meta().part(&PartKind::Ids).filter(|part| !reader.is_near(&part.kind));
+        ids.map_or(0, |part| part.length)
+    }
+
+    /// Bytes that are read with the runs.
+    fn others(&self) -> u64 {
+        self.vectors.blocks.checksum_bytes() + self.ids()
     }
 
     /// What vectors are checked by, once ids are here too.
     async fn known(&self) -> Result<Arc<RowChecks>> {
-        let ids = self.reader.load(&[PartKind::Ids]);
-        Ok(Arc::new(try_join(self.reader.row_checks(&self.blocks), ids).await?.0))
+        let ids = [PartKind::Ids];
+        Ok(try_join(self.vectors.checks(), self.vectors.reader.load(&ids)).await?.0)
     }
 }
 
@@ -112,7 +124,7 @@ impl ShardView {
     async fn hits_of_few(&self, few: &[Few<'_>], read: FarRead<'_>) -> Result<Vec<FarHit>> {
         let payloads = async {
             match read.with_payload {
-                true => try_join_all(few.iter().map(|few| few.reader.far_payloads())).await,
+                true => try_join_all(few.iter().map(|few| few.vectors.reader.far_payloads())).await,
                 false => Ok(Vec::new()),
             }
         };
@@ -131,7 +143,7 @@ impl ShardView {
                     None => continue,
                 },
             };
-            let lsn = few[segment].reader.lsn(row)?;
+            let lsn = few[segment].vectors.reader.lsn(row)?;
             hits.push(self.hit(id, hit.score(greater), lsn, vector.clone(), text)?);
         }
         Ok(hits)
@@ -143,17 +155,15 @@ impl ShardView {
         let until = allowance.as_ref().and_then(|allowance| allowance.codes_until());
         let shown = few.iter().map(|few| few.rows.len()).sum::<u64>().min(query.limit as u64);
         let payloads = if with_payload { shown * PAYLOAD_BLOCK } else { 0 };
-        let known: Vec<_> = few.iter().map(|few| few.known().boxed().shared()).collect();
-        let reads = within(allowance.as_deref(), few, payloads, budget.shares)?;
-        let reads = reads.into_iter().map(|(number, run)| {
-            let (few, known) = (&few[number], known[number].clone());
-            async move {
-                let _permit = under_way(run.len()).await?;
-                let (vectors, bytes) = try_join(known, few.reader.far_run(&few.blocks, run)).await?;
-                Ok((number, vectors.of_run(run, &bytes, few.rows.range(run.rows.clone()))?))
-            }
+        let segments: Vec<&Runs> = few.iter().map(|few| &few.vectors).collect();
+        let others = few.iter().map(Few::others).sum();
+        let all = segments.iter().copied();
+        let runs = far_runs::affordable(allowance.as_deref(), all, others, payloads, budget.shares)?;
+        let known = few.iter().map(|few| few.known().boxed()).collect();
+        let mut reads = far_runs::read(runs, segments, known, |number, run, vectors, bytes| {
+            let rows = few[number].rows.range(run.rows.clone());
+            Ok((number, vectors.of_run(run, bytes, rows)?))
         });
-        let mut reads = stream::iter(reads.collect::<Vec<_>>()).buffer_unordered(AT_ONCE);
         let (greater, mut best) = (scorer.metric().greater_is_nearer(), Best::new(query.limit));
         while let Some((number, rows)) = next_in_time(&mut reads, until).await? {
             for (row, vector) in rows {
@@ -163,7 +173,7 @@ impl ShardView {
                 if !has_chance || !query.is_near_enough(score, greater) {
                     continue;
                 }
-                let id = few[number].reader.id(row)?;
+                let id = few[number].vectors.reader.id(row)?;
                 if self.may_answer(id, query) {
                     // All that was read with it can go.
                     let vector = Bytes::copy_from_slice(&vector);
@@ -173,19 +183,6 @@ impl ShardView {
         }
         Ok(best.into_sorted())
     }
-}
-
-/// All runs, each with the number of its segment, or as many as the read may ask for beside `payloads` bytes of payloads; an error
-/// if it must be all.
-fn within<'f>(
-    allowance: Option<&Allowance>,
-    few: &'f [Few<'_>],
-    payloads: u64,
-    shares: u64,
-) -> Result<Vec<(usize, &'f RowRun)>> {
-    let all = few.iter().enumerate().flat_map(|(number, few)| few.runs.iter().map(move |run| (number, run)));
-    let others = few.iter().map(|few| few.bytes() - few.runs.iter().map(RowRun::len).sum::<u64>()).sum();
-    runs_within(allowance, all.collect(), others, payloads, shares)
 }
 
 /// The JSON texts of the payloads of these rows, by segment and row; none where there are no `payloads`, or for one that cannot be
@@ -198,7 +195,7 @@ async fn texts_of(
     let of_segment = few.iter().zip(payloads).enumerate().map(|(number, (few, payloads))| async move {
         let places = near.iter().map(|hit| hit.key.place).filter(|(segment, _)| *segment == number);
         let rows: Vec<u32> = places.map(|(_, row)| row).collect();
-        let texts = few.reader.far_payload_texts(payloads, &rows).await?;
+        let texts = few.vectors.reader.far_payload_texts(payloads, &rows).await?;
         let texts = rows.into_iter().zip(texts);
         texts.map(|(row, text)| Ok(((number, row), unless_excused(text)?))).collect::<Result<Vec<_>>>()
     });

@@ -5,22 +5,19 @@
 //! 2. the codes of all rows that match, and what they are checked by
 //! 3. the vectors of the most promising rows, and their payloads
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use futures::future::{FutureExt, try_join, try_join_all};
-use futures::stream::{self, StreamExt};
 use lodestone_index::dense::ColdQuery;
 use lodestone_segment::{RowBlocks, RowChecks, RowRun, SegmentReader};
-use lodestone_store::{Stage, stage};
 use lodestone_types::{JsonPath, Result};
 use rayon::prelude::*;
 use roaring::RoaringBitmap;
 
 use crate::allowance::Allowance;
-use crate::far::{AT_ONCE, FarRead, next_in_time, under_way};
-use crate::far_compare::{Candidate, FarHit, RowPlaces};
-use crate::far_plan::{PAYLOAD_BLOCK, REQUEST_BYTES, runs_within};
+use crate::far::{FarRead, next_in_time};
+use crate::far_compare::{Candidate, RowPlaces};
+use crate::far_plan::{Asked, PAYLOAD_BLOCK, REQUEST_BYTES};
+use crate::far_runs::{self, Runs};
 use crate::loading::on_pool;
 use crate::view::ShardView;
 
@@ -77,7 +74,7 @@ impl Orders {
             let Some(order) = index.rows_by_value(self.reader.rows())? else { continue };
             let places = places_of(&order, &self.rows);
             let runs = blocks.runs(places.iter().map(|(place, _)| *place));
-            let found = Ordered { reader: self.reader.clone(), blocks, places, runs };
+            let found = Ordered { places, codes: Runs { reader: self.reader.clone(), blocks, runs } };
             if found.cost() < least.as_ref().map_or(self.by_lists, Ordered::cost) {
                 least = Some(found);
             }
@@ -88,21 +85,22 @@ impl Orders {
 
 /// A far segment of which the codes of what matches are read, in the order of a field.
 pub(crate) struct Ordered {
-    reader: SegmentReader,
-    blocks: RowBlocks,
     /// Where the rows that match are in that order, ascending, and which row each is.
     places: Vec<(u32, u32)>,
-    runs: Vec<RowRun>,
+    codes: Runs,
 }
 
 impl Ordered {
     /// What reading them costs, in bytes, a request counting as some.
     pub fn cost(&self) -> u64 {
-        cost(&self.blocks, self.runs.iter().map(RowRun::len).sum(), self.runs.len() as u64)
+        cost(&self.codes.blocks, self.codes.len(), self.codes.runs.len() as u64)
     }
 
-    async fn checks(&self) -> Result<Arc<RowChecks>> {
-        self.reader.row_checks(&self.blocks).await.map(Arc::new)
+    /// What a search asks for because of them until it compares vectors.
+    pub fn asked(&self, with_payload: bool) -> Asked {
+        // The outline, and which rows are no more.
+        let requests = self.codes.requests() + 2 + usize::from(with_payload);
+        Asked { requests, bytes: self.codes.len() + self.codes.blocks.checksum_bytes() }
     }
 
     /// The places and rows of a run.
@@ -114,17 +112,17 @@ impl Ordered {
 }
 
 /// What the first trip brought of a segment.
-struct Begun<'o> {
+pub(crate) struct Begun<'o> {
     ordered: &'o Ordered,
     query: ColdQuery,
     /// How many more rows than usual codes leave in doubt.
-    times: u32,
+    pub times: u32,
     rows: RowPlaces<'o>,
 }
 
 impl<'o> Begun<'o> {
     async fn new(ordered: &'o Ordered, read: FarRead<'_>) -> Result<Self> {
-        let (reader, using) = (&ordered.reader, read.query.using);
+        let (reader, using) = (&ordered.codes.reader, read.query.using);
         let rows = RowPlaces::find(reader, using, read.with_payload);
         let (outline, rows) = try_join(reader.outline(using), rows).await?;
         let query = ColdQuery::new(&outline, read.query.vector);
@@ -141,7 +139,7 @@ impl<'o> Begun<'o> {
         let places = self.ordered.of_run(run);
         let codes = checks.of_run(run, bytes, places.iter().map(|(place, _)| *place))?;
         let candidate = |((_, row), (_, code)): (&(u32, u32), (u32, Bytes))| {
-            let row = self.ordered.reader.ordered_candidate(&self.query, &code, *row)?;
+            let row = self.ordered.codes.reader.ordered_candidate(&self.query, &code, *row)?;
             Ok(Candidate { rows: &self.rows, row })
         };
         places.iter().zip(codes).map(candidate).collect()
@@ -166,25 +164,18 @@ fn places_of(order: &[u32], rows: &RoaringBitmap) -> Vec<(u32, u32)> {
 }
 
 impl ShardView {
-    /// The nearest rows of these segments that match, nearest first, at most as many as asked for. Where a part of the answer will do,
-    /// no more codes are read than the read's [`Allowance`] leaves to them.
-    pub(crate) async fn nearest_by_order(
+    /// The first trip.
+    pub(crate) async fn begun<'o>(
         &self,
-        ordered: &[Ordered],
+        ordered: &'o [Ordered],
         read: FarRead<'_>,
-    ) -> Result<Vec<FarHit>> {
-        if ordered.is_empty() {
-            return Ok(Vec::new());
-        }
-        let begun = ordered.iter().map(|ordered| Begun::new(ordered, read));
-        let begun = stage(Stage::Outline, try_join_all(begun)).await?;
-        let compared = read.compared(begun.iter().map(|begun| begun.times).max().unwrap_or(1));
-        let candidates = stage(Stage::Codes, self.ordered_candidates(&begun, compared, read)).await?;
-        stage(Stage::Rows, self.nearest_of(candidates, compared, read)).await
+    ) -> Result<Vec<Begun<'o>>> {
+        try_join_all(ordered.iter().map(|ordered| Begun::new(ordered, read))).await
     }
 
-    /// The second trip: rows that are still what their segment says, or have other payloads.
-    async fn ordered_candidates<'o, 'g>(
+    /// The second trip: rows that are still what their segment says, or have other payloads. Where a part of the answer will do, no
+    /// more codes are read than the read's [`Allowance`] leaves to them beside `compared` vectors.
+    pub(crate) async fn ordered_candidates<'o, 'g>(
         &self,
         begun: &'g [Begun<'o>],
         compared: usize,
@@ -192,24 +183,16 @@ impl ShardView {
     ) -> Result<Vec<Candidate<'o, 'g>>> {
         let allowance = Allowance::current();
         let until = allowance.as_ref().and_then(|allowance| allowance.codes_until());
-        let of_segment =
-            |(number, begun): (usize, &'g Begun<'o>)| begun.ordered.runs.iter().map(move |run| (number, run));
-        let runs = begun.iter().enumerate().flat_map(of_segment).collect();
-        let checks = begun.iter().map(|begun| begun.ordered.blocks.checksum_bytes()).sum();
+        let codes: Vec<&Runs> = begun.iter().map(|begun| &begun.ordered.codes).collect();
+        let checks = codes.iter().map(|codes| codes.blocks.checksum_bytes()).sum();
         let of_row = read.scorer.row_bytes() as u64 + if read.with_payload { PAYLOAD_BLOCK } else { 0 };
-        let rows = compared as u64 * of_row;
-        let runs = runs_within(allowance.as_deref(), runs, checks, rows, read.budget.shares)?;
-        let checks: Vec<_> = begun.iter().map(|begun| begun.ordered.checks().boxed().shared()).collect();
-        let reads = runs.into_iter().map(|(number, run)| {
-            let (begun, checks) = (&begun[number], checks[number].clone());
-            async move {
-                let _permit = under_way(run.len()).await?;
-                let Ordered { reader, blocks, .. } = begun.ordered;
-                let (checks, bytes) = try_join(checks, reader.far_run(blocks, run)).await?;
-                begun.candidates(run, &checks, &bytes)
-            }
+        let vectors = compared as u64 * of_row;
+        let all = codes.iter().copied();
+        let runs = far_runs::affordable(allowance.as_deref(), all, checks, vectors, read.budget.shares)?;
+        let checks = codes.iter().map(|codes| codes.checks().boxed()).collect();
+        let mut reads = far_runs::read(runs, codes, checks, |number, run, checks, bytes| {
+            begun[number].candidates(run, checks, bytes)
         });
-        let mut reads = stream::iter(reads.collect::<Vec<_>>()).buffer_unordered(AT_ONCE);
         let mut candidates: Vec<Candidate> = Vec::new();
         while let Some(found) = next_in_time(&mut reads, until).await? {
             let stays = |candidate: &Candidate| self.may_answer(candidate.row.tag.id, read.query);

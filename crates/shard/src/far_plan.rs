@@ -1,13 +1,14 @@
 //! What a search of far segments reads: as much as a budget says, and no more than the read's [`Allowance`] leaves to it.
 
-use std::ops::Range;
+use std::ops::{AddAssign, Range};
 
 use lodestone_index::dense::{ColdQuery, ListPlaces, ReadBudget, plan_reads};
-use lodestone_segment::{PartKind, RowRun};
+use lodestone_segment::PartKind;
 use lodestone_types::{Limit, Result};
 
 use crate::allowance::Allowance;
-use crate::far::{FarRead, FilterParts, Group, Segment};
+use crate::far::FarRead;
+use crate::far_lists::{Group, Segment};
 
 /// What a search of far segments may ask of the bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,8 +60,6 @@ pub(crate) const RANGE_BYTES: u64 = 1 << 20;
 /// too much is missed.
 const LEAST_RANGES: usize = 16;
 const RANGES_OF_SEGMENT: usize = 8;
-/// Of the bytes of the budget a filter's indexes take up to one part of so many.
-const MOST_OF_FILTER: u64 = 8;
 /// What a block of payloads takes, about.
 pub(crate) const PAYLOAD_BLOCK: u64 = 10_000;
 
@@ -69,6 +68,20 @@ pub(crate) const PAYLOAD_BLOCK: u64 = 10_000;
 pub(crate) fn codes_at_most(all: u64, rows: u64, matching: u64, share: u64) -> u64 {
     let least = (LEAST_MATCHING * rows / matching.max(1)).min(rows);
     (all / rows.max(1) * least).max(share).min(all)
+}
+
+/// What is asked of the bucket.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Asked {
+    pub requests: usize,
+    pub bytes: u64,
+}
+
+impl AddAssign for Asked {
+    fn add_assign(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.bytes += other.bytes;
+    }
 }
 
 /// A range of codes to be read.
@@ -138,20 +151,20 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// What the other trips leave of the budget, and `filter`, which has said what matches.
-    pub fn new(groups: &[Group], read: FarRead, rows: usize, filter: FilterParts) -> Self {
+    /// What the other trips leave of the budget, and what the search asks for `beside` the lists. `rows` are compared.
+    pub fn new(groups: &[Group], read: FarRead, rows: usize, beside: Asked) -> Self {
         let FarRead { query, scorer, with_payload, budget } = read;
         let row_bytes = scorer.row_bytes() as u64;
         let segments = || groups.iter().flat_map(|group| &group.segments);
         let deletes = |segment: &Segment| segment.rows.reader.meta().part(&PartKind::Deletes).is_some();
         let of_segment = |segment| 1 + usize::from(deletes(segment)) + usize::from(with_payload);
-        let first = STATE_REQUESTS + filter.parts + groups.len() + segments().map(of_segment).sum::<usize>();
+        let first =
+            STATE_REQUESTS + beside.requests + groups.len() + segments().map(of_segment).sum::<usize>();
         let third = rows * (1 + usize::from(with_payload));
         let outlines: u64 = groups.iter().map(|group| group.outline.bytes() as u64).sum();
         let heads: u64 = segments().map(|segment| segment.index.head_bytes()).sum();
         let of_rows = rows as u64 * (row_bytes + if with_payload { PAYLOAD_BLOCK } else { 0 });
-        // An index that is large comes on top of the budget: there would be nothing left for the search.
-        let others = outlines + heads + of_rows + filter.bytes.min(budget.bytes / MOST_OF_FILTER);
+        let others = outlines + heads + of_rows + beside.bytes;
         let bytes = budget.bytes.saturating_sub(others).max(budget.bytes / 4);
         let entry = segments().map(|segment| segment.index.entry_bytes()).max().unwrap_or(1).max(1);
         let third_trip = |matching: u64| (matching.min(rows as u64) * row_bytes, of_rows);
@@ -273,40 +286,6 @@ impl Plan {
             ..self.read
         }
     }
-}
-
-/// Runs of rows, each with the number of its segment, or as many of them as the read may ask for beside `others`, which are read with
-/// them, and what comes `after`; an error if it must be all. In bytes.
-pub(crate) fn runs_within<'r>(
-    allowance: Option<&Allowance>,
-    mut runs: Vec<(usize, &'r RowRun)>,
-    others: u64,
-    after: u64,
-    shares: u64,
-) -> Result<Vec<(usize, &'r RowRun)>> {
-    let Some((allowance, left)) = allowance.and_then(|allowance| Some((allowance, allowance.left()?))) else {
-        return Ok(runs);
-    };
-    let all = others + runs.iter().map(|(_, run)| run.len()).sum::<u64>();
-    if !allowance.takes_parts() {
-        allowance.require(all)?;
-        return Ok(runs);
-    }
-    let left = left / shares.max(1);
-    if all.saturating_add(after) <= left {
-        return Ok(runs);
-    }
-    let left = left.saturating_sub(others);
-    let mut room = left.saturating_sub(after).max(left / 2);
-    runs.retain(|(_, run)| {
-        let fits = run.len() <= room;
-        match fits {
-            true => room -= run.len(),
-            false => allowance.reach(Limit::Bytes),
-        }
-        fits
-    });
-    Ok(runs)
 }
 
 #[cfg(test)]

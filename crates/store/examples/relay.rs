@@ -3,7 +3,8 @@
 //! counts since the last one, as JSON.
 //!
 //! Bytes of answers, their heads included, are passed on as they come. With `--spread` the delays vary about the given median as
-//! reads of S3 do: one in a hundred takes a quarter longer, one in a thousand nearly twice as long.
+//! reads of S3 do: one in a hundred takes a quarter longer, one in a thousand nearly twice as long. With `--total` the delay is until an
+//! answer begins: requests are passed on at once and answers held back, so that what the service itself takes is part of it.
 
 use std::io::{BufRead, Write};
 use std::sync::Arc;
@@ -16,6 +17,8 @@ use rand::rngs::StdRng;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -41,6 +44,8 @@ impl Counts {
 struct Delay {
     median: f64,
     spread: bool,
+    /// Until the answer, instead of before the request.
+    total: bool,
 }
 
 impl Delay {
@@ -58,10 +63,11 @@ impl Delay {
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     let mut arguments = std::env::args().skip(1);
-    let (mut to, mut delay) = (String::new(), Delay { median: 63.0, spread: false });
+    let (mut to, mut delay) = (String::new(), Delay { median: 63.0, spread: false, total: false });
     while let Some(name) = arguments.next() {
         match name.as_str() {
             "--spread" => delay.spread = true,
+            "--total" => delay.total = true,
             "--to" => to = arguments.next().ok_or("--to lacks its value")?,
             "--delay" => delay.median = arguments.next().ok_or("--delay lacks its value")?.parse()?,
             _ => return Err(format!("no argument is called {name}").into()),
@@ -97,25 +103,42 @@ async fn serve(client: TcpStream, to: &str, delay: Delay, counts: &Arc<Counts>) 
     let server = TcpStream::connect(to).await?;
     server.set_nodelay(true)?;
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
-    let back = tokio::spawn(pass_back(from_server, to_client, counts.clone()));
-    let done = pass_requests(from_client, to_server, delay, counts).await;
+    let (answer_at, due) = watch::channel(Instant::now());
+    let back = tokio::spawn(pass_back(from_server, to_client, counts.clone(), due));
+    let done = pass_requests(from_client, to_server, delay, counts, answer_at).await;
     back.abort();
     done
 }
 
+/// Passes on what the service answers, none of it before it is `due`.
 async fn pass_back(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     counts: Arc<Counts>,
+    due: watch::Receiver<Instant>,
 ) -> std::io::Result<()> {
-    let mut buffer = vec![0; BUFFER];
+    let (mut held, mut buffer) = (Vec::new(), vec![0; BUFFER]);
     loop {
-        let read = from.read(&mut buffer).await?;
-        if read == 0 {
-            return to.shutdown().await;
+        let at = *due.borrow();
+        tokio::select! {
+            // What has come must not fill the pipe, or the service would wait.
+            read = from.read(&mut buffer) => match read? {
+                0 => {
+                    to.write_all(&held).await?;
+                    return to.shutdown().await;
+                }
+                read => {
+                    counts.bytes.fetch_add(read as u64, Relaxed);
+                    held.extend_from_slice(&buffer[..read]);
+                }
+            },
+            () = sleep_until(at), if !held.is_empty() => {}
         }
-        counts.bytes.fetch_add(read as u64, Relaxed);
-        to.write_all(&buffer[..read]).await?;
+        let is_due = Instant::now() >= *due.borrow();
+        if is_due {
+            to.write_all(&held).await?;
+            held.clear();
+        }
     }
 }
 
@@ -125,6 +148,7 @@ async fn pass_requests(
     mut to: OwnedWriteHalf,
     delay: Delay,
     counts: &Counts,
+    answer_at: watch::Sender<Instant>,
 ) -> Result<(), Failure> {
     let mut rng = StdRng::seed_from_u64(counts.connections.load(Relaxed));
     let (mut held, mut buffer) = (Vec::new(), vec![0; BUFFER]);
@@ -146,7 +170,11 @@ async fn pass_requests(
         let is_get = line.starts_with("get ") && !line.contains("list-type=");
         let counter = if is_get { &counts.gets } else { &counts.others };
         counter.fetch_add(1, Relaxed);
-        tokio::time::sleep(delay.of(&mut rng)).await;
+        let due = Instant::now() + delay.of(&mut rng);
+        match delay.total {
+            true => _ = answer_at.send(due),
+            false => sleep_until(due).await,
+        }
         while held.len() < head + body {
             let read = from.read(&mut buffer).await?;
             if read == 0 {

@@ -9,10 +9,11 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use lodestone_kernels::{Element, Metric, Scorer, SignQuery};
+use lodestone_kernels::{Element, Metric, Scorer};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::centroids::CentroidCodes;
 use super::promise::{Sample, decay, steps};
 use super::{Candidate, Effort, Model, Rows, Searcher, Target, VectorIndex};
 
@@ -157,12 +158,11 @@ impl<'a> HeldOut<'a> {
                 }
             }
         }
+        let centroids = CentroidCodes::of(model);
         let sample = |(held, rows): (&Held, Vec<u32>)| {
             let (mut centred, mut turned) = (Vec::new(), vec![0.0; model.padded()]);
             model.turn_query(&held.vector, &mut centred, &mut turned);
-            let mut signs = SignQuery::new(model.padded());
-            signs.set(&turned);
-            let steps = steps(&signs, model.blocks(), model.lists());
+            let steps = steps(centroids.distances(&turned, model.level_bits(), model.lists()), model.lists());
             let lists = rows.iter().filter_map(|row| *list_of.get(row)?);
             Sample { nearest: lists.map(|list| steps[list as usize]).collect(), steps }
         };

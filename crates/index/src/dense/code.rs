@@ -5,9 +5,10 @@
 //! arXiv 2409.09913, section 3). What a nearest-neighbour search compares is linear in `<u, q>`: `base + add + mul <u, q>`,
 //! where `base` depends on the query and the list, `add` and `mul` on the row.
 
-use lodestone_kernels::LevelBits;
+use lodestone_kernels::{LevelBits, LevelQuery, pack_levels};
 
 use super::Distance;
+use super::vector_index::LEVEL_FACTORS;
 
 /// What goes with a row's code.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -71,6 +72,33 @@ pub(super) fn levels(distance: Distance, bits: LevelBits, vector: &[f32], levels
         Distance::Euclid => Factors { add: length_squared, mul: -2.0 * f },
         Distance::Dot => Factors { add: 0.0, mul: -f },
     }
+}
+
+/// Adds the level code of a vector and its factors to `out`; `found` has room for its levels.
+pub(super) fn put_level(
+    distance: Distance,
+    bits: LevelBits,
+    vector: &[f32],
+    found: &mut Vec<u8>,
+    out: &mut Vec<u8>,
+) {
+    let factors = levels(distance, bits, vector, found);
+    pack_levels(bits, found, out);
+    out.extend([factors.add, factors.mul].iter().flat_map(|factor| factor.to_le_bytes()));
+}
+
+/// A level code and its factors.
+#[inline(always)]
+pub(super) fn parts_of_level(entry: &[u8]) -> (&[u8], Factors) {
+    let (code, factors) = entry.split_at(entry.len() - LEVEL_FACTORS);
+    let factor = |at: usize| factors[at..].first_chunk().map_or(0.0, |bytes| f32::from_le_bytes(*bytes));
+    (code, Factors { add: factor(0), mul: factor(4) })
+}
+
+/// What a level code and its factors tell of a query, less the base.
+pub(super) fn level_estimate(query: &LevelQuery, entry: &[u8]) -> f32 {
+    let (code, Factors { add, mul }) = parts_of_level(entry);
+    add + mul * query.product(code)
 }
 
 fn level(bits: LevelBits, x: f32, scale: f32) -> u8 {

@@ -1,11 +1,11 @@
 //! Rows that know their lists and have their codes, before they are laid out.
 
-use lodestone_kernels::{BLOCK_ROWS, block_bytes, empty_block, pack_levels, put_row};
+use lodestone_kernels::{BLOCK_ROWS, block_bytes, empty_block, put_row};
 use lodestone_types::Stretch;
 use rayon::prelude::*;
 
 use super::assign::Assigner;
-use super::code::{levels, sign_factors};
+use super::code::{put_level, sign_factors};
 use super::vector_index::LEVEL_FACTORS;
 use super::{BuildOptions, Distance, Model, Rows};
 
@@ -109,11 +109,8 @@ impl Places<'_> {
             if let Some(second) = second {
                 put(model, second, &turned, &mut residual, self.seconds, i);
             }
-            let factors = levels(model.distance(), model.level_bits(), &turned, &mut found);
             code.clear();
-            pack_levels(model.level_bits(), &found, &mut code);
-            code.extend(factors.add.to_le_bytes());
-            code.extend(factors.mul.to_le_bytes());
+            put_level(model.distance(), model.level_bits(), &turned, &mut found, &mut code);
             level.copy_from_slice(&code);
         }
     }

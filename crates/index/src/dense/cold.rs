@@ -10,29 +10,29 @@
 //! | 2 | level codes of the nearest lists, each with what its row is ([`ColdQuery::rank`]) | the most promising rows |
 //! | 3 | their vectors | exact scores |
 
-use bytes::Bytes;
-use lodestone_kernels::{LevelBits, LevelQuery, MAX_DIM, SignQuery, block_bytes};
+use lodestone_kernels::{LevelBits, LevelQuery, MAX_DIM};
 
 use super::calibration::Calibration;
+use super::centroids::CentroidCodes;
+use super::code::level_estimate;
 use super::model::{Distance, ModelHeader, floats};
 use super::promise::{promises, steps};
 use super::rotation::Rotation;
 use super::vector_index::LEVEL_FACTORS;
 
-/// A model without its centroids as floats: their sign codes, which take a thirtieth, tell well enough which are near.
+/// A model without its centroids as floats: codes of them tell well enough which are near.
 #[derive(Debug)]
 pub struct Outline {
     header: ModelHeader,
     level_bits: LevelBits,
     rotation: Rotation,
     mean: Vec<f32>,
-    /// Sign codes of the centroids for the model's distance.
-    blocks: Bytes,
+    centroids: CentroidCodes,
 }
 
 impl Outline {
     /// The outline that was stored as these; says what is wrong with them otherwise.
-    pub fn open(header: ModelHeader, mean: &[u8], blocks: Bytes) -> Result<Self, String> {
+    pub fn open(header: ModelHeader, mean: &[u8], centroids: CentroidCodes) -> Result<Self, String> {
         let level_bits = LevelBits::of(header.level_bits)
             .ok_or_else(|| format!("codes of {} bits are not known", header.level_bits))?;
         let dim = header.dim as usize;
@@ -40,10 +40,8 @@ impl Outline {
             return Err(format!("it has {dim} dimensions and a mean of {} bytes", mean.len()));
         }
         let rotation = Rotation::new(dim, header.seed);
-        if !blocks.len().is_multiple_of(block_bytes(rotation.padded())) {
-            return Err("the codes of its centroids are no whole blocks".into());
-        }
-        Ok(Self { level_bits, mean: floats(mean).collect(), rotation, blocks, header })
+        centroids.check(level_bits, rotation.padded(), header.lists as usize)?;
+        Ok(Self { level_bits, mean: floats(mean).collect(), rotation, centroids, header })
     }
 
     /// What searches have to do.
@@ -53,7 +51,7 @@ impl Outline {
 
     /// Bytes that were read for it.
     pub fn bytes(&self) -> usize {
-        self.blocks.len() + 4 * self.mean.len()
+        self.centroids.bytes().len() + 4 * self.mean.len()
     }
 
     /// Bytes of a level code with its factors, and without what follows them.
@@ -65,7 +63,7 @@ impl Outline {
 /// A query, ready to be compared with centroids and level codes.
 #[derive(Debug)]
 pub struct ColdQuery {
-    signs: SignQuery,
+    turned: Vec<f32>,
     levels: LevelQuery,
     level_bytes: usize,
     base: f32,
@@ -86,21 +84,20 @@ impl ColdQuery {
         let padded = outline.rotation.padded();
         let mut turned = vec![0.0; padded];
         outline.rotation.apply(&centred, &mut turned);
-        let mut signs = SignQuery::new(padded);
-        signs.set(&turned);
         let mut levels = LevelQuery::new(padded, outline.level_bits);
         levels.set(&turned);
         let base = match distance {
             Distance::Euclid => turned.iter().map(|x| x * x).sum(),
             Distance::Dot => 0.0,
         };
-        Self { signs, levels, level_bytes: outline.level_bytes(), base }
+        Self { turned, levels, level_bytes: outline.level_bytes(), base }
     }
 
     /// How densely the lists of the model hold the query's nearest rows, as far as can be told; the nearest list about 1, others less.
     pub fn promises(&self, outline: &Outline) -> Vec<f32> {
-        let steps = steps(&self.signs, &outline.blocks, outline.header.lists as usize);
-        promises(&steps, outline.header.decay)
+        let lists = outline.header.lists as usize;
+        let distances = outline.centroids.distances(&self.turned, outline.level_bits, lists);
+        promises(&steps(distances, lists), outline.header.decay)
     }
 
     /// How near the rows of some level codes seem to be, less being nearer, each with the bytes that follow its code.
@@ -110,14 +107,10 @@ impl ColdQuery {
         codes: &'a [u8],
         entry_bytes: usize,
     ) -> impl Iterator<Item = (f32, &'a [u8])> + 'a {
-        let code_bytes = self.level_bytes - LEVEL_FACTORS;
         let entries = codes.chunks_exact(entry_bytes.max(self.level_bytes));
         entries.map(move |entry| {
-            let (code, rest) = entry.split_at(code_bytes);
-            let (factors, rest) = rest.split_at(LEVEL_FACTORS);
-            let factor =
-                |at: usize| factors[at..].first_chunk().map_or(0.0, |bytes| f32::from_le_bytes(*bytes));
-            (self.base + factor(0) + factor(4) * self.levels.product(code), rest)
+            let (level, rest) = entry.split_at(self.level_bytes);
+            (self.base + level_estimate(&self.levels, level), rest)
         })
     }
 }

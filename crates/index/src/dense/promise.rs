@@ -5,7 +5,7 @@
 //! models made. How fast it falls, the *decay*, is a matter of the vectors, 10 to 15 on those; so it is measured when a model is
 //! made, on rows that were [held out](super::HeldOut).
 
-use lodestone_kernels::{Estimate, SignQuery};
+use lodestone_kernels::Estimate;
 
 /// The decay that is taken where none was measured: less than was ever seen, so that rather too much is read.
 const USUAL_DECAY: f32 = 9.0;
@@ -18,11 +18,8 @@ const BY_NUMBER: f32 = 0.001;
 /// What any list promises: far ones are read too where much is to be read.
 const LEAST: f32 = 1e-6;
 
-/// How far lists are from a query in steps, by the sign codes of their centroids; infinite where that cannot be told.
-pub(super) fn steps(signs: &SignQuery, blocks: &[u8], lists: usize) -> Vec<f32> {
-    let mut found: Vec<Estimate> = Vec::new();
-    signs.scan(blocks, &[], 0.0, f32::INFINITY, &mut found);
-    found.retain(|found| found.value.is_finite() && (found.place as usize) < lists);
+/// How far lists are from a query in steps, by how far their centroids seem to be; infinite where that cannot be told.
+pub(super) fn steps(mut found: Vec<Estimate>, lists: usize) -> Vec<f32> {
     let mut steps = vec![f32::INFINITY; lists];
     let middle = found.len() / 2;
     if found.is_empty() {
@@ -90,22 +87,11 @@ fn expected_steps(steps: &[f32], sizes: &[f32], decay: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lodestone_kernels::{empty_block, put_row};
 
-    /// Lists whose distances are these, by a query that sees nothing but what is added.
+    /// Lists whose distances are these; infinite where that cannot be told.
     fn steps_of(values: &[f32]) -> Vec<f32> {
-        let mut blocks = Vec::new();
-        for (number, some) in values.chunks(lodestone_kernels::BLOCK_ROWS).enumerate() {
-            let mut block = empty_block(16);
-            for (row, value) in some.iter().enumerate() {
-                let place = (number * lodestone_kernels::BLOCK_ROWS + row) as u32;
-                put_row(&mut block, row, &[1.0; 16], *value, 0.0, place);
-            }
-            blocks.extend(block);
-        }
-        let mut query = SignQuery::new(16);
-        query.set(&[1.0; 16]);
-        steps(&query, &blocks, values.len())
+        let known = (0..).zip(values).filter(|(_, value)| value.is_finite());
+        steps(known.map(|(place, value)| Estimate { value: *value, place }).collect(), values.len())
     }
 
     #[test]

@@ -2,10 +2,9 @@
 
 use lodestone_kernels::{Estimate, LevelBits, LevelQuery, SignQuery, block_bytes, mean_mul, prefetch};
 
-use super::code::dot;
+use super::code::{Factors, dot, parts_of_level};
 use super::lists::{ListFinder, NearList, Turned};
 use super::shortlist::{Shortlist, Size};
-use super::vector_index::LEVEL_FACTORS;
 use super::{Distance, Model, VectorIndex};
 
 /// How much a search does.
@@ -324,10 +323,7 @@ impl Searcher {
             if let Some(ahead) = found.get(at + AHEAD) {
                 prefetch(level(ahead.place));
             }
-            let level = level(found[at].place);
-            let (code, factors) = level.split_at(level.len() - LEVEL_FACTORS);
-            let factor = |bytes: &[u8]| bytes.first_chunk().map_or(0.0, |bytes| f32::from_le_bytes(*bytes));
-            let (add, mul) = (factor(factors), factor(&factors[4..]));
+            let (code, Factors { add, mul }) = parts_of_level(level(found[at].place));
             sizes += mul.abs();
             found[at].value = base + add + mul * self.levels.product(code);
         }
