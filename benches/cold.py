@@ -228,6 +228,8 @@ def settle(server: Server, seconds: float = 300) -> None:
             time.sleep(0.5)
         if green < 12:
             raise TimeoutError(f"not at rest after {seconds} s: {info}")
+        # MinIO reads past the page cache, and would wait for what is still being written.
+        os.sync()
         report("collection", segments=info["segments_count"], indexed=info["indexed_vectors_count"], points=info["points_count"])
 
 

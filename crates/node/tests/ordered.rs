@@ -127,7 +127,7 @@ async fn what_matches_is_read_alone() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_segment_in_order_and_one_by_lists_are_compared_together() {
-    let store = filled(Distance::Euclid).await;
+    let store = filled(Distance::Cosine).await;
     let local = tempfile::tempdir().unwrap();
     let node = start(&store, &local, true).await;
     // All of a segment is not in order for less.
@@ -137,7 +137,8 @@ async fn a_segment_in_order_and_one_by_lists_are_compared_together() {
     let (node, _local) = reopened(store, false).await;
     let request = filtered([of_tenant(7)]);
     let (found, usage, _) = search(&node.engine(), request.clone(), Limits::default()).await;
-    assert!(usage.trips <= 3 && usage.gets <= 64, "{usage:?}");
+    // Compared each by itself they took 39.
+    assert!(usage.trips <= 3 && usage.gets <= 32, "{usage:?}");
     // All codes of the second segment, a fortieth of those of the first.
     assert!((1_400_000..2_300_000).contains(&usage.bytes), "{usage:?}");
     let exact = exact(&node.engine(), request).await;

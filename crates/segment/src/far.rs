@@ -76,6 +76,11 @@ impl SegmentReader {
         Outline::open(part.model_header()?, &mean.bytes, centroids).map_err(|e| codes.damaged(e))
     }
 
+    /// Bytes that [`SegmentReader::outline`] reads.
+    pub fn outline_bytes(&self, name: &str) -> Result<u64> {
+        Ok(self.far_part(&PartKind::Model(name.to_owned()))?.head()?.length)
+    }
+
     /// Whether the vectors called `name` have an index.
     pub fn has_far_index(&self, name: &str) -> bool {
         let meta = self.meta();

@@ -6,8 +6,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use common::*;
-use lodestone_index::dense::{ColdQuery, ReadBudget, plan_reads};
-use lodestone_segment::{FarCandidate, PartKind, PartMeta, SectionKind, SegmentMeta, SegmentReader};
+use lodestone_index::dense::{self, ColdQuery, Distance, ReadBudget, TrainOptions, plan_reads};
+use lodestone_kernels::LevelBits;
+use lodestone_segment::{
+    FarCandidate, ObjectWriter, PartKind, PartMeta, SectionKind, SegmentMeta, SegmentReader,
+};
 use lodestone_types::{Error, ErrorKind, PointId, Result};
 use uuid::Uuid;
 
@@ -197,4 +200,61 @@ fn flipped(objects: &[(&'static str, Bytes)], key: &str, at: u64) -> Vec<(&'stat
     bytes[at as usize] ^= 0x10;
     object.1 = bytes.into();
     objects
+}
+
+/// A segment with a model of so many lists, or more, of 2,048 components, and the model.
+fn with_model(lists: usize) -> (Written, dense::Model) {
+    const DIM: usize = 2_048;
+    let row = |number: usize, row: &mut [f32]| {
+        row.iter_mut().enumerate().for_each(|(x, to)| *to = ((number * 31 + x * 17) % 101) as f32);
+    };
+    let options = TrainOptions {
+        distance: Distance::Euclid,
+        list_rows: 2,
+        sample_rows: 2 * lists,
+        level_bits: LevelBits::Four,
+        seed: 1,
+    };
+    let model = dense::Model::train(DIM, 2 * lists, &row, options);
+    let (segment, meta) = write(&spiral(ROWS), &schema(), "segment", 1);
+    let mut object = ObjectWriter::new("model");
+    let meta = meta.with_part(object.add_model("", &model).unwrap());
+    ((vec![("segment", segment), ("model", object.finish())], meta), model)
+}
+
+#[test]
+fn where_level_codes_of_centroids_would_be_large_signs_are_read() {
+    let query: Vec<f32> = (0..2_048).map(|x| x as f32 % 7.0).collect();
+    for (lists, kind, other) in [
+        (64, SectionKind::CENTROID_LEVELS, SectionKind::CENTROID_SIGNS),
+        (600, SectionKind::CENTROID_SIGNS, SectionKind::CENTROID_LEVELS),
+    ] {
+        let (written, model) = with_model(lists);
+        let outline = |(objects, meta): &Written| {
+            let bucket = Arc::new(Bucket::default());
+            objects.iter().for_each(|(key, object)| bucket.put(key, object.clone()));
+            let reader = SegmentReader::open(Arc::new(meta.clone()), bucket);
+            let bytes = reader.outline_bytes("")?;
+            block_on(reader.outline("")).map(|outline| (outline, bytes))
+        };
+        let (read, bytes) = outline(&written).unwrap();
+        let part = written.1.part(&PartKind::Model(String::new())).unwrap();
+        assert!(part.sections.iter().all(|section| section.kind != other));
+        let (start, length) = section(part, kind);
+        assert!(
+            (length..length + 8_192 + 4_096).contains(&bytes) && length <= 512 << 10,
+            "{bytes}, {length}"
+        );
+        let promises = ColdQuery::new(&read, &query).promises(&read);
+        assert_eq!(promises.len(), model.lists());
+        let nearest = promises.iter().copied().fold(0.0, f32::max);
+        assert!(
+            (0.99..=1.0).contains(&nearest) && promises.iter().any(|promise| *promise < 0.5),
+            "{promises:?}"
+        );
+        for at in [0, length / 2, length - 1] {
+            let changed = (flipped(&written.0, "model", start + at), written.1.clone());
+            assert_eq!(outline(&changed).unwrap_err().kind, ErrorKind::Damaged);
+        }
+    }
 }

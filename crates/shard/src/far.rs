@@ -10,6 +10,8 @@
 //! instead, and no codes ([`crate::far_few`]).
 //! A segment that is here already, or too small for an index, is searched as always, beside the others.
 
+use std::collections::HashSet;
+
 use futures::future::try_join;
 use futures::stream::{Stream, TryStreamExt};
 use lodestone_kernels::Scorer;
@@ -24,8 +26,9 @@ use tracing::warn;
 use crate::allowance::Allowance;
 use crate::far_compare::FarHit;
 use crate::far_few::{Few, RUN_COST};
+use crate::far_lists::{Group, model_of};
 use crate::far_ordered::{Ordered, Orders};
-use crate::far_plan::{Asked, FarBudget, RANGE_BYTES, REQUEST_BYTES, codes_at_most};
+use crate::far_plan::{Asked, FarBudget, PAYLOAD_BLOCK, RANGE_BYTES, REQUEST_BYTES, codes_at_most};
 use crate::merge::{merge, nearest_first};
 use crate::nearest::Nearest;
 use crate::room::Needs;
@@ -60,11 +63,6 @@ impl FarScope {
         self.segments.push(segment);
         self.matching.get_or_insert_default().push(matching.clone());
     }
-
-    fn append(&mut self, mut other: Self) {
-        self.segments.append(&mut other.segments);
-        self.matching.get_or_insert_default().append(&mut other.matching.unwrap_or_default());
-    }
 }
 
 /// Segments by how they are read.
@@ -78,24 +76,34 @@ struct Apart<'a> {
     in_order: FarScope,
     /// By the codes of the nearest lists.
     others: FarScope,
+    /// Of all segments.
+    rows: u64,
 }
 
 impl Apart<'_> {
-    /// The same by lists where it was in order.
-    fn without_orders(mut self) -> Self {
-        self.ordered.clear();
-        self.others.append(std::mem::take(&mut self.in_order));
-        self
-    }
-
-    /// What is asked for beside lists, and the vectors that are compared.
-    fn beside_lists(&self, read: FarRead<'_>) -> Asked {
-        let mut asked = self.others.filter;
+    /// What is asked for beside the lists of segments that have the models of `groups`, and the vectors that are compared.
+    fn beside_lists(&self, groups: &[Group], read: FarRead<'_>) -> Result<Asked> {
+        let FarRead { query, with_payload, budget, .. } = read;
         // An index that is large comes on top of the budget: there would be nothing left for the search.
-        asked.bytes = asked.bytes.min(read.budget.bytes / MOST_OF_FILTER);
-        self.few.iter().for_each(|few| asked += few.asked(read.query.limit, read.with_payload));
-        self.ordered.iter().for_each(|ordered| asked += ordered.asked(read.with_payload));
-        asked
+        let mut asked = self.others.filter.within(budget.bytes / MOST_OF_FILTER);
+        // So does what others read beyond what would be theirs.
+        let share = |rows: u32| budget.bytes * u64::from(rows) / self.rows.max(1);
+        for few in &self.few {
+            asked += few.asked().within(share(few.reader().rows()));
+        }
+        let mut models: HashSet<_> =
+            groups.iter().map(|group| group.segments[0].model(query.using)).collect();
+        for ordered in &self.ordered {
+            let with_outline = models.insert(model_of(ordered.reader(), query.using));
+            asked += ordered.asked(query.using, with_outline)?.within(share(ordered.reader().rows()));
+        }
+        if with_payload {
+            // Each has a table of them, and few rows are shown.
+            let shown = self.few.iter().map(Few::rows).sum::<u64>().min(query.limit as u64);
+            asked.requests += self.few.len() + self.ordered.len() + shown as usize;
+            asked.bytes += shown * PAYLOAD_BLOCK;
+        }
+        Ok(asked)
     }
 }
 
@@ -209,31 +217,19 @@ impl ShardView {
         let scorer = Scorer::new(query.vector, shape.metric, shape.element);
         let read = FarRead { query, scorer: &scorer, with_payload, budget };
         let apart = self.apart(scope, read).await?;
-        match self.nearest_apart(&apart, read).await {
-            // They are there once more, in the order of lists.
-            Err(error) if error.kind == ErrorKind::Damaged && !apart.ordered.is_empty() => {
-                warn!(%error, "a search meets damage; it is done again without codes in the order of a field");
-                self.nearest_apart(&apart.without_orders(), read).await
-            }
-            found => found,
-        }
-    }
-
-    /// The nearest rows of segments each of which is read in its way.
-    async fn nearest_apart(&self, apart: &Apart<'_>, read: FarRead<'_>) -> Result<Vec<FarHit>> {
         let is_by_codes = !apart.ordered.is_empty() || !apart.others.segments.is_empty();
         let of_few = self.nearest_of_few(&apart.few, read.sharing(usize::from(is_by_codes)));
-        let by_codes = self.nearest_by_codes(apart, read);
+        let by_codes = self.nearest_by_codes(&apart, read);
         let (of_few, by_codes) = in_turn_or_at_once(of_few, by_codes).await?;
-        let order = nearest_first(read.scorer.metric().greater_is_nearer());
-        let merged = merge(vec![of_few, by_codes], order, 0, read.query.limit);
+        let order = nearest_first(shape.metric.greater_is_nearer());
+        let merged = merge(vec![of_few, by_codes], order, 0, query.limit);
         Ok(merged.into_iter().map(|(_, hit)| hit).collect())
     }
 
     /// The nearest rows of the segments whose codes are read, in three trips. It is of all of them together that the most promising rows
     /// are compared.
     async fn nearest_by_codes(&self, apart: &Apart<'_>, read: FarRead<'_>) -> Result<Vec<FarHit>> {
-        let Apart { ordered, others, .. } = apart;
+        let Apart { ordered, in_order, others, .. } = apart;
         if ordered.is_empty() && others.segments.is_empty() {
             return Ok(Vec::new());
         }
@@ -241,11 +237,22 @@ impl ShardView {
         let (begun, lists) = stage(Stage::Outline, begun).await?;
         let times = begun.iter().map(|begun| begun.times).max().unwrap_or(1).max(lists.times());
         let by_lists = !others.segments.is_empty();
-        let (compared, after) = (read.compared(times, by_lists), usize::from(by_lists));
-        let in_order = self.ordered_candidates(&begun, compared, read.sharing(after));
-        let of_lists = self.list_candidates(&lists, compared, apart.beside_lists(read), read);
-        let (mut candidates, of_lists) = stage(Stage::Codes, in_turn_or_at_once(in_order, of_lists)).await?;
-        candidates.extend(of_lists);
+        let compared = read.compared(times, by_lists);
+        let beside = apart.beside_lists(lists.groups(), read)?;
+        let of_orders = self.ordered_candidates(&begun, compared, read.sharing(usize::from(by_lists)));
+        let of_lists = self.list_candidates(&lists, compared, beside, read);
+        let found = in_turn_or_at_once(unless_damaged(of_orders), of_lists);
+        let (of_orders, mut candidates) = stage(Stage::Codes, found).await?;
+        let instead;
+        match of_orders {
+            Some(of_orders) => candidates.extend(of_orders),
+            // They are there once more, in the order of lists.
+            None => {
+                instead = stage(Stage::Outline, self.lists(in_order, read)).await?;
+                let found = self.list_candidates(&instead, compared, Asked::default(), read);
+                candidates.extend(stage(Stage::Codes, found).await?);
+            }
+        }
         stage(Stage::Rows, self.nearest_of(candidates, compared, read)).await
     }
 
@@ -274,7 +281,7 @@ impl ShardView {
             orders.push(order.filter(may_be_less));
             few.push(alone);
         }
-        let mut apart = Apart::default();
+        let mut apart = Apart { rows: all, ..Apart::default() };
         let all = scope.segments.iter().zip(matching).zip(few).zip(Orders::best(orders).await?);
         for (((segment, matching), few), ordered) in all {
             match (few, ordered) {
@@ -359,6 +366,17 @@ async fn in_turn_or_at_once<A, B>(
     match Allowance::current().is_some_and(|allowance| allowance.bounds_bytes()) {
         true => Ok((first.await?, second.await?)),
         false => try_join(first, second).await,
+    }
+}
+
+/// `None`, and a note of it, where codes in the order of a field are damaged.
+async fn unless_damaged<T>(codes: impl Future<Output = Result<T>>) -> Result<Option<T>> {
+    match codes.await {
+        Err(error) if error.kind == ErrorKind::Damaged => {
+            warn!(%error, "codes in the order of a field are damaged; those of lists are read instead");
+            Ok(None)
+        }
+        found => found.map(Some),
     }
 }
 

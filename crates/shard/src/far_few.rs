@@ -53,15 +53,23 @@ impl<'a> Few<'a> {
 
     /// What reading them costs, in bytes of codes.
     pub fn cost(&self) -> u64 {
-        self.vectors.len() + self.others() + self.vectors.runs.len() as u64 * RUN_COST
+        self.vectors.bytes() + self.others() + self.vectors.runs.len() as u64 * RUN_COST
     }
 
-    /// What a search asks for because of them, if it looks for so many points.
-    pub fn asked(&self, limit: usize, with_payload: bool) -> Asked {
-        let shown = if with_payload { self.rows.len().min(limit as u64) } else { 0 };
-        let ids = usize::from(self.ids() > 0);
-        let requests = self.vectors.requests() + ids + shown as usize + usize::from(with_payload);
-        Asked { requests, bytes: self.vectors.len() + self.others() + shown * PAYLOAD_BLOCK }
+    /// What a search asks for because of them, but for payloads.
+    pub fn asked(&self) -> Asked {
+        let requests = self.vectors.requests() + usize::from(self.ids() > 0);
+        Asked { requests, bytes: self.vectors.bytes() + self.others() }
+    }
+
+    /// How many they are.
+    pub fn rows(&self) -> u64 {
+        self.rows.len()
+    }
+
+    /// Their segment.
+    pub fn reader(&self) -> &SegmentReader {
+        &self.vectors.reader
     }
 
     /// Bytes of ids, if they are not here.
@@ -158,7 +166,7 @@ impl ShardView {
         let segments: Vec<&Runs> = few.iter().map(|few| &few.vectors).collect();
         let others = few.iter().map(Few::others).sum();
         let all = segments.iter().copied();
-        let runs = far_runs::affordable(allowance.as_deref(), all, others, payloads, budget.shares)?;
+        let runs = far_runs::within(allowance.as_deref(), all, others, payloads, budget.shares)?;
         let known = few.iter().map(|few| few.known().boxed()).collect();
         let mut reads = far_runs::read(runs, segments, known, |number, run, vectors, bytes| {
             let rows = few[number].rows.range(run.rows.clone());

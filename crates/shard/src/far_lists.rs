@@ -27,7 +27,12 @@ pub(crate) struct Lists<'a> {
     queries: Vec<ColdQuery>,
 }
 
-impl Lists<'_> {
+impl<'a> Lists<'a> {
+    /// By model.
+    pub fn groups(&self) -> &[Group<'a>] {
+        &self.groups
+    }
+
     /// How many more rows than usual codes leave in doubt.
     pub fn times(&self) -> u32 {
         self.groups.iter().map(|group| group.outline.calibration().candidates).max().unwrap_or(1)
@@ -47,7 +52,12 @@ pub(crate) struct Segment<'a> {
     matching: Option<&'a RoaringBitmap>,
 }
 
-impl Segment<'_> {
+impl<'a> Segment<'a> {
+    /// Of which model its vectors called `using` are.
+    pub fn model(&self, using: &str) -> (&'a str, u64) {
+        model_of(self.rows.reader, using)
+    }
+
     /// Whether a filter says which rows are answers.
     pub fn is_filtered(&self) -> bool {
         self.matching.is_some()
@@ -59,6 +69,12 @@ impl Segment<'_> {
         self.matching
             .map_or_else(|| u64::from(self.index.rows()).saturating_sub(deleted()), RoaringBitmap::len)
     }
+}
+
+/// Where the model is of which the vectors called `using` are.
+pub(crate) fn model_of<'r>(reader: &'r SegmentReader, using: &str) -> (&'r str, u64) {
+    let model = reader.meta().part(&PartKind::Model(using.to_owned()));
+    model.map_or(("", 0), |part: &PartMeta| (part.object.as_str(), part.offset))
 }
 
 impl ShardView {
@@ -117,9 +133,7 @@ impl ShardView {
         for (number, segment) in scope.segments.iter().enumerate() {
             let reader = self.reader(*segment);
             let matching = scope.matching.as_ref().and_then(|matching| matching.get(number));
-            let model = reader.meta().part(&PartKind::Model(using.to_owned()));
-            let model = model.map_or(("", 0), |part: &PartMeta| (part.object.as_str(), part.offset));
-            by_model.entry(model).or_default().push((reader, matching));
+            by_model.entry(model_of(reader, using)).or_default().push((reader, matching));
         }
         let groups = by_model.into_values().map(|readers| async move {
             let segments = readers.iter().map(|(reader, _)| {

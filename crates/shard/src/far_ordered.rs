@@ -8,7 +8,7 @@
 use bytes::Bytes;
 use futures::future::{FutureExt, try_join, try_join_all};
 use lodestone_index::dense::ColdQuery;
-use lodestone_segment::{RowBlocks, RowChecks, RowRun, SegmentReader};
+use lodestone_segment::{PartKind, RowBlocks, RowChecks, RowRun, SegmentReader};
 use lodestone_types::{JsonPath, Result};
 use rayon::prelude::*;
 use roaring::RoaringBitmap;
@@ -93,14 +93,23 @@ pub(crate) struct Ordered {
 impl Ordered {
     /// What reading them costs, in bytes, a request counting as some.
     pub fn cost(&self) -> u64 {
-        cost(&self.codes.blocks, self.codes.len(), self.codes.runs.len() as u64)
+        cost(&self.codes.blocks, self.codes.bytes(), self.codes.runs.len() as u64)
     }
 
-    /// What a search asks for because of them until it compares vectors.
-    pub fn asked(&self, with_payload: bool) -> Asked {
-        // The outline, and which rows are no more.
-        let requests = self.codes.requests() + 2 + usize::from(with_payload);
-        Asked { requests, bytes: self.codes.len() + self.codes.blocks.checksum_bytes() }
+    /// What a search asks for because of them until it compares vectors, but for tables of payloads; with the outline of the model of the
+    /// vectors called `using`, unless that is known.
+    pub fn asked(&self, using: &str, with_outline: bool) -> Result<Asked> {
+        let outline = if with_outline { self.codes.reader.outline_bytes(using)? } else { 0 };
+        let deletes = usize::from(self.codes.reader.meta().part(&PartKind::Deletes).is_some());
+        Ok(Asked {
+            requests: self.codes.requests() + usize::from(with_outline) + deletes,
+            bytes: self.codes.bytes() + self.codes.blocks.checksum_bytes() + outline,
+        })
+    }
+
+    /// Its segment.
+    pub fn reader(&self) -> &SegmentReader {
+        &self.codes.reader
     }
 
     /// The places and rows of a run.
@@ -188,7 +197,7 @@ impl ShardView {
         let of_row = read.scorer.row_bytes() as u64 + if read.with_payload { PAYLOAD_BLOCK } else { 0 };
         let vectors = compared as u64 * of_row;
         let all = codes.iter().copied();
-        let runs = far_runs::affordable(allowance.as_deref(), all, checks, vectors, read.budget.shares)?;
+        let runs = far_runs::within(allowance.as_deref(), all, checks, vectors, read.budget.shares)?;
         let checks = codes.iter().map(|codes| codes.checks().boxed()).collect();
         let mut reads = far_runs::read(runs, codes, checks, |number, run, checks, bytes| {
             begun[number].candidates(run, checks, bytes)

@@ -77,6 +77,13 @@ pub(crate) struct Asked {
     pub bytes: u64,
 }
 
+impl Asked {
+    /// The same with no more than so many bytes.
+    pub fn within(self, bytes: u64) -> Self {
+        Self { bytes: self.bytes.min(bytes), ..self }
+    }
+}
+
 impl AddAssign for Asked {
     fn add_assign(&mut self, other: Self) {
         self.requests += other.requests;

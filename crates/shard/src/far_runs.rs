@@ -20,7 +20,7 @@ pub(crate) struct Runs {
 
 impl Runs {
     /// Bytes of the runs alone.
-    pub fn len(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         self.runs.iter().map(RowRun::len).sum()
     }
 
@@ -38,9 +38,9 @@ impl Runs {
 /// A run, with the number of its segment.
 pub(crate) type NumberedRun<'r> = (usize, &'r RowRun);
 
-/// All runs of these segments, or as many of them as the read may ask for beside `others`, which are read with them, and what comes
+/// All runs of these segments, or as many of them as the read's [`Allowance`] has room for beside `others`, which are read with them, and what comes
 /// `after`; an error if it must be all. In bytes.
-pub(crate) fn affordable<'r>(
+pub(crate) fn within<'r>(
     allowance: Option<&Allowance>,
     segments: impl Iterator<Item = &'r Runs>,
     others: u64,

@@ -124,6 +124,8 @@ async fn pass_back(
             // What has come must not fill the pipe, or the service would wait.
             read = from.read(&mut buffer) => match read? {
                 0 => {
+                    let at = *due.borrow();
+                    sleep_until(at).await;
                     to.write_all(&held).await?;
                     return to.shutdown().await;
                 }

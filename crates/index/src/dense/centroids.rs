@@ -1,7 +1,7 @@
 //! What a search from afar reads of a model's centroids: codes of them, which tell well enough which are near.
 
 use bytes::Bytes;
-use lodestone_kernels::{Estimate, LevelBits, LevelQuery, SignQuery, block_bytes};
+use lodestone_kernels::{BLOCK_ROWS, Estimate, LevelBits, LevelQuery, SignQuery, block_bytes};
 
 use super::Model;
 use super::code::{level_estimate, put_level};
@@ -50,7 +50,9 @@ impl CentroidCodes {
     pub(super) fn check(&self, bits: LevelBits, padded: usize, lists: usize) -> Result<(), String> {
         let is_whole = match self {
             Self::Levels(bytes) => Some(bytes.len()) == lists.checked_mul(entry_bytes(bits, padded)),
-            Self::Signs(bytes) => bytes.len().is_multiple_of(block_bytes(padded)),
+            Self::Signs(bytes) => {
+                Some(bytes.len()) == lists.div_ceil(BLOCK_ROWS).checked_mul(block_bytes(padded))
+            }
         };
         if is_whole { Ok(()) } else { Err(format!("the codes of its centroids are not of {lists} lists")) }
     }
@@ -137,12 +139,14 @@ mod tests {
         let (bits, padded, lists) = (model.level_bits(), model.padded(), model.lists());
         for codes in [CentroidCodes::of(&model), CentroidCodes::within(&model, 0)] {
             assert_eq!(codes.check(bits, padded, lists), Ok(()));
-            let cut = codes.bytes().slice(1..);
-            let cut = match codes {
-                CentroidCodes::Levels(_) => CentroidCodes::Levels(cut),
-                CentroidCodes::Signs(_) => CentroidCodes::Signs(cut),
+            let other: fn(Bytes) -> CentroidCodes = match codes {
+                CentroidCodes::Levels(_) => CentroidCodes::Levels,
+                CentroidCodes::Signs(_) => CentroidCodes::Signs,
             };
-            assert!(cut.check(bits, padded, lists).is_err());
+            for missing in [1, block_bytes(padded).min(codes.bytes().len())] {
+                let cut = other(codes.bytes().slice(missing..));
+                assert!(cut.check(bits, padded, lists).is_err(), "{missing} bytes");
+            }
         }
     }
 }

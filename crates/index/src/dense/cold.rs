@@ -14,7 +14,7 @@ use lodestone_kernels::{LevelBits, LevelQuery, MAX_DIM};
 
 use super::calibration::Calibration;
 use super::centroids::CentroidCodes;
-use super::code::level_estimate;
+use super::code::{dot, level_estimate};
 use super::model::{Distance, ModelHeader, floats};
 use super::promise::{promises, steps};
 use super::rotation::Rotation;
@@ -88,7 +88,8 @@ impl ColdQuery {
         levels.set(&turned);
         let base = match distance {
             Distance::Euclid => turned.iter().map(|x| x * x).sum(),
-            Distance::Dot => 0.0,
+            // Codes are of rows less the mean, and rows of several models are compared.
+            Distance::Dot => -dot(&outline.mean, query),
         };
         Self { turned, levels, level_bytes: outline.level_bytes(), base }
     }
@@ -112,5 +113,64 @@ impl ColdQuery {
             let (level, rest) = entry.split_at(self.level_bytes);
             (self.base + level_estimate(&self.levels, level), rest)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{BuildOptions, Model, TrainOptions, build};
+    use super::*;
+
+    const DIM: usize = 48;
+    const ROWS: usize = 400;
+
+    /// What a cold search of an index of these rows says of each, beside what is true.
+    fn estimates(
+        distance: Distance,
+        row: &(dyn Fn(usize, &mut [f32]) + Sync),
+        query: &[f32],
+    ) -> Vec<(f32, f32)> {
+        let options = TrainOptions {
+            distance,
+            list_rows: 20,
+            sample_rows: ROWS,
+            level_bits: LevelBits::Eight,
+            seed: 3,
+        };
+        let rows = |number: usize, out: &mut [f32]| row(number, out);
+        let model = Model::train(DIM, ROWS, &rows, options);
+        let index = build(&model, ROWS, &rows, &|number| number, BuildOptions { spill: false });
+        let outline = Outline::open(model.header(), &model.mean_bytes(), CentroidCodes::of(&model)).unwrap();
+        let asked = ColdQuery::new(&outline, query);
+        let levels = index.sections().levels.unwrap();
+        let ranked = asked.rank(&levels, index.entry_bytes());
+        let pair = |(place, (estimate, _)): (u32, (f32, &[u8]))| {
+            let mut vector = vec![0.0; DIM];
+            row(index.row(place) as usize, &mut vector);
+            let exact = match distance {
+                Distance::Euclid => vector.iter().zip(query).map(|(x, q)| (x - q) * (x - q)).sum(),
+                Distance::Dot => -dot(&vector, query),
+            };
+            (estimate, exact)
+        };
+        (0..).zip(ranked).map(pair).collect()
+    }
+
+    #[test]
+    fn estimates_by_models_with_other_means_can_be_compared() {
+        let query: Vec<f32> = (0..DIM).map(|x| (x as f32 * 1.3).sin()).collect();
+        for distance in [Distance::Euclid, Distance::Dot] {
+            for mean in [-3.0, 0.0, 3.0] {
+                let row = |number: usize, out: &mut [f32]| {
+                    let values = (0..DIM).map(|x| ((number * 37 + x * 11) % 53) as f32 / 26.0 - 1.0);
+                    out.iter_mut().zip(values.zip(&query)).for_each(|(to, (x, q))| *to = x + mean * q);
+                };
+                let found = estimates(distance, &row, &query);
+                assert_eq!(found.len(), ROWS);
+                let wrong =
+                    found.iter().map(|(estimate, exact)| (estimate - exact).abs()).fold(0.0, f32::max);
+                assert!(wrong < 0.5, "{distance:?}, {mean}: {wrong}");
+            }
+        }
     }
 }

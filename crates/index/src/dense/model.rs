@@ -340,7 +340,7 @@ impl Model {
         coded(distance, &self.centroids, self.padded())
     }
 
-    /// Sign codes of the centroids for the model's distance: all that an [`Outline`](super::Outline) has of them.
+    /// Sign codes of the centroids for the model's distance.
     pub fn blocks(&self) -> &[u8] {
         &self.blocks
     }
