@@ -60,8 +60,8 @@ pub(crate) const RANGE_BYTES: u64 = 1 << 20;
 /// too much is missed.
 const LEAST_RANGES: usize = 16;
 const RANGES_OF_SEGMENT: usize = 8;
-/// What a block of payloads takes, about.
-pub(crate) const PAYLOAD_BLOCK: u64 = 10_000;
+/// What a block of payloads takes, about, with what is read between it and a neighbour.
+pub(crate) const PAYLOAD_BLOCK: u64 = 16_000;
 
 /// Bytes of codes that a search reads at most of a segment which has `all`, where so many of its rows match a filter and `share` is
 /// its part of the budget's bytes.
