@@ -135,7 +135,7 @@ class Qdrant:
             edge.FieldCondition(key=field, range=edge.RangeFloat(gte=low, lt=high))
             for field, low, high in (case.ranges if case else [])
         ]
-        made = edge.Filter(must=must) if must else None
+        made = edge.Filter(must=[*must]) if must else None
         vectors = self._points.queries.astype(np.float32)
         return [edge.QueryRequest(limit=LIMIT, query=edge.Query.Nearest(vectors[q].tolist()), filter=made) for q in queries]
 
