@@ -92,7 +92,7 @@ impl Apart<'_> {
             asked += few.asked().within(share(few.reader().rows()));
         }
         let mut models: HashSet<_> =
-            groups.iter().map(|group| group.segments[0].model(query.using)).collect();
+            groups.iter().map(|group| model_of(group.segments[0].rows.reader, query.using)).collect();
         for ordered in &self.ordered {
             let with_outline = models.insert(model_of(ordered.reader(), query.using));
             asked += ordered.asked(query.using, with_outline)?.within(share(ordered.reader().rows()));

@@ -52,12 +52,7 @@ pub(crate) struct Segment<'a> {
     matching: Option<&'a RoaringBitmap>,
 }
 
-impl<'a> Segment<'a> {
-    /// Of which model its vectors called `using` are.
-    pub fn model(&self, using: &str) -> (&'a str, u64) {
-        model_of(self.rows.reader, using)
-    }
-
+impl Segment<'_> {
     /// Whether a filter says which rows are answers.
     pub fn is_filtered(&self) -> bool {
         self.matching.is_some()

@@ -4,8 +4,7 @@ use bytes::Bytes;
 use lodestone_kernels::{BLOCK_ROWS, Estimate, LevelBits, LevelQuery, SignQuery, block_bytes};
 
 use super::Model;
-use super::code::{level_estimate, put_level};
-use super::vector_index::LEVEL_FACTORS;
+use super::code::{level_bytes, level_estimate, put_level};
 
 /// Bytes of level codes from which on signs must do: what centroids take is not left for codes of rows. Measured, see
 /// `docs/0005-cold-search.md`.
@@ -28,7 +27,7 @@ impl CentroidCodes {
 
     fn within(model: &Model, most: usize) -> Self {
         let bits = model.level_bits();
-        let size = entry_bytes(bits, model.padded());
+        let size = level_bytes(bits, model.padded());
         if model.lists() * size > most {
             return Self::Signs(Bytes::copy_from_slice(model.blocks()));
         }
@@ -49,7 +48,7 @@ impl CentroidCodes {
     /// What is wrong with them, if they are to be of so many lists and `padded` components.
     pub(super) fn check(&self, bits: LevelBits, padded: usize, lists: usize) -> Result<(), String> {
         let is_whole = match self {
-            Self::Levels(bytes) => Some(bytes.len()) == lists.checked_mul(entry_bytes(bits, padded)),
+            Self::Levels(bytes) => Some(bytes.len()) == lists.checked_mul(level_bytes(bits, padded)),
             Self::Signs(bytes) => {
                 Some(bytes.len()) == lists.div_ceil(BLOCK_ROWS).checked_mul(block_bytes(padded))
             }
@@ -65,7 +64,7 @@ impl CentroidCodes {
             Self::Levels(bytes) => {
                 let mut query = LevelQuery::new(turned.len(), bits);
                 query.set(turned);
-                let entries = bytes.chunks_exact(entry_bytes(bits, turned.len()));
+                let entries = bytes.chunks_exact(level_bytes(bits, turned.len()));
                 let estimate = |(place, entry)| Estimate { value: level_estimate(&query, entry), place };
                 found.extend((0..).zip(entries).map(estimate));
             }
@@ -78,10 +77,6 @@ impl CentroidCodes {
         found.retain(|found| found.value.is_finite() && (found.place as usize) < lists);
         found
     }
-}
-
-fn entry_bytes(bits: LevelBits, padded: usize) -> usize {
-    bits.code_bytes(padded) + LEVEL_FACTORS
 }
 
 #[cfg(test)]

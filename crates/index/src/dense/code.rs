@@ -8,7 +8,9 @@
 use lodestone_kernels::{LevelBits, LevelQuery, pack_levels};
 
 use super::Distance;
-use super::vector_index::LEVEL_FACTORS;
+
+/// Bytes of the factors beside a level code.
+const LEVEL_FACTORS: usize = 8;
 
 /// What goes with a row's code.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -72,6 +74,11 @@ pub(super) fn levels(distance: Distance, bits: LevelBits, vector: &[f32], levels
         Distance::Euclid => Factors { add: length_squared, mul: -2.0 * f },
         Distance::Dot => Factors { add: 0.0, mul: -f },
     }
+}
+
+/// Bytes of a level code of so many components with its factors.
+pub(super) fn level_bytes(bits: LevelBits, padded: usize) -> usize {
+    bits.code_bytes(padded) + LEVEL_FACTORS
 }
 
 /// Adds the level code of a vector and its factors to `out`; `found` has room for its levels.

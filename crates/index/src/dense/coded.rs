@@ -5,8 +5,7 @@ use lodestone_types::Stretch;
 use rayon::prelude::*;
 
 use super::assign::Assigner;
-use super::code::{put_level, sign_factors};
-use super::vector_index::LEVEL_FACTORS;
+use super::code::{level_bytes, put_level, sign_factors};
 use super::{BuildOptions, Distance, Model, Rows};
 
 /// Rows that one task reads and codes: a multiple of the rows of a block.
@@ -38,7 +37,7 @@ impl Coded {
     /// Reads `count` rows, each once, and codes them.
     pub fn of(model: &Model, count: usize, rows: &dyn Rows, options: BuildOptions) -> Self {
         let block = block_bytes(model.padded());
-        let level = level_bytes(model);
+        let level = level_bytes(model.level_bits(), model.padded());
         let empty = empty_block(model.padded()).repeat(count.div_ceil(BLOCK_ROWS));
         let mut coded = Self {
             lists: vec![(0, None); count],
@@ -85,11 +84,6 @@ impl Coded {
     }
 }
 
-/// Bytes of a level code with its factors.
-pub(super) fn level_bytes(model: &Model) -> usize {
-    model.level_bits().code_bytes(model.padded()) + LEVEL_FACTORS
-}
-
 impl Places<'_> {
     /// Codes rows one after another, whose vectors are changed by it.
     fn fill(self, model: &Model, of_centroids: &[u8], vectors: &mut [f32]) {
@@ -97,8 +91,9 @@ impl Places<'_> {
         let (mut turned, mut residual) = (vec![0.0; model.padded()], vec![0.0; model.padded()]);
         let (mut found, mut code) = (Vec::new(), Vec::new());
         let mut stretch = Stretch::begin();
-        let rows =
-            vectors.chunks_exact_mut(model.dim()).zip(self.levels.chunks_exact_mut(level_bytes(model)));
+        let rows = vectors
+            .chunks_exact_mut(model.dim())
+            .zip(self.levels.chunks_exact_mut(level_bytes(model.level_bits(), model.padded())));
         for (i, ((vector, level), lists)) in rows.zip(self.lists).enumerate() {
             stretch.give_way();
             model.turn_row(vector, &mut turned);

@@ -14,11 +14,10 @@ use lodestone_kernels::{LevelBits, LevelQuery, MAX_DIM};
 
 use super::calibration::Calibration;
 use super::centroids::CentroidCodes;
-use super::code::{dot, level_estimate};
+use super::code::{dot, level_bytes, level_estimate};
 use super::model::{Distance, ModelHeader, floats};
 use super::promise::{promises, steps};
 use super::rotation::Rotation;
-use super::vector_index::LEVEL_FACTORS;
 
 /// A model without its centroids as floats: codes of them tell well enough which are near.
 #[derive(Debug)]
@@ -56,7 +55,7 @@ impl Outline {
 
     /// Bytes of a level code with its factors, and without what follows them.
     pub fn level_bytes(&self) -> usize {
-        self.level_bits.code_bytes(self.rotation.padded()) + LEVEL_FACTORS
+        level_bytes(self.level_bits, self.rotation.padded())
     }
 }
 

@@ -4,7 +4,8 @@ use lodestone_kernels::{BLOCK_ROWS, block_bytes, copy_row, empty_block};
 use rayon::prelude::*;
 
 use super::build::{GONE, MergeInput};
-use super::coded::{Coded, level_bytes};
+use super::code::level_bytes;
+use super::coded::Coded;
 use super::vector_index::ListStart;
 use super::{Model, VectorIndex};
 
@@ -77,7 +78,7 @@ impl Inputs<'_> {
             starts.push(end);
         }
         let blocks: Vec<Vec<u8>> = lists.par_iter().map(|list| self.blocks(list, &place)).collect();
-        let size = level_bytes(self.model);
+        let size = level_bytes(self.model.level_bits(), self.model.padded());
         let mut codes = vec![0; firsts.len() * size];
         codes.par_chunks_mut(size).zip(&firsts).for_each(|(code, entry)| {
             code.copy_from_slice(self.level(entry.origin));

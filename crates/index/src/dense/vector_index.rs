@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::Model;
+use super::code::level_bytes;
 
 /// Rows as codes, in lists.
 ///
@@ -69,9 +70,6 @@ pub struct IndexSections {
 /// Bytes, and level codes, that are copied at a stretch.
 const COPIED_BYTES: usize = 256 << 10;
 const COPIED_CODES: usize = 1024;
-/// Bytes of the factors beside a level code.
-pub(super) const LEVEL_FACTORS: usize = 8;
-
 impl VectorIndex {
     pub(super) fn new(
         model: &Model,
@@ -167,7 +165,7 @@ impl VectorIndex {
 
     /// The same index with `bytes` beside each level code, which `write` fills in for a row. Level codes are in memory.
     pub fn tagged(&self, bytes: usize, write: &(dyn Fn(u32, &mut [u8]) + Sync)) -> Self {
-        let code = self.level_bits.code_bytes(self.shape.padded as usize) + LEVEL_FACTORS;
+        let code = level_bytes(self.level_bits, self.shape.padded as usize);
         let mut levels = vec![0; self.rows() * (code + bytes)];
         levels.par_chunks_mut(code + bytes).zip(0..self.shape.rows).for_each(|(entry, place)| {
             let (level, tag) = entry.split_at_mut(code);
@@ -238,7 +236,7 @@ impl VectorIndex {
 
     /// Bytes of a level code with its factors and its tag.
     pub fn entry_bytes(&self) -> usize {
-        self.level_bits.code_bytes(self.shape.padded as usize) + LEVEL_FACTORS + self.shape.tag_bytes as usize
+        level_bytes(self.level_bits, self.shape.padded as usize) + self.shape.tag_bytes as usize
     }
 
     /// Whether its lists are those of `model`, as far as can be told.
