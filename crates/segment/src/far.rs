@@ -205,19 +205,20 @@ impl SegmentReader {
         Ok(rows.iter().zip(&of_rows).map(text).collect())
     }
 
-    /// How many bytes [`SegmentReader::far_vector_bytes`] asks for, and [`SegmentReader::far_payload_texts`] with them if there
-    /// are `payloads`.
+    /// How many requests [`SegmentReader::far_vector_bytes`] makes, and [`SegmentReader::far_payload_texts`] with them if there are
+    /// `payloads`, and for how many bytes.
     pub fn far_row_cost(
         &self,
         places: &VectorPlaces,
         payloads: Option<&FarPayloads>,
         rows: &[RowTag],
-    ) -> Result<u64> {
-        let bytes = |ranges: &[Range<u64>]| -> u64 { joined(ranges).iter().map(|r| r.end - r.start).sum() };
-        let vectors = bytes(&places.ranges(rows));
-        let Some(payloads) = payloads else { return Ok(vectors) };
-        let blocks = payloads.blocks_of(&rows.iter().map(|tag| tag.row).collect::<Vec<_>>())?;
-        Ok(vectors + bytes(&payloads.ranges(&blocks)))
+    ) -> Result<(usize, u64)> {
+        let mut asked = joined(&places.ranges(rows));
+        if let Some(payloads) = payloads {
+            let blocks = payloads.blocks_of(&rows.iter().map(|tag| tag.row).collect::<Vec<_>>())?;
+            asked.extend(joined(&payloads.ranges(&blocks)));
+        }
+        Ok((asked.len(), asked.iter().map(|range| range.end - range.start).sum()))
     }
 
     /// The bytes of these ranges of an object, in the same order; those near each other by one request.

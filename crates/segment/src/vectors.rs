@@ -74,9 +74,12 @@ pub trait DiskPart: Debug + Send + Sync {
     /// there is neither.
     fn renew(&self, bytes: Option<Bytes>);
 
-    /// All of it, if it is in memory or may be now; `on_disk` if the collection says that it lives on disk. May change from one
-    /// call to the next. Blocks where it has to be read.
+    /// All of it, if it is in memory; `on_disk` if the collection says that it lives on disk. May change from one call to the next.
+    /// What may be in memory is brought there, meanwhile if it is large.
     fn memory(&self, on_disk: bool) -> Result<Option<Bytes>>;
+
+    /// The same, and blocks until it is where it is to be.
+    fn settle(&self, on_disk: bool) -> Result<()>;
 
     /// Lets go of the memory that it takes, or is about to take, if it can be read from disk; whether there was some to let go.
     fn leave_memory(&self) -> bool;
@@ -185,8 +188,7 @@ impl VectorColumn {
         self.len
     }
 
-    /// Where the vectors are to be read; `on_disk` if the collection says that they live on disk. Blocks where they are to be
-    /// in memory and have to be read first.
+    /// Where the vectors are to be read now; `on_disk` if the collection says that they live on disk.
     pub fn vectors(&self, on_disk: bool) -> Result<Vectors<'_>> {
         Ok(match &self.raw {
             Raw::Memory(bytes) => Vectors::Memory(bytes.clone()),
@@ -195,6 +197,11 @@ impl VectorColumn {
                 None => Vectors::Disk(ColumnOnDisk { column: self, disk: disk.as_ref(), start: place.start }),
             },
         })
+    }
+
+    /// Waits until the vectors are where they are to be. Blocks.
+    pub fn settle(&self, on_disk: bool) -> Result<()> {
+        self.disk().map_or(Ok(()), |disk| disk.settle(on_disk))
     }
 
     /// Where the vectors can be read now, without anything being moved for it.

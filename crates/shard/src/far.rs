@@ -242,18 +242,18 @@ impl ShardView {
         let of_orders = self.ordered_candidates(&begun, compared, read.sharing(usize::from(by_lists)));
         let of_lists = self.list_candidates(&lists, compared, beside, read);
         let found = in_turn_or_at_once(unless_damaged(of_orders), of_lists);
-        let (of_orders, mut candidates) = stage(Stage::Codes, found).await?;
+        let (of_orders, mut found) = stage(Stage::Codes, found).await?;
         let instead;
         match of_orders {
-            Some(of_orders) => candidates.extend(of_orders),
+            Some(of_orders) => found.candidates.extend(of_orders),
             // They are there once more, in the order of lists.
             None => {
                 instead = stage(Stage::Outline, self.lists(in_order, read)).await?;
-                let found = self.list_candidates(&instead, compared, Asked::default(), read);
-                candidates.extend(stage(Stage::Codes, found).await?);
+                let of_lists = self.list_candidates(&instead, compared, Asked::default(), read);
+                found.candidates.extend(stage(Stage::Codes, of_lists).await?.candidates);
             }
         }
-        stage(Stage::Rows, self.nearest_of(candidates, compared, read)).await
+        stage(Stage::Rows, self.nearest_of(found, compared, read)).await
     }
 
     /// The segments of a scope by how they are read for the least.

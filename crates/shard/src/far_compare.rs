@@ -12,6 +12,7 @@ use crate::allowance::Allowance;
 use crate::best::Scored;
 use crate::change::parse_payload;
 use crate::far::{FarRead, unless_excused};
+use crate::far_lists::Found;
 use crate::merge::ScoredId;
 use crate::nearest::Method;
 use crate::tail::TailEntry;
@@ -22,6 +23,9 @@ use crate::view::ShardView;
 const MORE_ROWS: usize = 2;
 /// The same where there are no lists to be read.
 const MORE_IN_ORDER: usize = 6;
+/// Of the requests that vectors and payloads would be one by one, so many are set aside: rows near each other share requests. Measured,
+/// see `docs/0005-cold-search.md`.
+const SET_ASIDE: (usize, usize) = (4, 5);
 /// Where codes leave more in doubt, or a search asks for it, more vectors are compared, up to one part in so many of all requests.
 const MOST_OF_REQUESTS: usize = 2;
 
@@ -91,7 +95,13 @@ impl FarRead<'_> {
         least.max(asked.min(self.budget.requests / MOST_OF_REQUESTS / (1 + usize::from(self.with_payload))))
     }
 
-    /// The same where codes tell the nearest well.
+    /// Requests that are set aside for as many rows. Where they take more, and nothing else has left some, fewer are compared.
+    pub fn row_requests(&self, compared: usize) -> usize {
+        let rows = (compared * SET_ASIDE.0 / SET_ASIDE.1).max(self.query.limit);
+        rows * (1 + usize::from(self.with_payload))
+    }
+
+    /// Rows whose vectors are compared where codes tell the nearest well.
     pub fn usually_compared(&self, by_lists: bool) -> usize {
         let more = if by_lists { MORE_ROWS } else { MORE_IN_ORDER };
         self.query.limit + self.query.limit / 4 + more
@@ -99,16 +109,20 @@ impl FarRead<'_> {
 }
 
 impl ShardView {
-    /// The nearest of these rows by their vectors, of which `compared` are read, the most promising ones, or as many as the read may
-    /// ask for.
+    /// The nearest of these rows by their vectors, of which `compared` are read, the most promising ones, or as many as there are requests
+    /// for, and the read may ask for.
     pub(crate) async fn nearest_of(
         &self,
-        mut candidates: Vec<Candidate<'_, '_>>,
+        Found { mut candidates, row_requests }: Found<'_, '_>,
         compared: usize,
         read: FarRead<'_>,
     ) -> Result<Vec<FarHit>> {
         candidates.sort_unstable_by(|a, b| a.row.estimate.total_cmp(&b.row.estimate));
         candidates.truncate(compared);
+        // As many as are answers in any case.
+        while candidates.len() > read.query.limit && cost(&candidates)?.0 > row_requests {
+            candidates.pop();
+        }
         if let Some(allowance) = Allowance::current() {
             affordable(&allowance, &mut candidates, read.budget.shares)?;
         }
@@ -178,13 +192,8 @@ impl ShardView {
 /// Leaves as many of the most promising rows as can be read within the limits; an error if that must be all.
 fn affordable(allowance: &Allowance, candidates: &mut Vec<Candidate>, shares: u64) -> Result<()> {
     let Some(left) = allowance.left() else { return Ok(()) };
-    let cost = |count: usize| -> Result<u64> {
-        let of_segment = |(rows, tags): (&RowPlaces, Vec<RowTag>)| {
-            rows.reader.far_row_cost(&rows.vectors, rows.payloads.as_ref(), &tags)
-        };
-        by_segment(&candidates[..count]).into_iter().map(of_segment).sum()
-    };
-    let all = cost(candidates.len())?;
+    let bytes = |count: usize| cost(&candidates[..count]).map(|(_, bytes)| bytes);
+    let all = bytes(candidates.len())?;
     if !allowance.takes_parts() {
         return allowance.require(all);
     }
@@ -195,11 +204,22 @@ fn affordable(allowance: &Allowance, candidates: &mut Vec<Candidate>, shares: u6
     let (mut fit, mut too_many) = (0, candidates.len());
     while too_many - fit > 1 {
         let middle = fit + (too_many - fit) / 2;
-        if cost(middle)? <= left / shares.max(1) { fit = middle } else { too_many = middle }
+        if bytes(middle)? <= left / shares.max(1) { fit = middle } else { too_many = middle }
     }
     candidates.truncate(fit);
     allowance.reach(Limit::Bytes);
     Ok(())
+}
+
+/// Requests for these rows, and for how many bytes.
+fn cost(candidates: &[Candidate]) -> Result<(usize, u64)> {
+    let of_segment = |(rows, tags): (&RowPlaces, Vec<RowTag>)| {
+        rows.reader.far_row_cost(&rows.vectors, rows.payloads.as_ref(), &tags)
+    };
+    by_segment(candidates).into_iter().map(of_segment).try_fold((0, 0), |(requests, bytes), of_segment| {
+        let more = of_segment?;
+        Ok((requests + more.0, bytes + more.1))
+    })
 }
 
 /// The rows of each segment, in the order given.

@@ -39,6 +39,13 @@ impl<'a> Lists<'a> {
     }
 }
 
+/// What the second trip found.
+pub(crate) struct Found<'a, 'g> {
+    pub candidates: Vec<Candidate<'a, 'g>>,
+    /// Requests that the third trip may make.
+    pub row_requests: usize,
+}
+
 /// Segments of one model.
 pub(crate) struct Group<'a> {
     pub outline: Outline,
@@ -87,9 +94,9 @@ impl ShardView {
         compared: usize,
         beside: Asked,
         read: FarRead<'_>,
-    ) -> Result<Vec<Candidate<'a, 'g>>> {
+    ) -> Result<Found<'a, 'g>> {
         if groups.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Found { candidates: Vec::new(), row_requests: usize::MAX });
         }
         let allowance = Allowance::current();
         let until = allowance.as_ref().and_then(|allowance| allowance.codes_until());
@@ -111,7 +118,7 @@ impl ShardView {
             let is_cut_short = allowance.as_ref().is_some_and(|allowance| allowance.is_reached());
             match plan.wider(candidates.len() as u64, places, read.query.limit) {
                 Some(wider) if !is_cut_short => plan = wider,
-                _ => return Ok(candidates),
+                _ => return Ok(Found { candidates, row_requests: plan.requests_for_rows(known.len()) }),
             }
         }
     }

@@ -154,6 +154,8 @@ pub(crate) struct Plan {
     may_be_elsewhere: bool,
     /// Bytes that the third trip will take at least, and about.
     third_trip: (u64, u64),
+    /// Requests of the second and the third trip together, and those that are set aside for the third.
+    requests: (usize, usize),
     shares: u64,
 }
 
@@ -167,7 +169,8 @@ impl Plan {
         let of_segment = |segment| 1 + usize::from(deletes(segment)) + usize::from(with_payload);
         let first =
             STATE_REQUESTS + beside.requests + groups.len() + segments().map(of_segment).sum::<usize>();
-        let third = rows * (1 + usize::from(with_payload));
+        let set_aside = read.row_requests(rows);
+        let left = budget.requests.saturating_sub(first);
         let outlines: u64 = groups.iter().map(|group| group.outline.bytes() as u64).sum();
         let heads: u64 = segments().map(|segment| segment.index.head_bytes()).sum();
         let of_rows = rows as u64 * (row_bytes + if with_payload { PAYLOAD_BLOCK } else { 0 });
@@ -188,7 +191,7 @@ impl Plan {
             read: ReadBudget {
                 places: affordable.max(1) as usize,
                 // Of more than these some would wait for others: a trip more.
-                ranges: budget.requests.saturating_sub(first + third).max(least_ranges).min(budget.requests),
+                ranges: left.saturating_sub(set_aside).max(least_ranges).min(budget.requests),
                 least: LEAST_PROMISE / (effort * effort * depth.sqrt()),
                 at_least: match matching < LEAST_MATCHING {
                     true => rows as usize,
@@ -201,8 +204,15 @@ impl Plan {
             entry,
             may_be_elsewhere: segments().any(Segment::is_filtered),
             third_trip: third_trip(matching),
+            requests: (left, set_aside),
             shares: budget.shares.max(1),
         }
+    }
+
+    /// Requests of the third trip where the second made so many.
+    pub fn requests_for_rows(&self, ranges: usize) -> usize {
+        let (left, set_aside) = self.requests;
+        left.saturating_sub(ranges).max(set_aside)
     }
 
     /// What is to be read instead where among `read` places so few rows that match were `found` that what matches is elsewhere than what is
@@ -307,8 +317,15 @@ mod tests {
             entry: 200,
             may_be_elsewhere: true,
             third_trip: (0, 0),
+            requests: (60, 20),
             shares: 1,
         }
+    }
+
+    #[test]
+    fn requests_that_ranges_leave_are_for_rows() {
+        let left = |ranges| plan(6_000, 25_000).requests_for_rows(ranges);
+        assert_eq!((left(10), left(40), left(99)), (50, 20, 20));
     }
 
     #[test]

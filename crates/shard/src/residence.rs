@@ -1,6 +1,6 @@
 //! Where are parts that can be read from their files? Vectors are in memory where the budget has room, first come first served,
 //! but for those that users want on disk. The others, and all payloads, are read from disk as they are needed; vectors move into
-//! memory when room is made. Nothing here affects answers.
+//! memory when room is made, and are read from disk until they are there. Nothing here affects answers.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,119 +8,37 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bytes::Bytes;
 use lodestone_segment::{DiskPart, PartKind};
-use lodestone_store::{Backend, KeptPart, PartCache};
+use lodestone_store::{KeptPart, PartCache};
 use lodestone_types::{Error, Result};
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
-/// How many bytes of vectors are where.
+use crate::vector_memory::{Room, VectorMemory};
+
+/// Parts of at most so many bytes are brought into memory by who wants them there first: that takes no longer than a search.
+const AT_ONCE: u64 = 1 << 20;
+
+/// A part that has a file, shared with who brings it into memory.
 #[derive(Debug)]
-pub struct VectorMemory {
-    limit: u64,
-    /// Taken, and not in memory yet.
-    coming: AtomicU64,
-    in_memory: AtomicU64,
-    on_disk: AtomicU64,
-    reads_by_io_uring: AtomicU64,
-    reads_by_pread: AtomicU64,
-}
+pub(crate) struct Residence(Arc<Part>);
 
-/// What is where, as far as it was searched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct VectorUsage {
-    /// Bytes that may be in memory, of vectors and all else.
-    pub limit: u64,
-    /// Bytes of vectors that are.
-    pub in_memory: u64,
-    /// Bytes that are read from disk when needed.
-    pub on_disk: u64,
-    /// Reads of vectors from disk by io_uring, each of one or of some in a row.
-    pub reads_by_io_uring: u64,
-    /// The same by `pread`.
-    pub reads_by_pread: u64,
-}
-
-impl VectorMemory {
-    /// Room for `limit` bytes of vectors and of all else that is in memory because it is used.
-    pub fn new(limit: u64) -> Self {
-        let zero = AtomicU64::default;
-        Self {
-            limit,
-            coming: zero(),
-            in_memory: zero(),
-            on_disk: zero(),
-            reads_by_io_uring: zero(),
-            reads_by_pread: zero(),
-        }
-    }
-
-    /// What is where.
-    pub fn usage(&self) -> VectorUsage {
-        VectorUsage {
-            limit: self.limit,
-            in_memory: self.in_memory.load(Relaxed),
-            on_disk: self.on_disk.load(Relaxed),
-            reads_by_io_uring: self.reads_by_io_uring.load(Relaxed),
-            reads_by_pread: self.reads_by_pread.load(Relaxed),
-        }
-    }
-
-    /// Takes room for `bytes` beside what is in memory, if there is some.
-    fn try_take(&self, bytes: u64, in_memory: u64) -> bool {
-        let grown = |coming: u64| {
-            let sum = coming.checked_add(bytes)?;
-            (in_memory.checked_add(sum)? <= self.limit).then_some(sum)
-        };
-        self.coming.fetch_update(Relaxed, Relaxed, grown).is_ok()
-    }
-
-    /// Bytes that are on their way into memory.
-    pub(crate) fn coming(&self) -> u64 {
-        self.coming.load(Relaxed)
-    }
-
-    /// Notes that so many bytes are on their way, until what is returned is dropped.
-    pub(crate) fn expect(&self, bytes: u64) -> impl Drop {
-        struct Expected<'a>(&'a AtomicU64, u64);
-        impl Drop for Expected<'_> {
-            fn drop(&mut self) {
-                self.0.fetch_sub(self.1, Relaxed);
-            }
-        }
-        self.coming.fetch_add(bytes, Relaxed);
-        Expected(&self.coming, bytes)
-    }
-
-    /// Bytes that may be in memory.
-    pub(crate) fn limit(&self) -> u64 {
-        self.limit
-    }
-
-    fn count(&self, reads: usize, backend: Backend) {
-        let counter = match backend {
-            Backend::IoUring => &self.reads_by_io_uring,
-            Backend::Pread => &self.reads_by_pread,
-        };
-        counter.fetch_add(reads as u64, Relaxed);
-    }
-}
-
-/// A part that has a file.
 #[derive(Debug)]
-pub(crate) struct Residence {
+struct Part {
     memory: Arc<VectorMemory>,
     parts: Arc<PartCache>,
     object: String,
     range: Range<u64>,
     is_vectors: bool,
     place: Mutex<Place>,
+    /// Told when a part that was coming is there, or will not be.
+    settled: Condvar,
 }
 
 #[derive(Debug)]
 enum Place {
     /// Read from its file; whether vectors are to be in memory was not asked yet.
     Undecided(Arc<KeptPart>),
-    /// On its way into memory, and read from its file meanwhile.
-    Coming(Arc<KeptPart>),
+    /// On its way into memory, for which it has room, and read from its file meanwhile.
+    Coming(Arc<KeptPart>, Option<Room>),
     Disk(Arc<KeptPart>),
     Memory(Bytes),
     /// The file could not be read.
@@ -130,7 +48,7 @@ enum Place {
 impl Place {
     fn file(&self) -> Option<&Arc<KeptPart>> {
         match self {
-            Place::Undecided(file) | Place::Coming(file) | Place::Disk(file) => Some(file),
+            Place::Undecided(file) | Place::Coming(file, _) | Place::Disk(file) => Some(file),
             Place::Memory(_) | Place::Lost => None,
         }
     }
@@ -156,9 +74,12 @@ impl Residence {
         let file = parts.open_kept(object, range.clone())?;
         let place = Mutex::new(Place::Undecided(Arc::new(file)));
         let (memory, parts, object) = (memory.clone(), parts.clone(), object.to_owned());
-        Some(Self { memory, parts, object, range, is_vectors, place })
+        let settled = Condvar::new();
+        Some(Self(Arc::new(Part { memory, parts, object, range, is_vectors, place, settled })))
     }
+}
 
+impl Part {
     fn bytes(&self) -> u64 {
         self.range.end - self.range.start
     }
@@ -172,6 +93,9 @@ impl Residence {
             if let Some(counter) = self.counter(&next) {
                 counter.fetch_add(self.bytes(), Relaxed);
             }
+        }
+        if matches!(place, Place::Coming(..)) {
+            self.settled.notify_all();
         }
         *place = next;
     }
@@ -195,114 +119,160 @@ impl Residence {
     fn kept(&self) -> Option<Bytes> {
         self.parts.get_kept(&self.object, self.range.clone())
     }
+
+    /// Where it is to be from now on.
+    fn decide(&self, on_disk: bool) -> Result<Decision> {
+        let mut place = self.place.lock();
+        let file = match &*place {
+            Place::Memory(bytes) if !on_disk => return Ok(Decision::InMemory(bytes.clone())),
+            Place::Disk(_) if on_disk => return Ok(Decision::OnDisk),
+            Place::Coming(..) => return Ok(Decision::IsComing),
+            Place::Lost => return Err(self.lost("it was damaged before")),
+            Place::Undecided(file) | Place::Disk(file) => file.clone(),
+            Place::Memory(bytes) => match self.open_file() {
+                Some(file) => file,
+                // What has no file any more stays.
+                None => return Ok(Decision::InMemory(bytes.clone())),
+            },
+        };
+        let wanted = !on_disk && self.is_vectors;
+        let room = wanted.then(|| self.memory.try_take(self.bytes(), self.parts.in_memory())).flatten();
+        Ok(match room {
+            None => {
+                self.set(&mut place, Place::Disk(file));
+                Decision::OnDisk
+            }
+            Some(room) => {
+                self.set(&mut place, Place::Coming(file.clone(), Some(room)));
+                Decision::Comes(file)
+            }
+        })
+    }
+
+    /// Brings what was decided to come into memory, unless it was decided otherwise meanwhile. Others go on reading the file.
+    fn bring(&self, file: &Arc<KeptPart>) -> Option<Bytes> {
+        let room = match &mut *self.place.lock() {
+            Place::Coming(now, room) if Arc::ptr_eq(now, file) => room.take(),
+            _ => return None,
+        };
+        let bytes = self.kept();
+        drop(room);
+        let mut place = self.place.lock();
+        if matches!(&*place, Place::Coming(now, _) if Arc::ptr_eq(now, file)) {
+            // What had to go can still be read here and there, and what is damaged will be found out so.
+            let next = bytes.clone().map_or(Place::Disk(file.clone()), Place::Memory);
+            self.set(&mut place, next);
+        }
+        bytes
+    }
+}
+
+/// Where a part is to be.
+enum Decision {
+    InMemory(Bytes),
+    OnDisk,
+    /// In memory, where somebody else is bringing it.
+    IsComing,
+    /// In memory, where it is to be brought.
+    Comes(Arc<KeptPart>),
 }
 
 impl DiskPart for Residence {
     fn is_lost(&self) -> bool {
-        self.place.lock().is_lost()
+        self.0.place.lock().is_lost()
     }
 
     fn renew(&self, bytes: Option<Bytes>) {
-        let mut place = self.place.lock();
+        let mut place = self.0.place.lock();
         // Somebody else may have been quicker.
         if place.is_lost()
-            && let Some(next) = self.open_file().map(Place::Undecided).or(bytes.map(Place::Memory))
+            && let Some(next) = self.0.open_file().map(Place::Undecided).or(bytes.map(Place::Memory))
         {
-            self.set(&mut place, next);
+            self.0.set(&mut place, next);
         }
     }
 
     fn memory(&self, on_disk: bool) -> Result<Option<Bytes>> {
-        let file = {
-            let mut place = self.place.lock();
-            let file = match &*place {
-                Place::Memory(bytes) if !on_disk => return Ok(Some(bytes.clone())),
-                Place::Disk(_) if on_disk => return Ok(None),
-                Place::Coming(_) => return Ok(None),
-                Place::Lost => return Err(self.lost("it was damaged before")),
-                Place::Undecided(file) | Place::Disk(file) => file.clone(),
-                Place::Memory(bytes) => match self.open_file() {
-                    Some(file) => file,
-                    // What has no file any more stays.
-                    None => return Ok(Some(bytes.clone())),
-                },
-            };
-            let wanted = !on_disk && self.is_vectors;
-            if !wanted || !self.memory.try_take(self.bytes(), self.parts.in_memory()) {
-                self.set(&mut place, Place::Disk(file));
-                return Ok(None);
+        Ok(match self.0.decide(on_disk)? {
+            Decision::InMemory(bytes) => Some(bytes),
+            Decision::OnDisk | Decision::IsComing => None,
+            Decision::Comes(file) if self.0.bytes() <= AT_ONCE => self.0.bring(&file),
+            Decision::Comes(file) => {
+                let part = Arc::downgrade(&self.0);
+                self.0.memory.move_in_turn(Box::new(move || {
+                    part.upgrade().and_then(|part| part.bring(&file));
+                }));
+                None
             }
-            self.set(&mut place, Place::Coming(file.clone()));
-            file
-        };
-        // Others go on meanwhile.
-        let bytes = self.kept();
-        self.memory.coming.fetch_sub(self.bytes(), Relaxed);
-        let mut place = self.place.lock();
-        if let Place::Coming(now) = &*place
-            && Arc::ptr_eq(now, &file)
-        {
-            // What had to go can still be read here and there, and what is damaged will be found out so.
-            let next = bytes.clone().map_or(Place::Disk(file), Place::Memory);
-            self.set(&mut place, next);
+        })
+    }
+
+    fn settle(&self, on_disk: bool) -> Result<()> {
+        match self.0.decide(on_disk)? {
+            Decision::InMemory(_) | Decision::OnDisk => {}
+            Decision::Comes(file) => drop(self.0.bring(&file)),
+            Decision::IsComing => {
+                let is_coming = |place: &mut Place| matches!(place, Place::Coming(..));
+                self.0.settled.wait_while(&mut self.0.place.lock(), is_coming);
+            }
         }
-        Ok(bytes)
+        Ok(())
     }
 
     fn leave_memory(&self) -> bool {
-        let mut place = self.place.lock();
+        let mut place = self.0.place.lock();
         let file = match &*place {
-            Place::Memory(_) if self.is_vectors => self.open_file(),
-            Place::Coming(file) => Some(file.clone()),
+            Place::Memory(_) if self.0.is_vectors => self.0.open_file(),
+            Place::Coming(file, _) => Some(file.clone()),
             _ => None,
         };
         let leaves = file.is_some();
         if let Some(file) = file {
-            self.set(&mut place, Place::Disk(file));
+            self.0.set(&mut place, Place::Disk(file));
         }
         leaves
     }
 
     fn peek(&self) -> Option<Bytes> {
-        match &*self.place.lock() {
+        match &*self.0.place.lock() {
             Place::Memory(bytes) => Some(bytes.clone()),
             _ => None,
         }
     }
 
     fn read_all(&self) -> Result<Bytes> {
-        if let Some(bytes) = self.peek().or_else(|| self.kept()) {
+        if let Some(bytes) = self.peek().or_else(|| self.0.kept()) {
             return Ok(bytes);
         }
         let mut bytes = Vec::new();
-        self.read_many(std::slice::from_ref(&(0..self.bytes())), &mut bytes)?;
+        self.read_many(std::slice::from_ref(&(0..self.0.bytes())), &mut bytes)?;
         Ok(bytes.into())
     }
 
     fn read_many(&self, ranges: &[Range<u64>], out: &mut Vec<u8>) -> Result<()> {
         let file = {
-            let place = self.place.lock();
+            let place = self.0.place.lock();
             if let Place::Memory(bytes) = &*place {
                 ranges.iter().for_each(|r| out.extend_from_slice(&bytes[r.start as usize..r.end as usize]));
                 return Ok(());
             }
-            place.file().cloned().ok_or_else(|| self.lost("it was damaged before"))?
+            place.file().cloned().ok_or_else(|| self.0.lost("it was damaged before"))?
         };
         let backend = file.read_many(ranges, out).map_err(|error| {
-            let mut place = self.place.lock();
+            let mut place = self.0.place.lock();
             if place.file().is_some_and(|now| Arc::ptr_eq(now, &file)) {
-                self.set(&mut place, Place::Lost);
+                self.0.set(&mut place, Place::Lost);
             }
-            self.lost(&error.to_string())
+            self.0.lost(&error.to_string())
         })?;
-        if self.is_vectors {
-            self.memory.count(ranges.len(), backend);
+        if self.0.is_vectors {
+            self.0.memory.count(ranges.len(), backend);
         }
         Ok(())
     }
 }
 
-impl Drop for Residence {
+impl Drop for Part {
     fn drop(&mut self) {
         self.set(&mut self.place.lock(), Place::Lost);
     }
@@ -316,6 +286,7 @@ mod tests {
     use super::*;
 
     const PART: u64 = 50_000;
+    const LARGE: u64 = AT_ONCE + 1;
 
     struct Parts {
         memory: Arc<VectorMemory>,
@@ -329,7 +300,8 @@ mod tests {
             let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
             let object: Vec<u8> = (0..3 * PART).map(|i| (i % 251) as u8).collect();
             store.put("o", object.into()).await.unwrap();
-            let cache = Arc::new(PartCache::open(Some(dir.into()), 3 * PART + 100));
+            store.put("large", vec![7; LARGE as usize].into()).await.unwrap();
+            let cache = Arc::new(PartCache::open(Some(dir.into()), (3 * PART + 100).max(limit)));
             Self { memory: Arc::new(VectorMemory::new(limit)), cache, store }
         }
 
@@ -340,6 +312,18 @@ mod tests {
         async fn open(&self, number: u64, kind: &PartKind) -> Residence {
             self.fetch(number).await;
             Residence::open(&self.memory, &self.cache, "o", range(number), kind).unwrap()
+        }
+
+        async fn open_large(&self) -> Residence {
+            self.cache.get(&self.store, "large", 0..LARGE, None).await.unwrap();
+            Residence::open(&self.memory, &self.cache, "large", 0..LARGE, &vectors()).unwrap()
+        }
+
+        /// Has whatever is to move wait until what is returned is dropped.
+        fn hold_moves(&self) -> std::sync::mpsc::Sender<()> {
+            let (held, until) = std::sync::mpsc::channel();
+            self.memory.move_in_turn(Box::new(move || until.recv().unwrap_or_default()));
+            held
         }
 
         fn places(&self) -> (u64, u64) {
@@ -358,6 +342,48 @@ mod tests {
 
     fn is_in_memory(part: &Residence, on_disk: bool) -> bool {
         part.memory(on_disk).unwrap().is_some()
+    }
+
+    #[tokio::test]
+    async fn large_parts_are_read_from_disk_until_they_are_in_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let all = Parts::new(dir.path(), LARGE).await;
+        let part = all.open_large().await;
+        let held = all.hold_moves();
+        for _ in 0..2 {
+            assert!(!is_in_memory(&part, false));
+            assert_eq!((all.memory.coming(), read(&part, 5..7).unwrap()), (LARGE, vec![7, 7]));
+        }
+        let waits = std::thread::spawn({
+            let part = Residence(part.0.clone());
+            move || part.settle(false).map(|()| part.peek().map(|bytes| bytes.len() as u64))
+        });
+        drop(held);
+        assert_eq!(waits.join().unwrap().unwrap(), Some(LARGE));
+        assert!(is_in_memory(&part, false));
+        assert_eq!((all.memory.coming(), all.memory.usage().in_memory), (0, LARGE));
+    }
+
+    #[tokio::test]
+    async fn what_leaves_before_it_came_takes_no_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let all = Parts::new(dir.path(), LARGE).await;
+        let part = all.open_large().await;
+        let held = all.hold_moves();
+        assert!(!is_in_memory(&part, false));
+        assert!(part.leave_memory());
+        assert_eq!((all.memory.coming(), all.memory.usage().on_disk), (0, LARGE));
+        assert!(!is_in_memory(&part, false), "it comes once more");
+        let gone = all.open_large().await;
+        drop(held);
+        part.settle(false).unwrap();
+        assert!(is_in_memory(&part, false) && !is_in_memory(&gone, false), "there is room for one");
+        drop(part);
+        let held = all.hold_moves();
+        assert!(!is_in_memory(&gone, false));
+        drop(gone);
+        assert_eq!(all.memory.coming(), 0, "nobody wants it any more");
+        drop(held);
     }
 
     #[tokio::test]

@@ -22,9 +22,10 @@ use parking_lot::Mutex;
 
 use crate::allowance::{paid, paid_once};
 use crate::memtable::Memtable;
-use crate::residence::{Residence, VectorMemory, VectorUsage};
+use crate::residence::Residence;
 use crate::room::Needs;
 use crate::schema::ShardSchema;
+use crate::vector_memory::{VectorMemory, VectorUsage};
 use crate::view::ShardView;
 
 mod admission;

@@ -81,7 +81,7 @@ impl ShardView {
             if let PartKind::Vector(name) = &part.kind
                 && let Some(column) = reader.vector(name)?
             {
-                column.vectors(self.schema().vector(name)?.on_disk)?;
+                column.settle(self.schema().vector(name)?.on_disk)?;
             }
         }
         Ok(())

@@ -83,6 +83,10 @@ impl DiskPart for PartInBucket {
         Ok((!on_disk).then(|| self.part.clone()))
     }
 
+    fn settle(&self, _: bool) -> Result<()> {
+        Ok(())
+    }
+
     fn leave_memory(&self) -> bool {
         false
     }

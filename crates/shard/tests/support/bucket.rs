@@ -51,6 +51,10 @@ impl DiskPart for Restless {
         Ok(is_there.then(|| self.bytes.clone()))
     }
 
+    fn settle(&self, _: bool) -> Result<()> {
+        Ok(())
+    }
+
     fn leave_memory(&self) -> bool {
         false
     }
