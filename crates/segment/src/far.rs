@@ -12,7 +12,7 @@ use crate::meta::{PartKind, PartMeta, SectionKind, SectionMeta};
 use crate::part::{PartBytes, SECTION_ALIGN, Section, le_u32};
 use crate::payload::{PayloadBlock, PayloadTable};
 use crate::reader::SegmentReader;
-use crate::row_tag::RowTag;
+use crate::row_tag::{RowTag, TagLayout};
 use crate::schema::VectorSpec;
 
 /// Vectors and payload blocks that are no farther apart than this are read together: a request takes longer than so many bytes.
@@ -31,6 +31,7 @@ pub struct FarIndex {
     /// What it takes to know that.
     head_bytes: u64,
     entry_bytes: u64,
+    tags: TagLayout,
     /// Where the entries begin in the object.
     entries: u64,
 }
@@ -119,6 +120,7 @@ impl SegmentReader {
             rows: shape.rows,
             head_bytes: part.head()?.length,
             entry_bytes,
+            tags: part.tag_layout()?,
             entries: levels_part.offset + levels.offset,
         })
     }
@@ -146,8 +148,8 @@ impl SegmentReader {
     ) -> Result<Vec<FarCandidate>> {
         let bytes = self.source().fetch_once(&index.object, index.bytes_of(&places)).await?;
         index.check(&places, &bytes)?;
-        let known = self.ranked(query, &bytes, index.entry_bytes as usize, index.rows).collect();
-        let known: Option<Vec<FarCandidate>> = known;
+        let known = self.ranked(query, &bytes, index.entry_bytes as usize, index.tags, index.rows);
+        let known: Option<Vec<FarCandidate>> = known.collect();
         known.ok_or_else(|| index.damaged(&places, "an entry does not say which row it is of"))
     }
 
@@ -157,11 +159,12 @@ impl SegmentReader {
         query: &'a ColdQuery,
         entries: &'a [u8],
         entry_bytes: usize,
+        tags: TagLayout,
         count: u32,
     ) -> impl Iterator<Item = Option<FarCandidate>> + use<'a> {
         let rows = self.rows();
         query.rank(entries, entry_bytes).map(move |(estimate, tag)| {
-            let tag = RowTag::decode(tag).filter(|tag| tag.row < rows && tag.slot < count);
+            let tag = tags.decode(tag).filter(|tag| tag.row < rows && tag.slot < count);
             tag.map(|tag| FarCandidate { estimate, tag })
         })
     }
@@ -272,6 +275,11 @@ impl VectorPlaces {
 }
 
 impl FarPayloads {
+    /// Bytes of one block, on average.
+    pub fn mean_block(&self) -> u64 {
+        self.table.mean_block()
+    }
+
     fn blocks_of(&self, rows: &[u32]) -> Result<Vec<usize>> {
         rows.iter().map(|row| self.table.block_of(*row).ok_or_else(|| self.no_row(*row))).collect()
     }

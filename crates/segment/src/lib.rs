@@ -50,7 +50,7 @@ pub use ordered_codes::StoredCodes;
 pub use part::{BLOCK_BYTES, ObjectWriter, SECTION_ALIGN, Sink, list_parts};
 pub use payload::{PayloadBlock, PayloadColumn};
 pub use reader::{CheckFile, Fetch, SegmentReader};
-pub use row_tag::{RowTag, RowTags};
+pub use row_tag::{RowTag, RowTags, TagLayout};
 pub use schema::{SegmentSchema, VectorSpec};
 pub use vectors::{ColumnOnDisk, DiskPart, VectorColumn, VectorReader, Vectors};
 pub use writer::{Row, SegmentWriter, delete_bitmap_part};

@@ -15,7 +15,7 @@ use crate::far_rows::RowBlocks;
 use crate::meta::{PartKind, PartMeta, SectionKind, SegmentMeta};
 use crate::part::{ObjectWriter, PartBytes, Sink};
 use crate::reader::SegmentReader;
-use crate::row_tag::RowTag;
+use crate::row_tag::TagLayout;
 
 /// Which order it is, were rows ever put in another one.
 const ORDER: u8 = 1;
@@ -68,16 +68,17 @@ impl SegmentMeta {
 #[derive(Debug)]
 pub struct StoredCodes {
     entries: Bytes,
-    tag_bytes: usize,
+    tags: TagLayout,
 }
 
 impl StoredCodes {
     /// Bytes of each of so many, and the place of each row; `None` if not each row has one.
     fn places(&self, rows: usize) -> Option<(usize, Vec<u32>)> {
-        let entry_bytes = self.entries.len().checked_div(rows).filter(|bytes| *bytes > self.tag_bytes)?;
+        let tag_bytes = self.tags.bytes();
+        let entry_bytes = self.entries.len().checked_div(rows).filter(|bytes| *bytes > tag_bytes)?;
         let mut places = vec![u32::MAX; rows];
         for (place, entry) in (0..).zip(self.entries.chunks_exact(entry_bytes)) {
-            let tag = RowTag::decode(&entry[entry_bytes - self.tag_bytes..])?;
+            let tag = self.tags.decode(&entry[entry_bytes - tag_bytes..])?;
             *places.get_mut(tag.row as usize)? = place;
         }
         (entry_bytes * rows == self.entries.len() && !places.contains(&u32::MAX))
@@ -89,8 +90,12 @@ impl SegmentReader {
     /// The level codes of the vectors called `vector`, all of them in memory.
     pub async fn stored_codes(&self, vector: &str) -> Result<StoredCodes> {
         let entries = self.checked_section(self.meta().levels_part(vector)?, SectionKind::LEVELS).await?;
-        let index = self.far_part(&PartKind::VectorIndex(vector.to_owned()))?;
-        Ok(StoredCodes { entries, tag_bytes: index.index_shape()?.tag_bytes as usize })
+        Ok(StoredCodes { entries, tags: self.tag_layout(vector)? })
+    }
+
+    /// How what is said of rows beside the codes of the vectors called `vector` is stored.
+    pub fn tag_layout(&self, vector: &str) -> Result<TagLayout> {
+        self.far_part(&PartKind::VectorIndex(vector.to_owned()))?.tag_layout()
     }
 
     /// Where the codes of the vectors called `vector` are in the order of a field; `None` if there are none. No request.
@@ -101,8 +106,14 @@ impl SegmentReader {
     }
 
     /// What one such code says, which is of `row`.
-    pub fn ordered_candidate(&self, query: &ColdQuery, code: &[u8], row: u32) -> Result<FarCandidate> {
-        let said = self.ranked(query, code, code.len(), self.rows()).next().flatten();
+    pub fn ordered_candidate(
+        &self,
+        query: &ColdQuery,
+        code: &[u8],
+        tags: TagLayout,
+        row: u32,
+    ) -> Result<FarCandidate> {
+        let said = self.ranked(query, code, code.len(), tags, self.rows()).next().flatten();
         said.filter(|candidate| candidate.tag.row == row).ok_or_else(|| {
             Error::damaged(format!(
                 "a code of segment {} is not of row {row}, as its place says",

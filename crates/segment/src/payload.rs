@@ -149,6 +149,12 @@ impl PayloadTable {
         Ok(table)
     }
 
+    /// Bytes of a block, packed, on average.
+    pub fn mean_block(&self) -> u64 {
+        let count = self.block_count();
+        if count == 0 { 0 } else { self.entry(count - 1).end.div_ceil(count as u64) }
+    }
+
     fn block_count(&self) -> usize {
         self.entries.bytes.len() / ENTRY
     }

@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use crate::meta::{PartKind, PartMeta, SectionKind, SegmentMeta};
 use crate::part::{ObjectWriter, PartBytes, PartDraft, SECTION_ALIGN, Sink, le_u32};
 use crate::reader::Fetch;
-use crate::row_tag::RowTags;
+use crate::row_tag::{RowTags, TagLayout};
 
-/// What the manifest says of an index.
+/// What the manifest says of an index. Behind it is a [`TagLayout`], unless it was made before there were such.
 #[derive(Serialize, Deserialize)]
 struct IndexDetail {
     /// The checksum of the model's part, so that lists are not looked up in another one.
@@ -99,7 +99,8 @@ impl<S: Sink> ObjectWriter<S> {
         tags: &RowTags,
     ) -> Result<Vec<PartMeta>> {
         tags.check(index.sections().rows.as_chunks().0.iter().map(|row| u32::from_le_bytes(*row)))?;
-        let index = index.tagged(tags.size(), &|row, out| tags.write(row, out));
+        let layout = tags.layout();
+        let index = index.tagged(layout.bytes(), &|row, out| tags.write(row, &layout, out));
         let (shape, entries, size) = (index.shape(), index.rows() as u64, index.entry_bytes());
         let IndexSections { lists, blocks, levels, rows } = index.sections();
         let levels = levels.ok_or_else(|| Error::internal("an index is written without its level codes"))?;
@@ -108,7 +109,7 @@ impl<S: Sink> ObjectWriter<S> {
         let mut draft = PartDraft {
             kind: PartKind::VectorIndex(name.to_owned()),
             entries,
-            detail: detail(&IndexDetail { model: model.checksum, shape, head })?,
+            detail: detail(&(IndexDetail { model: model.checksum, shape, head }, layout))?,
             sections: vec![
                 (SectionKind::CLUSTERS, lists),
                 (SectionKind::LIST_CHECKSUMS, checksums.into()),
@@ -196,6 +197,15 @@ impl PartMeta {
     /// What an index's part says of the index without its bytes.
     pub fn index_shape(&self) -> Result<IndexShape> {
         Ok(self.index_detail()?.shape)
+    }
+
+    /// How the tags of an index are stored.
+    pub(crate) fn tag_layout(&self) -> Result<TagLayout> {
+        let rest = &mut self.detail.as_slice();
+        let IndexDetail { shape, .. } = self.next(rest)?.ok_or_else(|| self.unreadable())?;
+        let layout = self.next(rest)?.or_else(|| TagLayout::of_before(shape.tag_bytes));
+        let fits = |layout: &TagLayout| layout.is_possible() && layout.bytes() == shape.tag_bytes as usize;
+        layout.filter(fits).ok_or_else(|| self.unreadable())
     }
 
     /// Bytes in memory once the part is loaded: of an index, tags are left out.

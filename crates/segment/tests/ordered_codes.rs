@@ -82,7 +82,12 @@ fn of_colour(reader: &SegmentReader, colour: u64) -> Result<(Vec<FarCandidate>, 
             bytes += run.len();
             let codes = reader.far_run(&blocks, &run).await?;
             for (place, code) in checks.of_run(&run, &codes, places.range(run.rows.clone()))? {
-                found.push(reader.ordered_candidate(&query, &code, order[place as usize])?);
+                found.push(reader.ordered_candidate(
+                    &query,
+                    &code,
+                    reader.tag_layout("")?,
+                    order[place as usize],
+                )?);
             }
         }
         found.sort_by_key(|candidate| candidate.tag.row);

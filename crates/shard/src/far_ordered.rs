@@ -8,7 +8,7 @@
 use bytes::Bytes;
 use futures::future::{FutureExt, try_join, try_join_all};
 use lodestone_index::dense::ColdQuery;
-use lodestone_segment::{PartKind, RowBlocks, RowChecks, RowRun, SegmentReader};
+use lodestone_segment::{PartKind, RowBlocks, RowChecks, RowRun, SegmentReader, TagLayout};
 use lodestone_types::{JsonPath, Result};
 use rayon::prelude::*;
 use roaring::RoaringBitmap;
@@ -124,6 +124,7 @@ impl Ordered {
 pub(crate) struct Begun<'o> {
     ordered: &'o Ordered,
     query: ColdQuery,
+    tags: TagLayout,
     /// How many more rows than usual codes leave in doubt.
     pub times: u32,
     rows: RowPlaces<'o>,
@@ -135,7 +136,8 @@ impl<'o> Begun<'o> {
         let rows = RowPlaces::find(reader, using, read.with_payload);
         let (outline, rows) = try_join(reader.outline(using), rows).await?;
         let query = ColdQuery::new(&outline, read.query.vector);
-        Ok(Self { ordered, query, times: outline.calibration().candidates, rows })
+        let tags = reader.tag_layout(using)?;
+        Ok(Self { ordered, query, tags, times: outline.calibration().candidates, rows })
     }
 
     /// What codes say of the rows of a run that match, once they have come.
@@ -148,7 +150,7 @@ impl<'o> Begun<'o> {
         let places = self.ordered.of_run(run);
         let codes = checks.of_run(run, bytes, places.iter().map(|(place, _)| *place))?;
         let candidate = |((_, row), (_, code)): (&(u32, u32), (u32, Bytes))| {
-            let row = self.ordered.codes.reader.ordered_candidate(&self.query, &code, *row)?;
+            let row = self.ordered.codes.reader.ordered_candidate(&self.query, &code, self.tags, *row)?;
             Ok(Candidate { rows: &self.rows, row })
         };
         places.iter().zip(codes).map(candidate).collect()

@@ -60,7 +60,7 @@ pub(crate) const RANGE_BYTES: u64 = 1 << 20;
 /// too much is missed.
 const LEAST_RANGES: usize = 16;
 const RANGES_OF_SEGMENT: usize = 8;
-/// What a block of payloads takes, about, with what is read between it and a neighbour.
+/// What a block of payloads takes, about, where it is not known, with what is read between it and a neighbour.
 pub(crate) const PAYLOAD_BLOCK: u64 = 16_000;
 
 /// Bytes of codes that a search reads at most of a segment which has `all`, where so many of its rows match a filter and `share` is
@@ -68,6 +68,13 @@ pub(crate) const PAYLOAD_BLOCK: u64 = 16_000;
 pub(crate) fn codes_at_most(all: u64, rows: u64, matching: u64, share: u64) -> u64 {
     let least = (LEAST_MATCHING * rows / matching.max(1)).min(rows);
     (all / rows.max(1) * least).max(share).min(all)
+}
+
+/// What the payload of one row takes, about: a block, and half of one that lies between two which are read together.
+fn payload_bytes(groups: &[Group]) -> u64 {
+    let segments = groups.iter().flat_map(|group| &group.segments);
+    let payloads = segments.filter_map(|segment| segment.rows.payloads.as_ref());
+    payloads.map(|payloads| payloads.mean_block() * 3 / 2).max().unwrap_or_default()
 }
 
 /// What is asked of the bucket.
@@ -173,7 +180,7 @@ impl Plan {
         let left = budget.requests.saturating_sub(first);
         let outlines: u64 = groups.iter().map(|group| group.outline.bytes() as u64).sum();
         let heads: u64 = segments().map(|segment| segment.index.head_bytes()).sum();
-        let of_rows = rows as u64 * (row_bytes + if with_payload { PAYLOAD_BLOCK } else { 0 });
+        let of_rows = rows as u64 * (row_bytes + payload_bytes(groups));
         let others = outlines + heads + of_rows + beside.bytes;
         let bytes = budget.bytes.saturating_sub(others).max(budget.bytes / 4);
         let entry = segments().map(|segment| segment.index.entry_bytes()).max().unwrap_or(1).max(1);
@@ -195,7 +202,8 @@ impl Plan {
                 least: LEAST_PROMISE / (effort * effort * depth.sqrt()),
                 at_least: match matching < LEAST_MATCHING {
                     true => rows as usize,
-                    false => (LEAST_ROWS * effort * depth.sqrt()) as usize,
+                    // What promises more may take more than the budget has.
+                    false => ((LEAST_ROWS * effort * depth.sqrt()) as usize).min((bytes / entry) as usize),
                 },
                 request: REQUEST_BYTES as f32 / entry as f32,
             },

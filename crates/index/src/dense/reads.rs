@@ -39,6 +39,11 @@ impl ListPlaces {
         pieces
     }
 
+    /// The list that a place is in.
+    fn list_of(&self, place: u32) -> usize {
+        self.0.partition_point(|start| *start <= place).saturating_sub(1)
+    }
+
     fn rows(&self) -> u32 {
         self.0.last().copied().unwrap_or_default()
     }
@@ -93,7 +98,10 @@ pub fn plan_reads(promises: &[f32], indexes: &[&ListPlaces], budget: ReadBudget)
         // Lists so much alike that none is worth a request.
         runs = plan(0.0);
     }
-    if runs.is_empty() { near.first(indexes) } else { runs }
+    match runs.is_empty() {
+        true => near.first(indexes),
+        false => grown(runs, promises, indexes, price as f32, budget.places),
+    }
 }
 
 /// Rows are considered if no more than so many times those that may be read promise more: as requests cost too, not all that
@@ -121,6 +129,41 @@ fn runs_within(lists: &[Vec<Stretch>], ranges: usize, price: f64, request: f32) 
         .collect()
     };
     least_factor((all / request).max(1.0), runs, |runs| runs.len() <= ranges).unwrap_or_default()
+}
+
+/// The same runs, and lists next to them that promise more than `price`, those that promise most first, as long as no more than `places` are read:
+/// runs come and go whole as prices change, which leaves some.
+fn grown(
+    mut runs: Vec<Run>,
+    promises: &[f32],
+    indexes: &[&ListPlaces],
+    price: f32,
+    places: usize,
+) -> Vec<Run> {
+    let mut left = places.saturating_sub(rows_of(runs.iter().cloned()));
+    loop {
+        let next_to = |(number, run): &Run| {
+            let index = indexes[*number];
+            let before = run.start.checked_sub(1).map(|place| index.list_of(place));
+            let after = (run.end < index.rows()).then(|| index.list_of(run.end));
+            [before, after].into_iter().flatten().map(|list| (*number, list)).collect::<Vec<_>>()
+        };
+        let worth = |(number, list): &(usize, usize)| {
+            promises[*list] > price && indexes[*number].of(*list).len() <= left
+        };
+        let lists = runs.iter().flat_map(next_to).filter(worth);
+        let Some((number, list)) = lists.max_by(|a, b| promises[a.1].total_cmp(&promises[b.1])) else {
+            return runs;
+        };
+        let list = indexes[number].of(list);
+        left -= list.len();
+        // Those that touch it become one.
+        let touches = |(of, run): &Run| *of == number && (run.end == list.start || run.start == list.end);
+        let at = runs.iter().position(touches).unwrap_or_default();
+        let touching = runs.extract_if(.., |run| touches(run)).map(|(_, run)| run);
+        let one = touching.fold(list.clone(), |one, run| one.start.min(run.start)..one.end.max(run.end));
+        runs.insert(at, (number, one));
+    }
 }
 
 /// What `make` makes of the least factor from 1 to `most` that is found for which it `fits`, as that of greater ones mostly does.
@@ -250,6 +293,17 @@ mod tests {
         let starts: Vec<u32> = starts.into_iter().collect();
         let bytes: Vec<u8> = starts.iter().flat_map(|at| [0, *at]).flat_map(u32::to_le_bytes).collect();
         ListPlaces::open(&bytes, *starts.last().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_runs_leave_is_for_lists_next_to_them() {
+        let index = places([0, 10, 20, 20, 30, 40, 50, 60]);
+        let promises = [0.1, 0.9, 0.8, 0.2, 0.9, 0.05, 0.3];
+        let grow = |places| grown(vec![(0, 10..20), (0, 30..40)], &promises, &[&index], 0.09, places);
+        assert_eq!(grow(29), [(0, 10..20), (0, 30..40)]);
+        assert_eq!(grow(30), [(0, 10..40)], "the gap, over a list without rows");
+        assert_eq!(grow(49), [(0, 0..40)]);
+        assert_eq!(grow(99), [(0, 0..40)], "the next promises too little");
     }
 
     /// Of rows that promise anything no more than these budgets say.
