@@ -99,6 +99,9 @@ impl SegmentReader {
         let part = self.far_part(&PartKind::VectorIndex(name.to_owned()))?;
         let head = self.head(part).await?;
         let shape = part.index_shape()?;
+        if part.index_model()? != self.far_part(&PartKind::Model(name.to_owned()))?.checksum {
+            return Err(part.damaged("it is of another model"));
+        }
         let lists = head.section(part, SectionKind::CLUSTERS)?;
         let checksums = head.section(part, SectionKind::LIST_CHECKSUMS)?;
         let places = ListPlaces::open(&lists.bytes, shape.rows).map_err(|e| lists.damaged(e))?;

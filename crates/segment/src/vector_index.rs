@@ -199,6 +199,11 @@ impl PartMeta {
         Ok(self.index_detail()?.shape)
     }
 
+    /// The checksum of the model's part that an index is of.
+    pub(crate) fn index_model(&self) -> Result<u32> {
+        Ok(self.index_detail()?.model)
+    }
+
     /// How the tags of an index are stored.
     pub(crate) fn tag_layout(&self) -> Result<TagLayout> {
         let rest = &mut self.detail.as_slice();

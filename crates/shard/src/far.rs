@@ -250,7 +250,9 @@ impl ShardView {
             None => {
                 instead = stage(Stage::Outline, self.lists(in_order, read)).await?;
                 let of_lists = self.list_candidates(&instead, compared, Asked::default(), read);
-                found.candidates.extend(stage(Stage::Codes, of_lists).await?.candidates);
+                let of_lists = stage(Stage::Codes, of_lists).await?;
+                found.candidates.extend(of_lists.candidates);
+                found.row_requests = found.row_requests.min(of_lists.row_requests);
             }
         }
         stage(Stage::Rows, self.nearest_of(found, compared, read)).await

@@ -1,6 +1,7 @@
 //! How a search by codes ends: the vectors of the most promising rows, which decide, and payloads, in one more trip.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use bytes::Bytes;
 use futures::future::{join, join_all, try_join};
@@ -23,7 +24,7 @@ use crate::view::ShardView;
 const MORE_ROWS: usize = 2;
 /// The same where there are no lists to be read.
 const MORE_IN_ORDER: usize = 6;
-/// Of the requests that vectors and payloads would be one by one, so many are set aside: rows near each other share requests. Measured,
+/// Of the requests that vectors and payloads would usually be one by one, so many are set aside: rows near each other share requests. Measured,
 /// see `docs/0005-cold-search.md`.
 const SET_ASIDE: (usize, usize) = (4, 5);
 /// Where codes leave more in doubt, or a search asks for it, more vectors are compared, up to one part in so many of all requests.
@@ -97,8 +98,15 @@ impl FarRead<'_> {
 
     /// Requests that are set aside for as many rows. Where they take more, and nothing else has left some, fewer are compared.
     pub fn row_requests(&self, compared: usize) -> usize {
-        let rows = (compared * SET_ASIDE.0 / SET_ASIDE.1).max(self.query.limit);
-        rows * (1 + usize::from(self.with_payload))
+        self.least_compared(compared) * (1 + usize::from(self.with_payload))
+    }
+
+    /// Of as many rows those that are compared whatever they take: all, where codes leave more in doubt than usual, or the search asks for it.
+    fn least_compared(&self, compared: usize) -> usize {
+        match compared > self.usually_compared(true) {
+            true => compared,
+            false => (compared * SET_ASIDE.0 / SET_ASIDE.1).max(self.query.limit),
+        }
     }
 
     /// Rows whose vectors are compared where codes tell the nearest well.
@@ -119,10 +127,13 @@ impl ShardView {
     ) -> Result<Vec<FarHit>> {
         candidates.sort_unstable_by(|a, b| a.row.estimate.total_cmp(&b.row.estimate));
         candidates.truncate(compared);
-        // As many as are answers in any case.
-        while candidates.len() > read.query.limit && cost(&candidates)?.0 > row_requests {
-            candidates.pop();
-        }
+        let least = read.least_compared(compared).min(candidates.len());
+        let fit =
+            most_that_fit(
+                least..candidates.len(),
+                |count| Ok(cost(&candidates[..count])?.0 <= row_requests),
+            )?;
+        candidates.truncate(fit);
         if let Some(allowance) = Allowance::current() {
             affordable(&allowance, &mut candidates, read.budget.shares)?;
         }
@@ -200,15 +211,23 @@ fn affordable(allowance: &Allowance, candidates: &mut Vec<Candidate>, shares: u6
     if all <= left / shares.max(1) {
         return Ok(());
     }
-    // More rows never cost less.
-    let (mut fit, mut too_many) = (0, candidates.len());
-    while too_many - fit > 1 {
-        let middle = fit + (too_many - fit) / 2;
-        if bytes(middle)? <= left / shares.max(1) { fit = middle } else { too_many = middle }
-    }
+    let fit = most_that_fit(0..candidates.len(), |count| Ok(bytes(count)? <= left / shares.max(1)))?;
     candidates.truncate(fit);
     allowance.reach(Limit::Bytes);
     Ok(())
+}
+
+/// The greatest of these numbers that `fits`, or the least: of rows, of which more mostly do not cost less.
+fn most_that_fit(among: Range<usize>, fits: impl Fn(usize) -> Result<bool>) -> Result<usize> {
+    if fits(among.end)? {
+        return Ok(among.end);
+    }
+    let (mut fit, mut too_many) = (among.start, among.end);
+    while too_many > fit + 1 {
+        let middle = fit + (too_many - fit) / 2;
+        if fits(middle)? { fit = middle } else { too_many = middle }
+    }
+    Ok(fit)
 }
 
 /// Requests for these rows, and for how many bytes.

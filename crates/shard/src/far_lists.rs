@@ -101,7 +101,7 @@ impl ShardView {
         let allowance = Allowance::current();
         let until = allowance.as_ref().and_then(|allowance| allowance.codes_until());
         let mut plan = Plan::new(groups, read, compared, beside);
-        let (mut known, mut candidates) = (Vec::new(), Vec::new());
+        let (mut known, mut candidates, mut ranges) = (Vec::new(), Vec::new(), 0);
         loop {
             let mut reads = plan.reads(groups, queries);
             match &allowance {
@@ -112,13 +112,14 @@ impl ShardView {
                     reads = plan.within(allowance, groups, queries, reads)?;
                 }
             }
+            ranges += reads.len();
             known.extend(reads.iter().map(|read| (read.segment, read.places.clone())));
             candidates.extend(self.candidates(reads, read.query, until).await?);
             let places = known.iter().map(|(_, places)| places.len() as u64).sum();
             let is_cut_short = allowance.as_ref().is_some_and(|allowance| allowance.is_reached());
             match plan.wider(candidates.len() as u64, places, read.query.limit) {
                 Some(wider) if !is_cut_short => plan = wider,
-                _ => return Ok(Found { candidates, row_requests: plan.requests_for_rows(known.len()) }),
+                _ => return Ok(Found { candidates, row_requests: plan.requests_for_rows(ranges) }),
             }
         }
     }

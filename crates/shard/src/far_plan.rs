@@ -45,6 +45,8 @@ const LEAST_PROMISE: f32 = 0.0006;
 const LOOKED_FOR: f32 = 10.0;
 /// Rows that are read whatever they promise.
 const LEAST_ROWS: f32 = 2_000.0;
+/// These take no more than the bytes of the budget, unless a filter leaves less than one row in so many.
+const WITHIN_BUDGET: f32 = 100.0;
 /// A request is worth as many rows as have so many bytes.
 pub(crate) const REQUEST_BYTES: u64 = 64 << 10;
 /// Codes are read until so many rows are among them that match the filter, whatever the bytes of the budget: with fewer, what a
@@ -194,6 +196,7 @@ impl Plan {
         let effort = budget.effort as f32 * ef * times as f32;
         // Among how many of the nearest rows the answer is: what lists promise falls the slower the more these are.
         let depth = (query.limit as f32 / LOOKED_FOR).max(1.0) * rows as f32 / matching.max(1) as f32;
+        let whatever_they_promise = ((bytes / entry) as f32 * (depth / WITHIN_BUDGET).max(1.0)) as usize;
         Self {
             read: ReadBudget {
                 places: affordable.max(1) as usize,
@@ -202,8 +205,7 @@ impl Plan {
                 least: LEAST_PROMISE / (effort * effort * depth.sqrt()),
                 at_least: match matching < LEAST_MATCHING {
                     true => rows as usize,
-                    // What promises more may take more than the budget has.
-                    false => ((LEAST_ROWS * effort * depth.sqrt()) as usize).min((bytes / entry) as usize),
+                    false => ((LEAST_ROWS * effort * depth.sqrt()) as usize).min(whatever_they_promise),
                 },
                 request: REQUEST_BYTES as f32 / entry as f32,
             },

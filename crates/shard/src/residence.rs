@@ -38,7 +38,10 @@ enum Place {
     /// Read from its file; whether vectors are to be in memory was not asked yet.
     Undecided(Arc<KeptPart>),
     /// On its way into memory, for which it has room, and read from its file meanwhile.
-    Coming(Arc<KeptPart>, Option<Room>),
+    Coming {
+        file: Arc<KeptPart>,
+        _room: Room,
+    },
     Disk(Arc<KeptPart>),
     Memory(Bytes),
     /// The file could not be read.
@@ -48,7 +51,7 @@ enum Place {
 impl Place {
     fn file(&self) -> Option<&Arc<KeptPart>> {
         match self {
-            Place::Undecided(file) | Place::Coming(file, _) | Place::Disk(file) => Some(file),
+            Place::Undecided(file) | Place::Coming { file, .. } | Place::Disk(file) => Some(file),
             Place::Memory(_) | Place::Lost => None,
         }
     }
@@ -94,7 +97,7 @@ impl Part {
                 counter.fetch_add(self.bytes(), Relaxed);
             }
         }
-        if matches!(place, Place::Coming(..)) {
+        if matches!(place, Place::Coming { .. }) {
             self.settled.notify_all();
         }
         *place = next;
@@ -103,7 +106,7 @@ impl Part {
     fn counter(&self, place: &Place) -> Option<&AtomicU64> {
         match place {
             Place::Memory(_) => Some(&self.memory.in_memory),
-            Place::Disk(_) => Some(&self.memory.on_disk),
+            Place::Disk(_) | Place::Coming { .. } => Some(&self.memory.on_disk),
             _ => None,
         }
     }
@@ -126,9 +129,9 @@ impl Part {
         let file = match &*place {
             Place::Memory(bytes) if !on_disk => return Ok(Decision::InMemory(bytes.clone())),
             Place::Disk(_) if on_disk => return Ok(Decision::OnDisk),
-            Place::Coming(..) => return Ok(Decision::IsComing),
+            Place::Coming { .. } if !on_disk => return Ok(Decision::IsComing),
             Place::Lost => return Err(self.lost("it was damaged before")),
-            Place::Undecided(file) | Place::Disk(file) => file.clone(),
+            Place::Undecided(file) | Place::Disk(file) | Place::Coming { file, .. } => file.clone(),
             Place::Memory(bytes) => match self.open_file() {
                 Some(file) => file,
                 // What has no file any more stays.
@@ -136,14 +139,14 @@ impl Part {
             },
         };
         let wanted = !on_disk && self.is_vectors;
-        let room = wanted.then(|| self.memory.try_take(self.bytes(), self.parts.in_memory())).flatten();
+        let room = wanted.then(|| self.memory.try_take(self.bytes(), || self.parts.in_memory())).flatten();
         Ok(match room {
             None => {
                 self.set(&mut place, Place::Disk(file));
                 Decision::OnDisk
             }
             Some(room) => {
-                self.set(&mut place, Place::Coming(file.clone(), Some(room)));
+                self.set(&mut place, Place::Coming { file: file.clone(), _room: room });
                 Decision::Comes(file)
             }
         })
@@ -151,19 +154,35 @@ impl Part {
 
     /// Brings what was decided to come into memory, unless it was decided otherwise meanwhile. Others go on reading the file.
     fn bring(&self, file: &Arc<KeptPart>) -> Option<Bytes> {
-        let room = match &mut *self.place.lock() {
-            Place::Coming(now, room) if Arc::ptr_eq(now, file) => room.take(),
-            _ => return None,
-        };
-        let bytes = self.kept();
-        drop(room);
-        let mut place = self.place.lock();
-        if matches!(&*place, Place::Coming(now, _) if Arc::ptr_eq(now, file)) {
-            // What had to go can still be read here and there, and what is damaged will be found out so.
-            let next = bytes.clone().map_or(Place::Disk(file.clone()), Place::Memory);
-            self.set(&mut place, next);
+        let mut coming = Coming { part: self, file, bytes: None };
+        if coming.is_current(&self.place.lock()) {
+            coming.bytes = self.kept();
         }
-        bytes
+        coming.bytes.clone()
+    }
+}
+
+/// A part that is being brought into memory, where it is when this is dropped, if it could be read and was not decided otherwise.
+struct Coming<'a> {
+    part: &'a Part,
+    file: &'a Arc<KeptPart>,
+    bytes: Option<Bytes>,
+}
+
+impl Coming<'_> {
+    fn is_current(&self, place: &Place) -> bool {
+        matches!(place, Place::Coming { file: now, .. } if Arc::ptr_eq(now, self.file))
+    }
+}
+
+impl Drop for Coming<'_> {
+    fn drop(&mut self) {
+        let mut place = self.part.place.lock();
+        if self.is_current(&place) {
+            // What had to go can still be read here and there, and what is damaged will be found out so.
+            let next = self.bytes.take().map_or_else(|| Place::Disk(self.file.clone()), Place::Memory);
+            self.part.set(&mut place, next);
+        }
     }
 }
 
@@ -212,7 +231,7 @@ impl DiskPart for Residence {
             Decision::InMemory(_) | Decision::OnDisk => {}
             Decision::Comes(file) => drop(self.0.bring(&file)),
             Decision::IsComing => {
-                let is_coming = |place: &mut Place| matches!(place, Place::Coming(..));
+                let is_coming = |place: &mut Place| matches!(place, Place::Coming { .. });
                 self.0.settled.wait_while(&mut self.0.place.lock(), is_coming);
             }
         }
@@ -223,7 +242,7 @@ impl DiskPart for Residence {
         let mut place = self.0.place.lock();
         let file = match &*place {
             Place::Memory(_) if self.0.is_vectors => self.0.open_file(),
-            Place::Coming(file, _) => Some(file.clone()),
+            Place::Coming { file, .. } => Some(file.clone()),
             _ => None,
         };
         let leaves = file.is_some();

@@ -1,6 +1,8 @@
-//! How much memory may vectors take, and who brings them there? One thread, one part after the other, so that no search waits for it.
+//! How much memory may vectors take, and who brings large parts there? One thread, one after the other, so that no search waits for them.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -48,7 +50,7 @@ pub(crate) struct Room {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        self.memory.coming.fetch_sub(self.bytes, Relaxed);
+        self.memory.coming.fetch_sub(self.bytes, Release);
     }
 }
 
@@ -78,13 +80,14 @@ impl VectorMemory {
         }
     }
 
-    /// Takes room for `bytes` beside what is in memory, if there is some.
-    pub(crate) fn try_take(self: &Arc<Self>, bytes: u64, in_memory: u64) -> Option<Room> {
+    /// Takes room for `bytes` beside what is `in_memory`, if there is some.
+    pub(crate) fn try_take(self: &Arc<Self>, bytes: u64, in_memory: impl Fn() -> u64) -> Option<Room> {
         let grown = |coming: u64| {
             let sum = coming.checked_add(bytes)?;
-            (in_memory.checked_add(sum)? <= self.limit).then_some(sum)
+            // What came just now is looked for afterwards, or it might be seen at neither place.
+            (in_memory().checked_add(sum)? <= self.limit).then_some(sum)
         };
-        self.coming.fetch_update(Relaxed, Relaxed, grown).ok()?;
+        self.coming.fetch_update(AcqRel, Acquire, grown).ok()?;
         Some(Room { memory: self.clone(), bytes })
     }
 
@@ -109,10 +112,9 @@ impl VectorMemory {
         let moves = self.moves.get_or_init(|| {
             let (sender, moves) = channel::<Move>();
             // Where there can be no thread nobody receives.
-            thread::Builder::new()
-                .name("vectors".into())
-                .spawn(|| moves.into_iter().for_each(|next| next()))
-                .ok();
+            let each = |next: Move| drop(catch_unwind(AssertUnwindSafe(next)));
+            let started = thread::Builder::new().name("vectors".into());
+            started.spawn(move || moves.into_iter().for_each(each)).ok();
             sender
         });
         if let Err(unsent) = moves.send(next) {

@@ -131,6 +131,9 @@ fn runs_within(lists: &[Vec<Stretch>], ranges: usize, price: f64, request: f32) 
     least_factor((all / request).max(1.0), runs, |runs| runs.len() <= ranges).unwrap_or_default()
 }
 
+/// Lists that are added to runs at most: each has to be looked for.
+const MOST_GROWN: usize = 256;
+
 /// The same runs, and lists next to them that promise more than `price`, those that promise most first, as long as no more than `places` are read:
 /// runs come and go whole as prices change, which leaves some.
 fn grown(
@@ -141,7 +144,9 @@ fn grown(
     places: usize,
 ) -> Vec<Run> {
     let mut left = places.saturating_sub(rows_of(runs.iter().cloned()));
-    loop {
+    // Damage may say that there are more lists than the model has.
+    let promise = |list: usize| promises.get(list).copied().unwrap_or_default();
+    for _ in 0..MOST_GROWN {
         let next_to = |(number, run): &Run| {
             let index = indexes[*number];
             let before = run.start.checked_sub(1).map(|place| index.list_of(place));
@@ -149,11 +154,11 @@ fn grown(
             [before, after].into_iter().flatten().map(|list| (*number, list)).collect::<Vec<_>>()
         };
         let worth = |(number, list): &(usize, usize)| {
-            promises[*list] > price && indexes[*number].of(*list).len() <= left
+            promise(*list) > price && indexes[*number].of(*list).len() <= left
         };
         let lists = runs.iter().flat_map(next_to).filter(worth);
-        let Some((number, list)) = lists.max_by(|a, b| promises[a.1].total_cmp(&promises[b.1])) else {
-            return runs;
+        let Some((number, list)) = lists.max_by(|a, b| promise(a.1).total_cmp(&promise(b.1))) else {
+            break;
         };
         let list = indexes[number].of(list);
         left -= list.len();
@@ -164,6 +169,7 @@ fn grown(
         let one = touching.fold(list.clone(), |one, run| one.start.min(run.start)..one.end.max(run.end));
         runs.insert(at, (number, one));
     }
+    runs
 }
 
 /// What `make` makes of the least factor from 1 to `most` that is found for which it `fits`, as that of greater ones mostly does.
