@@ -134,7 +134,7 @@ impl Ingest {
         let (reply, answer) = oneshot::channel();
         let queued = Queued { write, sides, since: Instant::now(), reply, _room: room };
         self.queue.send(queued).await.map_err(|_| MetaError::Stopping)?;
-        answer.await.map_err(|_| MetaError::Stopping)?
+        answer.await.map_err(|_| MetaError::Abandoned)?
     }
 
     async fn reserve_room(&self, write: &Write) -> Result<OwnedSemaphorePermit> {

@@ -20,6 +20,11 @@ pub enum MetaError {
     /// What became of the slot is not known here.
     #[error("it is not known whether the write in slot {0} was applied; read, or send the same write again")]
     Unknown(Slot),
+    /// Who was writing is gone.
+    #[error(
+        "the process stopped while it wrote; it is not known whether the write was applied; read, or send the same write again"
+    )]
+    Abandoned,
     /// The bucket failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -48,7 +53,7 @@ impl From<MetaError> for Error {
         match error {
             MetaError::Deposed(_) | MetaError::Stopping => Error::unavailable(message),
             MetaError::Refused(_) => Error::busy(message, std::time::Duration::from_millis(200)),
-            MetaError::Unknown(_) => Error::outcome_unknown(message),
+            MetaError::Unknown(_) | MetaError::Abandoned => Error::outcome_unknown(message),
             MetaError::Store(e) => e.into(),
             MetaError::Damaged(_) => Error::damaged(message),
             MetaError::Violation(_) => Error::internal(message),

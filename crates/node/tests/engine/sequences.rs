@@ -119,7 +119,10 @@ impl Run {
         let after = Duration::from_micros(self.rng.random_range(0..8_000));
         match self.world.kill_during(after, |engine| perform(engine, step.clone())) {
             Some(Ok(())) => states = vec![states.pop().unwrap()],
-            Some(Err(error)) if error.kind != ErrorKind::OutcomeUnknown => panic!("{step:?}: {error}"),
+            // Parts of a process go one after the other.
+            Some(Err(error)) if !matches!(error.kind, ErrorKind::OutcomeUnknown | ErrorKind::Unavailable) => {
+                panic!("{step:?}: {error}")
+            }
             Some(Err(_)) | None => {}
         }
         if self.rng.random() {
