@@ -100,10 +100,12 @@ def test_the_user_may_change_his_mind(
     for wanted in (True, False, True):
         client.update_collection(COLLECTION, vectors_config={"": models.VectorParamsDiff(on_disk=wanted)})
         wait_for_index(client)
+        assert recall(client, data, exact, queries=20, params=None) >= LEAST
+        # They come into memory beside searches, which read them from disk until then.
+        assert eventually(lambda: (in_memory(server) == 0, on_disk(server) > 0) == (wanted, wanted))
         before = rows(server)
         assert recall(client, data, exact, queries=20, params=None) >= LEAST
         assert (rows(server) > before) == wanted
-        assert eventually(lambda: (in_memory(server) == 0, on_disk(server) > 0) == (wanted, wanted))
     server.stop()
 
 
@@ -115,10 +117,11 @@ def test_what_does_not_fit_into_memory_is_read_from_disk(
         client = server.client()
         client.update_collection(COLLECTION, vectors_config={"": models.VectorParamsDiff(on_disk=False)})
         wait_for_index(client)
-        before = rows(server)
         assert recall(client, data, exact, queries=20, params=None) >= LEAST
         fits = memory != "0"
-        assert (rows(server) == before) == fits
         assert eventually(lambda: (in_memory(server) > 0, on_disk(server) == 0) == (fits, fits))
+        before = rows(server)
+        assert recall(client, data, exact, queries=20, params=None) >= LEAST
+        assert (rows(server) == before) == fits
         client.update_collection(COLLECTION, vectors_config={"": models.VectorParamsDiff(on_disk=True)})
         server.stop()
