@@ -70,6 +70,7 @@ pub struct IndexSections {
 /// Bytes, and level codes, that are copied at a stretch.
 const COPIED_BYTES: usize = 256 << 10;
 const COPIED_CODES: usize = 1024;
+
 impl VectorIndex {
     pub(super) fn new(
         model: &Model,
