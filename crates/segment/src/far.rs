@@ -260,8 +260,8 @@ impl SegmentReader {
             .map_err(|_| part.damaged("what the manifest says about it cannot be read"))?;
         let raw = part.section(SectionKind::RAW)?;
         let row_bytes = spec.row_bytes() as u64;
-        let count =
-            u32::try_from(part.entries).ok().filter(|count| row_bytes * u64::from(*count) == raw.length);
+        let is_of = |count: &u32| row_bytes.checked_mul(u64::from(*count)) == Some(raw.length);
+        let count = u32::try_from(part.entries).ok().filter(is_of);
         let count = count.ok_or_else(|| part.damaged("it does not hold as many vectors as it should"))?;
         Ok(VectorPlaces { object: part.object.clone(), start: part.offset + raw.offset, row_bytes, count })
     }

@@ -226,10 +226,11 @@ impl PartMeta {
 
     /// What a search of a far index reads first of a model or an index.
     pub(crate) fn head(&self) -> Result<Head> {
-        match self.kind {
-            PartKind::Model(_) => Ok(self.model_detail()?.head),
-            _ => Ok(self.index_detail()?.head),
-        }
+        let head = match self.kind {
+            PartKind::Model(_) => self.model_detail()?.head,
+            _ => self.index_detail()?.head,
+        };
+        if head.length <= self.length { Ok(head) } else { Err(self.unreadable()) }
     }
 
     pub(crate) fn has(&self, kind: SectionKind) -> bool {

@@ -230,14 +230,16 @@ impl Plan {
     ///
     /// Rows that match and are far from the query are about as far as each other, so their nearest are spread over many lists.
     pub fn wider(&self, found: u64, read: u64, limit: usize) -> Option<Self> {
-        if read >= self.rows {
+        let asked = self.read.at_least.min(self.read.places) as u64;
+        if read >= self.rows || asked >= self.rows {
             return None;
         }
         // As many as if what matches were everywhere.
         let expected = (self.matching as f64 * read as f64 / self.rows as f64) as u64;
         let budget = self.read.places as u64;
         let places = if found < self.matching.min(limit as u64) {
-            if read < budget { budget } else { self.rows }
+            // Lists are read whole, so what was to be the budget is a little less.
+            if read < budget && asked < budget { budget } else { self.rows }
         } else if self.may_be_elsewhere && SPREAD.0 * found < SPREAD.1 * expected {
             (2 * read).saturating_mul(expected / found.max(1) + 1)
         } else {
@@ -354,6 +356,11 @@ mod tests {
         assert!(wider.wider(700, 80_000, 10).is_none());
         assert_eq!(wider.wider(7, 80_000, 10).map(|wider| wider.read.places), Some(100_000));
         assert!(self::plan(3, 25_000).wider(3, 20_000, 10).is_none(), "all that match were found");
+        // Whole lists never fill a budget, and that is no reason to ask for the same for ever.
+        let whole = plan.wider(9, 20_000, 10).unwrap();
+        let all = whole.wider(9, 24_950, 10).unwrap();
+        assert_eq!((whole.read.places, all.read.places), (25_000, 100_000));
+        assert!(all.wider(9, 99_950, 10).is_none());
     }
 
     #[test]

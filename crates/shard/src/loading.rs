@@ -1,6 +1,8 @@
 //! Bringing in what reads need, so that the reads themselves need no I/O. Parts are loaded whole and once; loading
 //! what is there costs nothing.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use lodestone_segment::PartKind;
 use lodestone_store::{Stage, stage};
 use lodestone_types::{Error, FieldIndex, FieldIndexKind, JsonPath, Result};
@@ -132,8 +134,25 @@ impl Selection {
 pub async fn on_pool<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     let (done, waiting) = futures::channel::oneshot::channel();
     rayon::spawn(move || {
-        // Nobody waiting any more is no reason to fail.
-        let _ = done.send(work());
+        // A panic that came out of here would end the process: who waits is told of it instead.
+        if let Ok(found) = catch_unwind(AssertUnwindSafe(work)) {
+            // Nobody waiting any more is no reason to fail.
+            let _ = done.send(found);
+        }
     });
     stage(Stage::Search, waiting).await.map_err(|_| Error::internal("a task was broken off"))
+}
+
+#[cfg(test)]
+mod tests {
+    use lodestone_types::ErrorKind;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn work_that_panics_is_an_error_for_whoever_waits() {
+        let broken: Result<()> = on_pool(|| panic!("on purpose")).await;
+        assert_eq!(broken.unwrap_err().kind, ErrorKind::Internal);
+        assert_eq!(on_pool(|| 1).await.unwrap(), 1);
+    }
 }

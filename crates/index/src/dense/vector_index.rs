@@ -1,7 +1,7 @@
 //! The rows of one segment in the lists of a model.
 
 use bytes::Bytes;
-use lodestone_kernels::{BLOCK_ROWS, LevelBits, block_bytes, block_rows, row_mul};
+use lodestone_kernels::{BLOCK_ROWS, LEVEL_DIM_STEP, LevelBits, MAX_DIM, block_bytes, block_rows, row_mul};
 use lodestone_types::Stretch;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -138,8 +138,9 @@ impl VectorIndex {
             return Err("its lists make no sense".into());
         }
         let (padded, count) = (shape.padded as usize, shape.rows as usize);
-        let fits =
-            ends.is_some_and(|(end, _)| blocks.len() == end * block_bytes(padded)) && rows.len() == 4 * count;
+        let fits = padded <= MAX_DIM.next_multiple_of(LEVEL_DIM_STEP)
+            && ends.is_some_and(|(end, _)| blocks.len() == end * block_bytes(padded))
+            && rows.len() == 4 * count;
         if !fits {
             return Err(format!("its sections do not hold {count} rows"));
         }

@@ -194,6 +194,8 @@ impl Leader {
     async fn checkpoint_again(&self) -> Result<()> {
         let slot = {
             let mut inner = self.inner.lock();
+            // Who stops has counted the slots that are undecided.
+            self.leading()?;
             let nonce = Nonce(u128::from(inner.sequencer.next_slot().0));
             let request = ReserveRequest { node: NodeId(0), nonce, slices: Vec::new() };
             inner.sequencer.reserve(self.clock.now(), &request)?.slot

@@ -131,12 +131,13 @@ impl Source {
         let mut residents = self.residents(&known);
         residents.sort_unstable_by_key(|resident| (resident.pinned, resident.last));
         for resident in &residents {
-            if over == 0 {
-                return;
-            }
             let entry = known.lock().get(&resident.shard).cloned();
-            if let Some(view) = entry.and_then(|entry| entry.view()) {
-                over = over.saturating_sub(view.segments().map(SegmentReader::leave_memory).sum());
+            let Some(view) = entry.and_then(|entry| entry.view()) else { continue };
+            for segment in view.segments() {
+                if over == 0 {
+                    return;
+                }
+                over = over.saturating_sub(segment.leave_memory());
             }
         }
         residents.retain(|resident| resident.takes.memory > 0 && Some(resident.last) != last);
