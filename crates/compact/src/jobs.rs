@@ -12,6 +12,7 @@ use lodestone_types::{FieldIndex, JsonPath, Result};
 use lodestone_wal::keys;
 use roaring::RoaringBitmap;
 
+use crate::builders::Niceness;
 use crate::folded_index::Source;
 use crate::landing::Landed;
 use crate::output::{self, in_background};
@@ -44,7 +45,7 @@ impl Compactor {
         let (job, cancel) = (job.clone(), self.stopping().clone());
         let segment_bytes = self.options().fold_segment_bytes;
         let rewrite = output::write(self.store(), move |objects| {
-            builders::build(1, || {
+            builders::build(Niceness::Fold, 1, || {
                 fold::fold(&view, &manifest, to, shard, &job, segment_bytes, &sources, &cancel, objects)
             })
         })
@@ -90,7 +91,9 @@ impl Compactor {
         drop(view);
         let threads = plan::merge_threads(&collection);
         let merged = output::write(self.store(), move |objects| {
-            builders::build(threads, || merge::merge(&inputs, &schema, &indexed, &running, objects))
+            builders::build(Niceness::Rebuild, threads, || {
+                merge::merge(&inputs, &schema, &indexed, &running, objects)
+            })
         })
         .await?;
         let merged = &merged;
@@ -212,7 +215,7 @@ impl Compactor {
         };
         let (segment, running, progress) = (task.segment, job.clone(), self.counters().progress.clone());
         let built = output::write(self.store(), move |objects| {
-            builders::build(task.threads, || {
+            builders::build(Niceness::Rebuild, task.threads, || {
                 vector_index::build_index(&reader, model_of.as_ref(), &task, &running, &progress, objects)
             })
         })

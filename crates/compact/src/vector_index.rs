@@ -119,7 +119,7 @@ fn learn<P: Fn(u32) -> (usize, u32) + Sync>(
     let calibrate = |model: &Model, index: &VectorIndex| {
         let header = model.header();
         held_out.calibrate(model, index, row, &|limit, calibration| {
-            search_effort(limit, None, spill, &ModelHeader { calibration, ..header })
+            search_effort(limit, None, spill, &ModelHeader { calibration, ..header }, header.rows)
         })
     };
     let mut model = Model::train(shape.dim, count, vectors, options);

@@ -308,7 +308,7 @@ impl Compactor {
                 return;
             }
             self.counters.failures.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(%error, %shard, ?rest, "a job failed; trying again");
+            tracing::warn!(%error, %shard, ?lane, ?rest, "a job failed; trying again");
             tokio::time::sleep(rest).await;
             rest = (rest * 2).min(MAX_REST);
         }

@@ -31,9 +31,19 @@ pub(crate) const KEEP_PER_CANDIDATE: usize = 4;
 /// Standard errors by which a row may seem too far and is looked at all the same.
 const DOUBT: f32 = 2.0;
 
-/// How many rows a search through indexes of a model looks at.
-pub fn search_effort(limit: usize, hnsw_ef: Option<usize>, spilled: bool, model: &ModelHeader) -> Effort {
+/// How many rows a search through indexes of a model looks at, which have so many `rows` in all.
+///
+/// Lists that hold more rows than those that the model was made for are scanned as many times fewer as is the square root of that: a model
+/// of so many lists more would have the nearest rows in fewer of them, if not in as few as that.
+pub fn search_effort(
+    limit: usize,
+    hnsw_ef: Option<usize>,
+    spilled: bool,
+    model: &ModelHeader,
+    rows: u64,
+) -> Effort {
     let ModelHeader { calibration, signs_alone, .. } = *model;
+    let grown = (rows as f32 / model.rows.max(1) as f32).max(1.0).sqrt();
     let ef = hnsw_ef.unwrap_or(DEFAULT_EF).max(limit).saturating_mul(calibration.lists as usize);
     let keep = ef.saturating_add(10 * limit + 50);
     let candidates = match signs_alone {
@@ -41,7 +51,7 @@ pub fn search_effort(limit: usize, hnsw_ef: Option<usize>, spilled: bool, model:
         false => limit + limit / 4 + ef / 32 + 4,
     };
     Effort {
-        lists: ef.saturating_mul(LISTS_PER_EF[usize::from(!spilled)]),
+        lists: (ef.saturating_mul(LISTS_PER_EF[usize::from(!spilled)]) as f32 / grown).ceil() as usize,
         wanted: limit,
         keep: keep.saturating_mul(calibration.keep as usize),
         candidates: candidates.saturating_mul(calibration.candidates as usize),
@@ -194,7 +204,8 @@ impl Scan<'_> {
         let mut candidates = Vec::new();
         let mut searcher = Searcher::new(model);
         let spilled = targets.iter().all(|target| target.index.shape().spilled);
-        let effort = self.effort(spilled, &model.header());
+        let rows = targets.iter().map(|target| target.index.rows() as u64).sum();
+        let effort = self.effort(spilled, &model.header(), rows);
         match way {
             Way::Codes => searcher.rank_all(model, &targets, self.vector(), effort, &mut candidates),
             Way::Lists => searcher.search(model, &targets, self.vector(), effort, &mut candidates),
@@ -259,10 +270,10 @@ mod tests {
     #[test]
     fn any_ef_is_an_effort() {
         for spilled in [true, false] {
-            let most = search_effort(1_000_001, Some(usize::MAX), spilled, &MODEL);
+            let most = search_effort(1_000_001, Some(usize::MAX), spilled, &MODEL, MODEL.rows);
             assert_eq!((most.lists, most.keep), (usize::MAX, usize::MAX));
             assert!(
-                search_effort(10, Some(0), spilled, &MODEL).lists > 0,
+                search_effort(10, Some(0), spilled, &MODEL, MODEL.rows).lists > 0,
                 "at least what the limit asks for"
             );
         }
@@ -286,7 +297,7 @@ mod tests {
         let row_bytes = 4 * dim;
         let work = |model: &Model, matching: u64, on_disk| {
             let is_filtered = matching < count as u64;
-            let effort = search_effort(10, None, true, &model.header());
+            let effort = search_effort(10, None, true, &model.header(), count as u64);
             let work = Work {
                 model,
                 index: &index,
@@ -307,7 +318,7 @@ mod tests {
         assert_eq!(way(&model, count as u64, false), Some(Way::Lists));
         let cost = |matching: u64| work(&model, matching, false).1;
         assert!(cost(20) < cost(500) && cost(20) < cost(count as u64));
-        let effort = search_effort(10, Some(usize::MAX), true, &model.header());
+        let effort = search_effort(10, Some(usize::MAX), true, &model.header(), count as u64);
         let hard = Work {
             model: &model,
             index: &index,
@@ -320,7 +331,7 @@ mod tests {
         };
         assert_eq!(hard.cheapest().0, None, "all are compared either way");
         // What is quicker does not matter where the user says how many are compared.
-        let effort = search_effort(10, None, true, &model.header());
+        let effort = search_effort(10, None, true, &model.header(), count as u64);
         let wished = |full_scan_rows| Work { on_disk: false, effort, full_scan_rows, ..hard }.cheapest().0;
         assert_eq!((wished(499), wished(500)), (Some(Way::Codes), None));
         // Where there are no finer codes in memory, none are ranked.
@@ -329,12 +340,18 @@ mod tests {
     }
 
     #[test]
+    fn of_lists_that_have_grown_fewer_are_scanned() {
+        let lists = |rows| search_effort(10, None, true, &MODEL, rows).lists;
+        assert_eq!([0, 10_000, 40_000, u64::MAX].map(lists), [128, 128, 64, 1]);
+    }
+
+    #[test]
     fn a_calibration_asks_for_more_whatever_the_user_asks_for() {
         let calibration = Calibration { lists: 4, keep: 8, candidates: 2, finer: false };
         let more = ModelHeader { calibration, ..MODEL };
         for (limit, ef) in [(10, None), (10, Some(64)), (1000, None)] {
-            let usual = search_effort(limit, ef, true, &MODEL);
-            let calibrated = search_effort(limit, ef, true, &more);
+            let usual = search_effort(limit, ef, true, &MODEL, MODEL.rows);
+            let calibrated = search_effort(limit, ef, true, &more, more.rows);
             assert_eq!(calibrated.lists, 4 * usual.lists);
             assert!(calibrated.keep >= 8 * usual.keep && calibrated.candidates >= 2 * usual.candidates);
         }

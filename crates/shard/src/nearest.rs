@@ -211,7 +211,8 @@ impl Selection {
             let Some((model, index)) = reader.vector_index(using).ok()? else {
                 return Some(cost_of_comparing(matching, row_bytes, false));
             };
-            let effort = search_effort(limit, method.hnsw_ef, index.shape().spilled, &model.header());
+            let (spilled, rows) = (index.shape().spilled, index.rows() as u64);
+            let effort = search_effort(limit, method.hnsw_ef, spilled, &model.header(), rows);
             let full_scan_rows = shape.full_scan_rows();
             let work = Work {
                 model,
@@ -368,7 +369,7 @@ impl Selection {
         let (Some((model, index)), Some(model_part)) = (reader.vector_index(using)?, model_part) else {
             return Ok(None);
         };
-        let effort = scan.effort(index.shape().spilled, &model.header());
+        let effort = scan.effort(index.shape().spilled, &model.header(), index.rows() as u64);
         let work = Work {
             model,
             index,
@@ -586,11 +587,11 @@ impl Scan<'_> {
         self.query.is_near_enough(score, self.greater)
     }
 
-    /// How much an index looks at.
-    pub(crate) fn effort(&self, spilled: bool, model: &ModelHeader) -> Effort {
+    /// How much indexes of a model look at that have so many `rows`.
+    pub(crate) fn effort(&self, spilled: bool, model: &ModelHeader, rows: u64) -> Effort {
         let Nearest { limit, except, method, .. } = *self.query;
         let limit = limit + usize::from(except.is_some());
-        let mut effort = search_effort(limit, method.hnsw_ef, spilled, model);
+        let mut effort = search_effort(limit, method.hnsw_ef, spilled, model, rows);
         let candidates = if method.ignore_codes { usize::MAX } else { method.candidates.unwrap_or_default() };
         effort.candidates = effort.candidates.max(candidates);
         effort.keep = effort.keep.max(candidates.saturating_mul(indexed::KEEP_PER_CANDIDATE));
