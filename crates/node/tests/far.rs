@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use common::*;
 use lodestone_api::Engine;
-use lodestone_store::{Account, MemoryStore, Store, Usage, charged};
+use lodestone_node::{Node, NodeOptions, StoreLocation};
+use lodestone_store::{Account, Accounted, MemoryStore, Metrics, Store, Usage, charged};
 use lodestone_types::{
-    Condition, CountRequest, Distance, FieldCondition, FieldIndex, FieldIndexKind, Filter, NamedVectors,
-    OrderBy, OrderDirection, Payload, PayloadSelector, Point, PointId, PointSelector, Predicate,
-    QuantizationSearch, QueryRequest, QueryTarget, Range, ReadOptions, RetrieveRequest, ScoredPoint,
-    ScrollRequest, UpdateMode, UpdateOp, VectorSelector, WriteOptions,
+    CollectionConfig, Condition, CountRequest, Datatype, Distance, FieldCondition, FieldIndex,
+    FieldIndexKind, Filter, NamedVectors, OrderBy, OrderDirection, Payload, PayloadSelector, Point, PointId,
+    PointSelector, Predicate, QuantizationSearch, QueryRequest, QueryTarget, Range, ReadOptions,
+    RetrieveRequest, ScoredPoint, ScrollRequest, UpdateMode, UpdateOp, VectorParams, VectorSelector,
+    WriteOptions,
 };
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -189,6 +191,54 @@ async fn where_nothing_near_matches_more_is_read() {
     let (found, usage) = search(&node.engine(), wanted).await;
     assert!(found.len() == 10 && found.iter().all(|point| number(point.id) >= EACH), "{found:?}");
     assert!(usage.trips > 3, "with so little effort only what is near was read at first: {usage:?}");
+    node.shutdown().await;
+}
+
+/// Lists are read whole, so a budget is never quite used up, and to ask for all of it once more brings nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_search_ends_where_nothing_matches_that_the_budget_reaches() {
+    // The codes of half of them are more than the budget of a bucket, and rows that match are not next to each other.
+    const ROWS: u64 = 14_000;
+    const COMPONENTS: u64 = 2_048;
+    let row = |id: u64, rng: &mut StdRng| -> Vec<f32> {
+        let around = if id.is_multiple_of(2) { 60.0 } else { 200.0 };
+        (0..COMPONENTS).map(|_| around + rng.random_range(-40.0..40.0)).collect()
+    };
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let local = tempfile::tempdir().unwrap();
+    let node = start(&store, &local, true).await;
+    let engine = node.engine();
+    let vector =
+        VectorParams { datatype: Some(Datatype::Uint8), ..VectorParams::new(COMPONENTS, Distance::Euclid) };
+    let settings = CollectionConfig::new([(String::new(), vector)].into());
+    engine.create_collection(NAME, settings, None).await.unwrap();
+    let index = FieldIndex { kind: FieldIndexKind::Integer, params: None };
+    engine.create_field_index(NAME, path("side"), index, WriteOptions::default()).await.unwrap();
+    let mut rng = StdRng::seed_from_u64(5);
+    let mut point = |id: u64| Point {
+        id: PointId::Num(id),
+        vectors: NamedVectors::unnamed(row(id, &mut rng)),
+        payload: payload(json!({"side": id % 2})),
+    };
+    let points = (0..ROWS).map(&mut point).collect();
+    write(&engine, UpdateOp::Upsert { points, condition: None, mode: UpdateMode::Upsert }).await;
+    assert_eq!(quiet(&engine, 1).await.indexed_vectors_count, ROWS);
+    node.shutdown().await;
+
+    let location = StoreLocation::S3 { bucket: "unused".into(), prefix: String::new() };
+    let mut options = NodeOptions::new(location, local.path().join("another"));
+    options.cache.hydrate = false;
+    let far = Arc::new(Accounted::new(store));
+    let node = Node::start_on(far, Arc::new(Metrics::default()), options).await.unwrap();
+    let other = Predicate::Range(Range { gte: Some(1.0), ..Range::default() });
+    let condition = FieldCondition { key: path("side"), predicates: vec![other] };
+    let filter = Filter { must: vec![Condition::Field(condition)], ..Filter::default() };
+    for _ in 0..8 {
+        let wanted = QueryRequest { filter: Some(filter.clone()), ..request(row(0, &mut rng), false) };
+        let (found, usage) = search(&node.engine(), wanted).await;
+        assert!(found.len() == 10 && found.iter().all(|point| number(point.id) % 2 == 1), "{found:?}");
+        assert!(usage.bytes > 6_000_000, "all codes are read: {usage:?}");
+    }
     node.shutdown().await;
 }
 
