@@ -65,7 +65,7 @@ pub struct CommonArgs {
     /// Base URL of an S3 service that is not AWS, such as http://127.0.0.1:9000 [env: LODESTONE_S3_ENDPOINT]
     #[arg(long, value_name = "URL")]
     pub s3_endpoint: Option<String>,
-    /// Region of the bucket [env: LODESTONE_S3_REGION] [default: AWS_REGION or us-east-1]
+    /// Region of the bucket [env: LODESTONE_S3_REGION] [default: AWS_REGION, AWS_DEFAULT_REGION or us-east-1]
     #[arg(long, value_name = "REGION")]
     pub s3_region: Option<String>,
     /// How logs are written [env: LODESTONE_LOG_FORMAT] [default: text]
@@ -108,7 +108,7 @@ pub struct ServeArgs {
     /// else the user's cache directory]
     #[arg(long, value_name = "DIR")]
     pub local: Option<PathBuf>,
-    /// Vectors kept in memory, such as 4GiB; those beyond are read from disk [env: LODESTONE_CACHE_MEMORY]
+    /// What is in memory of segments, such as 4GiB; vectors beyond that are read from disk [env: LODESTONE_CACHE_MEMORY]
     /// [default: half of the machine's or the container's memory]
     #[arg(long, value_name = "BYTES")]
     pub memory: Option<String>,
