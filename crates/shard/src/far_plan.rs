@@ -238,8 +238,8 @@ impl Plan {
         let expected = (self.matching as f64 * read as f64 / self.rows as f64) as u64;
         let budget = self.read.places as u64;
         let places = if found < self.matching.min(limit as u64) {
-            // Lists are read whole, so what was to be the budget is a little less.
-            if read < budget && asked < budget { budget } else { self.rows }
+            // Lists are read whole: where as much as may be was asked for, whatever it promises, a little less was read.
+            if read < budget && self.read.least > 0.0 { budget } else { self.rows }
         } else if self.may_be_elsewhere && SPREAD.0 * found < SPREAD.1 * expected {
             (2 * read).saturating_mul(expected / found.max(1) + 1)
         } else {

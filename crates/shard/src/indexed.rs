@@ -12,6 +12,10 @@ use crate::nearest::{Index, Part, Scan};
 const DEFAULT_EF: usize = 128;
 /// Lists to scan per unit of `hnsw_ef`, where rows are in two lists and where they are in one.
 const LISTS_PER_EF: [usize; 2] = [1, 3];
+/// Lists are few of a model's if that has so many times more.
+const FEW_OF: usize = 4;
+/// Models are made anew for so many times more rows.
+const OUTGROWN: f32 = 4.0;
 /// What it costs, in picoseconds, to compare a byte of a vector or of a finer code that lies anywhere, and to scan a byte
 /// of codes in a row; to look at a list under a filter, at whether a row matches, and at one that lies anywhere. Measured
 /// on wordnet-minilm by `benches/filters.py`, but for the last two, which are estimates.
@@ -33,8 +37,9 @@ const DOUBT: f32 = 2.0;
 
 /// How many rows a search through indexes of a model looks at, which have so many `rows` in all.
 ///
-/// Lists that hold more rows than those that the model was made for are scanned as many times fewer as is the square root of that: a model
-/// of so many lists more would have the nearest rows in fewer of them, if not in as few as that.
+/// Of lists that hold more rows than those that the model was made for, fewer are scanned, as many times as is the square root of that: more
+/// of all rows still than by a new model, whose lists would be as many more. Not so where the lists that are scanned are many of all, or calibration
+/// asks for more than usual: then the share of lists is what counts.
 pub fn search_effort(
     limit: usize,
     hnsw_ef: Option<usize>,
@@ -43,15 +48,17 @@ pub fn search_effort(
     rows: u64,
 ) -> Effort {
     let ModelHeader { calibration, signs_alone, .. } = *model;
-    let grown = (rows as f32 / model.rows.max(1) as f32).max(1.0).sqrt();
     let ef = hnsw_ef.unwrap_or(DEFAULT_EF).max(limit).saturating_mul(calibration.lists as usize);
+    let lists = ef.saturating_mul(LISTS_PER_EF[usize::from(!spilled)]);
+    let is_usual = calibration.lists == 1 && lists.saturating_mul(FEW_OF) <= model.lists as usize;
+    let grown = if is_usual { (rows as f32 / model.rows.max(1) as f32).clamp(1.0, OUTGROWN) } else { 1.0 };
     let keep = ef.saturating_add(10 * limit + 50);
     let candidates = match signs_alone {
         true => (4 * limit + 8).saturating_add(ef / 4),
         false => limit + limit / 4 + ef / 32 + 4,
     };
     Effort {
-        lists: (ef.saturating_mul(LISTS_PER_EF[usize::from(!spilled)]) as f32 / grown).ceil() as usize,
+        lists: (lists as f32 / grown.sqrt()).ceil() as usize,
         wanted: limit,
         keep: keep.saturating_mul(calibration.keep as usize),
         candidates: candidates.saturating_mul(calibration.candidates as usize),
@@ -341,8 +348,16 @@ mod tests {
 
     #[test]
     fn of_lists_that_have_grown_fewer_are_scanned() {
-        let lists = |rows| search_effort(10, None, true, &MODEL, rows).lists;
-        assert_eq!([0, 10_000, 40_000, u64::MAX].map(lists), [128, 128, 64, 1]);
+        let model = ModelHeader { lists: 1_000, ..MODEL };
+        let lists = |model: &ModelHeader, rows| search_effort(10, None, true, model, rows).lists;
+        assert_eq!([0, 10_000, 40_000, u64::MAX].map(|rows| lists(&model, rows)), [128, 128, 64, 64]);
+        assert_eq!(lists(&MODEL, 40_000), 128, "they are most of all lists");
+        let calibration = Calibration { lists: 2, ..model.calibration };
+        assert_eq!(
+            lists(&ModelHeader { calibration, ..model }, 40_000),
+            256,
+            "the rows have little structure"
+        );
     }
 
     #[test]
