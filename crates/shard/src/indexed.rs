@@ -14,8 +14,6 @@ const DEFAULT_EF: usize = 128;
 const LISTS_PER_EF: [usize; 2] = [1, 3];
 /// Lists are few of a model's if that has so many times more.
 const FEW_OF: usize = 4;
-/// Models are made anew for so many times more rows.
-const OUTGROWN: f32 = 4.0;
 /// What it costs, in picoseconds, to compare a byte of a vector or of a finer code that lies anywhere, and to scan a byte
 /// of codes in a row; to look at a list under a filter, at whether a row matches, and at one that lies anywhere. Measured
 /// on wordnet-minilm by `benches/filters.py`, but for the last two, which are estimates.
@@ -51,7 +49,7 @@ pub fn search_effort(
     let ef = hnsw_ef.unwrap_or(DEFAULT_EF).max(limit).saturating_mul(calibration.lists as usize);
     let lists = ef.saturating_mul(LISTS_PER_EF[usize::from(!spilled)]);
     let is_usual = calibration.lists == 1 && lists.saturating_mul(FEW_OF) <= model.lists as usize;
-    let grown = if is_usual { (rows as f32 / model.rows.max(1) as f32).clamp(1.0, OUTGROWN) } else { 1.0 };
+    let grown = if is_usual { model.growth(rows) } else { 1.0 };
     let keep = ef.saturating_add(10 * limit + 50);
     let candidates = match signs_alone {
         true => (4 * limit + 8).saturating_add(ef / 4),

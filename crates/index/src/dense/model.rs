@@ -93,6 +93,11 @@ impl ModelHeader {
         rows <= self.rows.saturating_mul(OUTGROWN) && self.rows <= rows.saturating_mul(OVERSIZED)
     }
 
+    /// How many times the rows that the model was made for so many are: no less than 1, and no more than a model is kept for.
+    pub fn growth(&self, rows: u64) -> f32 {
+        (rows as f32 / self.rows.max(1) as f32).clamp(1.0, OUTGROWN as f32)
+    }
+
     /// Whether an index of this model had better be one of a new model: it has many more or fewer rows than those that
     /// the model was made for, or rows elsewhere. Never so for the index whose spread was noted.
     pub fn is_outdated(&self, index: &IndexShape) -> bool {
