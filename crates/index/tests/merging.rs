@@ -116,7 +116,7 @@ fn models_are_outdated_by_numbers_and_by_distance() {
     let rows = clouds(Distance::Euclid, 4000, 30, 7);
     let mut model = train(&rows, Distance::Euclid, 50);
     let some = |count: u32| index_of(&model, &rows, &(0..count).collect::<Vec<_>>(), &|row| row);
-    let (few, enough, all) = (some(499), some(500), some(4000));
+    let (few, enough, all) = (some(249), some(250), some(4000));
     let far = Rows { dim: 30, floats: rows.floats.iter().map(|x| x * 1.5).collect() };
     let far = index_of(&model, &far, &(0..4000).collect::<Vec<_>>(), &|row| row);
     assert!(!model.header().is_outdated(&far.shape()), "nothing to compare with was noted");

@@ -2,6 +2,7 @@
 //! what is there costs nothing.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use lodestone_segment::PartKind;
 use lodestone_store::{Stage, stage};
@@ -130,17 +131,28 @@ impl Selection {
     }
 }
 
+/// Works that [`on_pool`] handed to rayon's threads and that are not done: there is one such pool in a process.
+static HANDED_OVER: AtomicUsize = AtomicUsize::new(0);
+
 /// Runs work that takes a processor for a while on rayon's threads, and waits for it without holding a thread.
 pub async fn on_pool<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     let (done, waiting) = futures::channel::oneshot::channel();
+    HANDED_OVER.fetch_add(1, Relaxed);
     rayon::spawn(move || {
         // A panic that came out of here would end the process: who waits is told of it instead.
-        if let Ok(found) = catch_unwind(AssertUnwindSafe(work)) {
+        let found = catch_unwind(AssertUnwindSafe(work));
+        HANDED_OVER.fetch_sub(1, Relaxed);
+        if let Ok(found) = found {
             // Nobody waiting any more is no reason to fail.
             let _ = done.send(found);
         }
     });
     stage(Stage::Search, waiting).await.map_err(|_| Error::internal("a task was broken off"))
+}
+
+/// Whether as much is under way on rayon's threads as there are: what one work hands out there waits behind the others.
+pub(crate) fn is_pool_taken() -> bool {
+    HANDED_OVER.load(Relaxed) >= rayon::current_num_threads()
 }
 
 #[cfg(test)]

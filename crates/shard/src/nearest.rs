@@ -19,6 +19,7 @@ use roaring::RoaringBitmap;
 use crate::best::{Best, Scored};
 use crate::cancel::Cancel;
 use crate::indexed::{self, Way, Work, cost_of_comparing, search_effort};
+use crate::loading::is_pool_taken;
 use crate::rows::{RowReader, damaged_row};
 use crate::schema::VectorShape;
 use crate::selection::Selection;
@@ -34,6 +35,8 @@ const BLOCK_ROWS: usize = 128;
 const FEW: u64 = 16;
 /// A search that takes no longer than this, in picoseconds, is quick.
 const QUICK_PICOSECONDS: u64 = 1_000_000_000;
+/// A search that takes no longer than this, in picoseconds, is done by one thread where others have searches of their own.
+const SHORT_PICOSECONDS: u64 = 20_000_000_000;
 /// So many rows may be asked for.
 const QUICK_LIMIT: usize = 256;
 /// What a changed row costs beside its vector, in bytes that are compared in that time.
@@ -242,7 +245,17 @@ impl Selection {
     /// The nearest rows, nearest first, at most `query.limit`; rows without that vector are no answers. Needs
     /// [`Selection::load`] and [`ShardView::load_vector`](crate::ShardView::load_vector).
     pub fn nearest(&self, query: &Nearest, cancel: &Cancel) -> Result<Vec<Hit>> {
-        self.nearest_at(Pace::Shared, query, cancel)
+        let pace = if is_pool_taken() && self.is_short(query) { Pace::Alone } else { Pace::Shared };
+        self.nearest_at(pace, query, cancel)
+    }
+
+    /// Whether a search takes so little time, as far as is known, that it loses more by waiting for threads that are at work than by
+    /// being done by one.
+    fn is_short(&self, query: &Nearest) -> bool {
+        let Method { exact, ignore_codes, candidates, .. } = query.method;
+        let is_usual = !exact && !ignore_codes && candidates.is_none();
+        let cost = is_usual.then(|| self.cost(query.using, query.limit, &query.method)).flatten();
+        cost.is_some_and(|cost| cost <= SHORT_PICOSECONDS)
     }
 
     /// As [`Selection::nearest`], by this thread alone, which may be one that drives I/O where it is [quick](Self::are_quick).

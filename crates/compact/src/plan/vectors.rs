@@ -337,10 +337,10 @@ mod tests {
     fn the_newest_model_that_suits_is_shared() {
         let old = indexed(&segment(1, 1000), &model(1000), "parts/1", 1.0);
         let new = indexed(&segment(2, 900), &model(900), "parts/2", 1.0);
-        let large = indexed(&segment(3, 3000), &model(3000), "parts/3", 1.0);
+        let large = indexed(&segment(3, 6000), &model(6000), "parts/3", 1.0);
         let segments = |rows| [large.clone(), new.clone(), old.clone(), segment(4, rows)];
         assert_eq!(due(&segments(400)), Some((SegmentId(4), Some(SegmentId(3)))));
-        assert_eq!(due(&segments(320)), Some((SegmentId(4), Some(SegmentId(2)))), "3000 is too many for 320");
+        assert_eq!(due(&segments(320)), Some((SegmentId(4), Some(SegmentId(2)))), "6000 is too many for 320");
         assert_eq!(due(&segments(3800)), Some((SegmentId(4), Some(SegmentId(3)))));
         assert_eq!(due(&[new, old, segment(4, 3800)]), Some((SegmentId(4), Some(SegmentId(1)))));
     }
