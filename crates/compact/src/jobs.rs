@@ -13,10 +13,11 @@ use lodestone_wal::keys;
 use roaring::RoaringBitmap;
 
 use crate::builders::Niceness;
+use crate::failures::About;
 use crate::folded_index::Source;
 use crate::landing::Landed;
 use crate::output::{self, in_background};
-use crate::plan::{self, CompactOptions, IndexTask, OrderTask};
+use crate::plan::{self, CompactOptions, IndexTask, Kind, OrderTask};
 use crate::vector_index::{self, Built};
 use crate::worker::{Compactor, known};
 use crate::{builders, fold, merge, ordered_codes, reindex};
@@ -67,13 +68,14 @@ impl Compactor {
         Ok(sources)
     }
 
-    /// Makes one segment of `segments`.
+    /// Makes one segment of `segments`. While one of them is read, the job is `about` that one alone.
     pub(crate) async fn merge(
         &self,
         state: &State,
         shard: ShardId,
         segments: &[SegmentId],
         job: &Arc<Job>,
+        about: &mut About,
     ) -> Result<Landed> {
         let Snapshot { view, collection, .. } = self.views().snapshot(state, shard).await?;
         let indexed = plan::indexed_from(&collection, self.options())?;
@@ -84,9 +86,11 @@ impl Compactor {
             return Ok(Landed::Stale);
         }
         for reader in &inputs {
+            *about = About::Segments(Kind::Merge, vec![reader.meta().id]);
             reader.load_rows().await?;
             reader.load(&index_parts).await?;
         }
+        *about = About::Segments(Kind::Merge, segments.to_vec());
         let (schema, running) = (view.schema().clone(), job.clone());
         drop(view);
         let threads = plan::merge_threads(&collection);

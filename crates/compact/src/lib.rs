@@ -11,6 +11,7 @@
 mod builders;
 mod bulk;
 mod column_rows;
+mod failures;
 pub mod fold;
 mod folded_index;
 mod jobs;

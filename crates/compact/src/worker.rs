@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use imbl::ordmap::DiffItem;
 use lodestone_manifest::{Collection, Shard, ShardId, Slot, State};
-use lodestone_meta::{Consistency, Meta, SystemLog};
+use lodestone_meta::{Consistency, Job, Meta, SystemLog};
 use lodestone_shard::{Cancel, Views};
 use lodestone_store::Store;
 use lodestone_types::{Error, Result};
@@ -15,15 +15,11 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::time::Instant;
 
+use crate::failures::{About, Failures};
 use crate::landing::{Landed, Turns};
-use crate::plan::{self, CompactOptions, IndexTask, Task};
+use crate::plan::{self, Aside, CompactOptions, IndexTask, Kind, Task};
 use crate::progress::Progress;
 use crate::resting::Resting;
-
-/// How long a shard rests after a job failed; twice as long after each further failure.
-const REST: Duration = Duration::from_millis(500);
-/// The longest rest.
-const MAX_REST: Duration = Duration::from_secs(60);
 
 /// How much was done, for metrics.
 #[derive(Debug, Default)]
@@ -48,7 +44,7 @@ pub struct Counters {
 
 /// What does not wait for what: writes are refused when folds do not keep up, and all else may take long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Lane {
+pub(crate) enum Lane {
     /// Folds.
     Tail,
     /// Merges, payload indexes, and codes in the order of these.
@@ -64,10 +60,11 @@ pub struct Compactor {
     store: Arc<dyn Store>,
     views: Arc<Views>,
     options: CompactOptions,
-    /// Jobs under way, waiting, or resting after a failure.
+    /// Jobs under way, or waiting.
     busy: Mutex<HashSet<(ShardId, Lane)>>,
     /// Since when shards rest.
     resting: Mutex<Resting>,
+    failures: Mutex<Failures>,
     turns: Turns,
     folds: Semaphore,
     /// Merges, payload indexes, and codes in the order of these.
@@ -104,6 +101,7 @@ impl Compactor {
             options,
             busy: Mutex::default(),
             resting: Mutex::default(),
+            failures: Mutex::default(),
             turns: Turns::default(),
             folds: Semaphore::new(jobs as usize),
             others: Semaphore::new(jobs as usize),
@@ -253,10 +251,16 @@ impl Compactor {
             self.busy.lock().insert((shard, lane));
             let (this, again) = (self.clone(), again.clone());
             tokio::spawn(async move {
-                this.run_until_done(shard, lane).await;
+                let rest = this.run_noting(shard, lane).await;
                 this.busy.lock().remove(&(shard, lane));
+                drop(this);
                 // More may have become due meanwhile. A closed channel means that nobody plans any more.
-                let _ = again.send(shard);
+                if again.send(shard).is_ok()
+                    && let Some(rest) = rest
+                {
+                    tokio::time::sleep(rest).await;
+                    let _ = again.send(shard);
+                }
             });
         }
     }
@@ -266,6 +270,9 @@ impl Compactor {
     }
 
     fn is_due(&self, state: &State, shard: ShardId, lane: Lane) -> Result<bool> {
+        if self.failures.lock().rests(shard, lane, Instant::now()) {
+            return Ok(false);
+        }
         Ok(match lane {
             Lane::Tail => self.fold_due(state, shard).is_some(),
             Lane::Segments => self.due(state, shard)?.is_some(),
@@ -280,12 +287,16 @@ impl Compactor {
 
     pub(crate) fn due(&self, state: &State, shard: ShardId) -> Result<Option<Task>> {
         let Some((collection, manifest)) = known(state, shard) else { return Ok(None) };
-        plan::due(collection, manifest, self.rested(shard), &self.options)
+        plan::due(collection, manifest, self.rested(shard), &self.aside(shard), &self.options)
     }
 
     pub(crate) fn index_due(&self, state: &State, shard: ShardId) -> Result<Option<IndexTask>> {
         let Some((collection, manifest)) = known(state, shard) else { return Ok(None) };
-        plan::index_due(collection, manifest, self.rested(shard), &self.options)
+        plan::index_due(collection, manifest, self.rested(shard), &self.aside(shard), &self.options)
+    }
+
+    fn aside(&self, shard: ShardId) -> Aside {
+        self.failures.lock().aside(shard, Instant::now())
     }
 
     /// Waits until one more job of `lane` may run; `None` where it was due but nothing is to begin any more.
@@ -299,23 +310,25 @@ impl Compactor {
         Ok((!self.is_stopping()).then_some(permit))
     }
 
-    /// Runs one job, again and again where it fails.
-    async fn run_until_done(&self, shard: ShardId, lane: Lane) {
-        let mut rest = REST;
-        loop {
-            let Err(error) = self.run_one(shard, lane).await else { return };
-            if self.is_stopping() {
-                return;
-            }
-            self.counters.failures.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(%error, %shard, ?lane, ?rest, "a job failed; trying again");
-            tokio::time::sleep(rest).await;
-            rest = (rest * 2).min(MAX_REST);
+    /// Runs one job, and takes note of what became of it. How long what it was about rests, if it failed.
+    async fn run_noting(&self, shard: ShardId, lane: Lane) -> Option<Duration> {
+        let mut about = About::Lane(lane);
+        let done = self.run_one(shard, lane, &mut about).await;
+        let Err(error) = done else {
+            self.failures.lock().forget(shard, lane, &about);
+            return None;
+        };
+        if self.is_stopping() {
+            return None;
         }
+        self.counters.failures.fetch_add(1, Ordering::Relaxed);
+        let rest = self.failures.lock().note(shard, about.clone(), Instant::now());
+        tracing::warn!(%error, %shard, ?about, ?rest, "a job failed; it is tried again after a rest");
+        Some(rest)
     }
 
-    /// Runs the most urgent job of a lane, if there still is one when its turn has come.
-    async fn run_one(&self, shard: ShardId, lane: Lane) -> Result<()> {
+    /// Runs the most urgent job of a lane, if there still is one when its turn has come; says what it is `about` as soon as that is known.
+    async fn run_one(&self, shard: ShardId, lane: Lane, about: &mut About) -> Result<()> {
         let Some(_permit) = self.permit(lane).await? else { return Ok(()) };
         let _turn = if lane == Lane::Tail { Some(self.turns.wait(shard).await) } else { None };
         let job = Arc::new(self.meta.begin_job().await?);
@@ -326,22 +339,15 @@ impl Compactor {
                 let Some(to) = self.fold_due(&state, shard) else { return Ok(()) };
                 (self.fold(&state, shard, to, &job).await?, &self.counters.folds, "fold")
             }
-            Lane::Segments => match self.due(&state, shard)? {
-                None => return Ok(()),
-                Some(Task::Merge { segments }) => {
-                    (self.merge(&state, shard, &segments, &job).await?, &self.counters.merges, "merge")
-                }
-                Some(Task::Reindex { segment, build, drop }) => (
-                    self.reindex(&state, shard, segment, build, &drop, &job).await?,
-                    &self.counters.reindexes,
-                    "reindex",
-                ),
-                Some(Task::Order(task)) => {
-                    (self.order(&state, shard, &task, &job).await?, &self.counters.orders, "order")
-                }
-            },
+            Lane::Segments => {
+                let Some(task) = self.due(&state, shard)? else { return Ok(()) };
+                let (kind, segments) = task.about();
+                *about = About::Segments(kind, segments);
+                self.run_task(&state, shard, task, &job, about).await?
+            }
             Lane::Vectors => {
                 let Some(task) = self.index_due(&state, shard)? else { return Ok(()) };
+                *about = About::Segments(Kind::Index(task.vector.clone()), vec![task.segment]);
                 (self.index(&state, shard, task, &job).await?, &self.counters.indexes, "index")
             }
         };
@@ -349,6 +355,28 @@ impl Compactor {
         counter.fetch_add(1, Ordering::Relaxed);
         tracing::debug!(%shard, ?landed, took = ?begun.elapsed(), name, "job done");
         Ok(())
+    }
+
+    async fn run_task(
+        &self,
+        state: &State,
+        shard: ShardId,
+        task: Task,
+        job: &Arc<Job>,
+        about: &mut About,
+    ) -> Result<(Landed, &AtomicU64, &'static str)> {
+        let counters = &self.counters;
+        Ok(match task {
+            Task::Merge { segments } => {
+                (self.merge(state, shard, &segments, job, about).await?, &counters.merges, "merge")
+            }
+            Task::Reindex { segment, build, drop } => (
+                self.reindex(state, shard, segment, build, &drop, job).await?,
+                &counters.reindexes,
+                "reindex",
+            ),
+            Task::Order(task) => (self.order(state, shard, &task, job).await?, &counters.orders, "order"),
+        })
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is due for a shard, decided from its manifest alone: no I/O, no clock.
 
+mod aside;
 mod codes;
 mod order;
 mod vectors;
@@ -11,6 +12,7 @@ use lodestone_manifest::{Collection, SegmentEntry, SegmentId, Shard, Slot};
 use lodestone_segment::{PartKind, SegmentMeta};
 use lodestone_types::{FieldIndex, JsonPath, Result};
 
+pub use self::aside::{Aside, Kind};
 pub use self::codes::Codes;
 pub use self::order::OrderTask;
 pub use self::vectors::{
@@ -103,6 +105,17 @@ pub enum Task {
     Order(OrderTask),
 }
 
+impl Task {
+    /// What is done, with which segments.
+    pub fn about(&self) -> (Kind, Vec<SegmentId>) {
+        match self {
+            Self::Merge { segments } => (Kind::Merge, segments.clone()),
+            Self::Reindex { segment, .. } => (Kind::Reindex, vec![*segment]),
+            Self::Order(task) => (Kind::Order, vec![task.segment]),
+        }
+    }
+}
+
 /// How much larger than all smaller segments together one is at least, where a shard rests: so a row is written anew some
 /// fifteen times until there are a hundred times as many.
 const REST_GROWTH: u64 = 3;
@@ -114,9 +127,10 @@ pub fn is_anything_due(
     rested: Duration,
     options: &CompactOptions,
 ) -> Result<bool> {
+    let nothing = Aside::default();
     Ok(fold_due(shard, rested, options).is_some()
-        || due(collection, shard, rested, options)?.is_some()
-        || index_due(collection, shard, rested, options)?.is_some())
+        || due(collection, shard, rested, &nothing, options)?.is_some()
+        || index_due(collection, shard, rested, &nothing, options)?.is_some())
 }
 
 /// The slot up to which the tail is to be folded now, if it is.
@@ -125,24 +139,26 @@ pub fn fold_due(shard: &Shard, rested: Duration, options: &CompactOptions) -> Op
     is_due.then(|| fold_end(shard, options))
 }
 
-/// The most urgent work that is due for the segments of a shard, if any. Indexes of vectors are [`index_due`] apart.
+/// The most urgent work that is due for the segments of a shard and not left aside, if any. Indexes of vectors are [`index_due`] apart.
 pub fn due(
     collection: &Collection,
     shard: &Shard,
     rested: Duration,
+    aside: &Aside,
     options: &CompactOptions,
 ) -> Result<Option<Task>> {
-    if let Some(segments) = merge_due(shard, rested, &options.of(collection)) {
+    if let Some(segments) = merge_due(&aside.without(&Kind::Merge, shard), rested, &options.of(collection)) {
         return Ok(Some(Task::Merge { segments }));
     }
-    for entry in &shard.segments {
+    let left = |kind| shard.segments.iter().filter(move |entry| !aside.has(&kind, entry.id));
+    for entry in left(Kind::Reindex) {
         if let Some(task) = reindex_due(collection, entry)? {
             return Ok(Some(task));
         }
     }
     let options = options.of(collection);
     let stays_all = is_at_rest(rested, &options) || (shard.tail.is_empty() && shard.segments.len() == 1);
-    for entry in shard.segments.iter().filter(|entry| stays_all || is_large(entry, &options)) {
+    for entry in left(Kind::Order).filter(|entry| stays_all || is_large(entry, &options)) {
         if let Some(task) = order::order_due(collection, entry)? {
             return Ok(Some(Task::Order(task)));
         }
@@ -336,6 +352,19 @@ mod tests {
         let segments = vec![entry(1, 100_000, 0), entry(2, 1000, 0), entry(3, 900, 0), entry(4, 800, 0)];
         let due = merge_due(&shard(segments), Duration::MAX, &options).unwrap();
         assert_eq!(due, vec![SegmentId(2), SegmentId(3), SegmentId(4)]);
+    }
+
+    #[test]
+    fn what_is_left_aside_keeps_nothing_waiting() {
+        let entries = shard((1..=16).map(|id| entry(id, 1000, 0)).collect());
+        let merged = |kind: Kind, ids: std::ops::RangeInclusive<u64>| {
+            let aside: Aside = ids.map(|id| (kind.clone(), SegmentId(id))).collect();
+            let left = aside.without(&Kind::Merge, &entries);
+            merge_due(&left, Duration::ZERO, &CompactOptions::default()).map(|segments| segments.len())
+        };
+        assert_eq!(merged(Kind::Merge, 3..=3), Some(15));
+        assert_eq!(merged(Kind::Reindex, 3..=3), Some(16), "something else failed");
+        assert_eq!(merged(Kind::Merge, 1..=9), None, "seven are too few");
     }
 
     #[test]

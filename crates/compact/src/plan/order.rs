@@ -49,7 +49,7 @@ mod tests {
     use lodestone_types::{CollectionConfig, FieldIndex, FieldIndexKind};
 
     use super::*;
-    use crate::plan::{CompactOptions, Task, due};
+    use crate::plan::{Aside, CompactOptions, Task, due};
 
     const ROWS: u32 = 500;
 
@@ -114,7 +114,7 @@ mod tests {
                 };
                 shard.tail.push_back(TailRange { slot: Slot(3), slice });
             }
-            let task = due(&collection(tenants(true)), &shard, rested, &options).unwrap();
+            let task = due(&collection(tenants(true)), &shard, rested, &Aside::default(), &options).unwrap();
             matches!(task, Some(Task::Order(_)))
         };
         let (busy, idle) = (Duration::ZERO, options.idle);

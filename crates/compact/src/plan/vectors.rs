@@ -7,7 +7,7 @@ use lodestone_manifest::{Collection, SegmentEntry, SegmentId, Shard};
 use lodestone_segment::{PartKind, PartMeta, SegmentMeta};
 use lodestone_types::{Distance, Result, VectorParams};
 
-use super::{Codes, CompactOptions, is_at_rest, merge_due};
+use super::{Aside, Codes, CompactOptions, Kind, is_at_rest, merge_due};
 
 /// An index to build over the vectors of one name in one segment.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,23 +58,27 @@ pub fn fold_indexes(
     Ok(indexes)
 }
 
-/// The index that is due first, if any: one that a segment lacks, or whose model does not suit its rows. Where nothing was
+/// The index that is due first and not left aside, if any: one that a segment lacks, or whose model does not suit its rows. Where nothing was
 /// written for long, segments too small for one get it too if another has one: whoever comes with nothing here would have
 /// to read all their vectors.
 pub fn index_due(
     collection: &Collection,
     shard: &Shard,
     rested: Duration,
+    aside: &Aside,
     options: &CompactOptions,
 ) -> Result<Option<IndexTask>> {
-    let merging = merge_due(shard, rested, &options.of(collection)).unwrap_or_default();
+    let mergeable = aside.without(&Kind::Merge, shard);
+    let merging = merge_due(&mergeable, rested, &options.of(collection)).unwrap_or_default();
     for (name, Indexed { least, codes }) in indexed_from(collection, options)? {
         let Some(vector) = collection.config.params.vectors.get(&name) else { continue };
         let least = match is_at_rest(rested, options) && has_index(&name, shard)? {
             true => least.min(options.index_rows),
             false => least,
         };
-        for entry in shard.segments.iter().filter(|entry| !merging.contains(&entry.id)) {
+        let kind = Kind::Index(name.clone());
+        let waits = |segment| merging.contains(&segment) || aside.has(&kind, segment);
+        for entry in shard.segments.iter().filter(|entry| !waits(entry.id)) {
             let meta = SegmentMeta::from_entry(entry)?;
             let rows = meta.part(&PartKind::Vector(name.clone())).map_or(0, |part| part.entries);
             let model = meta.part(&PartKind::Model(name.clone()));
@@ -296,7 +300,8 @@ mod tests {
     fn due_after(rested: Duration, segments: &[SegmentMeta]) -> Option<(SegmentId, Option<SegmentId>)> {
         let segments = segments.iter().map(|meta| meta.to_entry(0).unwrap()).collect();
         let shard = Shard { segments, ..Shard::default() };
-        let task = index_due(&collection(), &shard, rested, &CompactOptions::default()).unwrap()?;
+        let task = index_due(&collection(), &shard, rested, &Aside::default(), &CompactOptions::default())
+            .unwrap()?;
         Some((task.segment, task.model.map(|(of, _)| of)))
     }
 
@@ -307,7 +312,9 @@ mod tests {
         let due = |collection: &Collection| {
             let segments = [1, 2].map(|id| segment(id, 320).to_entry(0).unwrap()).into_iter().collect();
             let shard = Shard { segments, ..Shard::default() };
-            index_due(collection, &shard, Duration::ZERO, &options).unwrap().map(|task| task.segment)
+            index_due(collection, &shard, Duration::ZERO, &Aside::default(), &options)
+                .unwrap()
+                .map(|task| task.segment)
         };
         assert_eq!(due(&collection), None, "they are about to be merged");
         let config = CollectionConfig::clone(&collection.config);
@@ -371,7 +378,9 @@ mod tests {
         let shard = Shard { segments: segments.into(), ..Shard::default() };
         let due = |collection: &Collection| {
             let task =
-                index_due(collection, &shard, Duration::ZERO, &CompactOptions::default()).unwrap().unwrap();
+                index_due(collection, &shard, Duration::ZERO, &Aside::default(), &CompactOptions::default())
+                    .unwrap()
+                    .unwrap();
             let Codes { level_bits, small, signs_alone } = task.codes;
             (task.segment, task.model.is_some(), level_bits, (small, signs_alone))
         };
@@ -398,7 +407,8 @@ mod tests {
         let shard = Shard { segments: segments.into(), tail_rows: 400, ..Shard::default() };
         let options = CompactOptions::default();
         let due = |collection: &Collection| {
-            let task = index_due(collection, &shard, Duration::ZERO, &options).unwrap().unwrap();
+            let task =
+                index_due(collection, &shard, Duration::ZERO, &Aside::default(), &options).unwrap().unwrap();
             (task.segment, task.model.map(|(of, _)| of))
         };
         let mut asked = collection();

@@ -1,0 +1,47 @@
+//! What jobs failed with lately: planning leaves it aside, so that what fails for ever, because an object is damaged say, keeps nothing
+//! else of its shard waiting.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use lodestone_manifest::{SegmentId, Shard};
+
+/// What is done with segments.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// Merges.
+    Merge,
+    /// Payload indexes.
+    Reindex,
+    /// Codes in the order of a field.
+    Order,
+    /// Indexes of the vectors of this name.
+    Index(String),
+}
+
+/// Segments with which something is not done now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Aside(BTreeSet<(Kind, SegmentId)>);
+
+impl Aside {
+    /// Whether that is left aside.
+    pub fn has(&self, kind: &Kind, segment: SegmentId) -> bool {
+        self.0.iter().any(|(known, of)| *of == segment && known == kind)
+    }
+
+    /// The shard without the segments with which that is left aside.
+    pub(super) fn without<'a>(&self, kind: &Kind, shard: &'a Shard) -> Cow<'a, Shard> {
+        if !shard.segments.iter().any(|entry| self.has(kind, entry.id)) {
+            return Cow::Borrowed(shard);
+        }
+        let mut rest = shard.clone();
+        rest.segments.retain(|entry| !self.has(kind, entry.id));
+        Cow::Owned(rest)
+    }
+}
+
+impl FromIterator<(Kind, SegmentId)> for Aside {
+    fn from_iter<T: IntoIterator<Item = (Kind, SegmentId)>>(segments: T) -> Self {
+        Self(segments.into_iter().collect())
+    }
+}
