@@ -2,7 +2,8 @@
 """Search while points stream in: how long searches take and what they find, beside the same without the stream.
 
 A part of the points is uploaded and indexed. Two clients then search all the time, first in quiet, then while new
-points come in at a fixed rate; each write waits for its acknowledgement. Recall is over what was acknowledged when a
+points come in at a fixed rate, and once more in quiet when all is indexed: there are many more points then. Each write
+waits for its acknowledgement. Recall is over what was acknowledged when a
 search was sent: a hit counts if it is as near as the tenth of those; points on their way may be found or not.
 """
 
@@ -24,6 +25,8 @@ from qdrant_client.conversions.conversion import payload_to_grpc
 LIMIT = 10
 UNDER_WAY = 8
 """Writes that may be unanswered at once."""
+REST = 35
+"""Seconds without writes after which a server has begun to merge what there is."""
 NOISE = 0.02
 """By how much each component of a streamed point differs from the point it was made of: about a third of its length."""
 
@@ -159,6 +162,18 @@ def show(name: str, answers: list[Answer], seconds: float, found: float, **more:
     report("search", during=name, per_second=round(len(answers) / seconds), **taken, recall_at_10=round(found, 4), **more)
 
 
+def p99(answers: list[Answer]) -> float:
+    """Seconds that one in a hundred takes longer than."""
+    return float(np.percentile([answer.took for answer in answers], 99))
+
+
+def in_quiet(server: Server, queries: np.ndarray, seconds: float, options: Any) -> list[Answer]:
+    """Searches while nothing else is done."""
+    searchers = Searchers(server, queries, options.clients, options.pause)
+    time.sleep(seconds)
+    return searchers.finish()
+
+
 def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--rate", type=int, default=5000, help="points per second")
@@ -189,9 +204,7 @@ def main() -> None:
         # What is quiet has no merge beside it.
         at_rest(server)
         quiet_seconds = options.seconds / 3
-        searchers = Searchers(server, queries, options.clients, options.pause)
-        time.sleep(quiet_seconds)
-        quiet = searchers.finish()
+        quiet = in_quiet(server, queries, quiet_seconds, options)
         searchers = Searchers(server, queries, options.clients, options.pause)
         before = metrics(server)
         go.set()
@@ -199,13 +212,19 @@ def main() -> None:
         ended = max(acknowledged)
         busy = [answer for answer in searchers.finish() if begun <= answer.sent <= ended]
         after = metrics(server)
-        indexed = wait_for_index(client, 600)
+        wait_for_index(client, 600)
+        # What came in is merged when nothing more does.
+        time.sleep(REST)
+        indexed = wait_for_index(client, 1200)
+        at_rest(server)
+        quiet_later = in_quiet(server, queries, quiet_seconds, options)
         later = recall(client, points, wordnet.Exact(wordnet.WordNet(rows, [], queries, None)), queries=100)
         resident = server.resident_bytes()
     known = np.concatenate([np.zeros(len(points.payload)), np.repeat(acknowledged, options.batch)[: len(new)]])
     rng = random.Random(2)
     shares = [
-        found_share(rng.sample(some, min(options.sample, len(some))), rows, known, queries) for some in (quiet, busy)
+        found_share(rng.sample(some, min(options.sample, len(some))), rows, known, queries)
+        for some in (quiet, busy, quiet_later)
     ]
     show("quiet", quiet, quiet_seconds, shares[0])
     jobs = {
@@ -222,8 +241,9 @@ def main() -> None:
         streamed=len(new),
         jobs=jobs,
     )
-    ratio = np.percentile([a.took for a in busy], 99) / np.percentile([a.took for a in quiet], 99)
-    report("stream beside quiet", p99_ratio=round(float(ratio), 2))
+    show("quiet afterwards", quiet_later, quiet_seconds, shares[2])
+    before_ratio, after_ratio = (p99(busy) / p99(some) for some in (quiet, quiet_later))
+    report("stream beside quiet", p99_ratio=round(before_ratio, 2), p99_ratio_afterwards=round(after_ratio, 2))
     report("afterwards", points=len(rows), indexed=indexed, recall_at_10=round(later, 4), resident_mb=round(resident / 1e6))
 
 
