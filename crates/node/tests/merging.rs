@@ -83,7 +83,8 @@ async fn merge_and_restart(distance: Distance, quantization: Option<&str>, least
     write(&engine, UpdateOp::Delete(PointSelector::Ids(gone))).await;
     upload(&engine, 2).await;
     let info = quiet(&engine, 1).await;
-    assert_eq!((jobs(&engine, "merge"), jobs(&engine, "index")), (1, 1), "no index was built for it");
+    until("a merge", || jobs(&engine, "merge") == 1).await;
+    assert_eq!(jobs(&engine, "index"), 1, "no index was built for it");
     assert_eq!(info.indexed_vectors_count, info.points_count);
     let exact = answers(&engine, true).await;
     assert_alike(&answers(&engine, false).await, &exact, least);
@@ -198,8 +199,8 @@ async fn a_merge_keeps_no_fold_waiting_and_takes_over_what_it_deletes() {
     gate.open.add_permits(1);
 
     let info = quiet(&engine, 2).await;
-    let merges = (jobs(&engine, "merge"), gate.waiting.load(Relaxed));
-    assert_eq!((merges, info.points_count), ((1, 1), 4 * FOLD - 60), "it was not done again");
+    until("a merge", || jobs(&engine, "merge") == 1).await;
+    assert_eq!((gate.waiting.load(Relaxed), info.points_count), (1, 4 * FOLD - 60), "it was not done again");
     assert_eq!(answers(&engine, true).await, exact);
     let changed =
         found(&engine, vectors(40, 4).into_iter().map(|vector| request(vector, true)).collect()).await;
@@ -290,6 +291,7 @@ async fn a_segment_that_cannot_be_merged_keeps_nothing_else_waiting() {
     let engine = node.engine();
     for segment in 1..3 {
         write(&engine, points(segment * FOLD..(segment + 1) * FOLD, segment)).await;
+        until("a fold", || jobs(&engine, "fold") == segment).await;
     }
     until("a merge that fails", || jobs(&engine, "failed") > 0).await;
     assert_eq!(jobs(&engine, "merge"), 0);

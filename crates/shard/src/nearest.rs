@@ -254,7 +254,8 @@ impl Selection {
     fn is_short(&self, query: &Nearest) -> bool {
         let Method { exact, ignore_codes, candidates, .. } = query.method;
         let is_usual = !exact && !ignore_codes && candidates.is_none();
-        let cost = is_usual.then(|| self.cost(query.using, query.limit, &query.method)).flatten();
+        let limit = query.limit.min(self.view().most_points());
+        let cost = is_usual.then(|| self.cost(query.using, limit, &query.method)).flatten();
         cost.is_some_and(|cost| cost <= SHORT_PICOSECONDS)
     }
 

@@ -1,5 +1,5 @@
-//! What jobs failed with lately: planning leaves it aside, so that what fails for ever, because an object is damaged say, keeps nothing
-//! else of its shard waiting.
+//! What jobs failed with lately: planning leaves it aside, so that what fails for ever, because a segment cannot be read say, keeps
+//! nothing else of its shard waiting.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;

@@ -77,7 +77,7 @@ const STRAY_ROUNDS: usize = 3;
 /// A model is made anew for so many times more rows.
 const OUTGROWN: u64 = 4;
 /// And for so many times fewer: most of each list's block would be empty. More than as many segments are merged into one, so that what
-/// folds write has the model of the segments that were merged before, and these share it with the one that is merged next.
+/// folds write has the model of the segments that were merged of such before, while there are any, and these share it with the next.
 const OVERSIZED: u64 = 16;
 /// And where rows are so many times farther from centroids than those that it was made for. Rows of the same distribution
 /// are 1.02 times as far, as they had no say in where centroids are; at 1.1 searches of little effort lose a percent.
