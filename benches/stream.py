@@ -3,8 +3,8 @@
 
 A part of the points is uploaded and indexed. Two clients then search all the time, first in quiet, then while new
 points come in at a fixed rate, and once more in quiet when all is indexed: there are many more points then. Each write
-waits for its acknowledgement. Recall is over what was acknowledged when a
-search was sent: a hit counts if it is as near as the tenth of those; points on their way may be found or not.
+waits for its acknowledgement. Recall is over what was acknowledged when a search was sent: a hit counts if it is as
+near as the tenth of those; points on their way may be found or not.
 """
 
 import multiprocessing
@@ -162,11 +162,6 @@ def show(name: str, answers: list[Answer], seconds: float, found: float, **more:
     report("search", during=name, per_second=round(len(answers) / seconds), **taken, recall_at_10=round(found, 4), **more)
 
 
-def p99(answers: list[Answer]) -> float:
-    """Seconds that one in a hundred takes longer than."""
-    return float(np.percentile([answer.took for answer in answers], 99))
-
-
 def in_quiet(server: Server, queries: np.ndarray, seconds: float, options: Any) -> list[Answer]:
     """Searches while nothing else is done."""
     searchers = Searchers(server, queries, options.clients, options.pause)
@@ -242,8 +237,11 @@ def main() -> None:
         jobs=jobs,
     )
     show("quiet afterwards", quiet_later, quiet_seconds, shares[2])
-    before_ratio, after_ratio = (p99(busy) / p99(some) for some in (quiet, quiet_later))
-    report("stream beside quiet", p99_ratio=round(before_ratio, 2), p99_ratio_afterwards=round(after_ratio, 2))
+    beside, before_it, after_it = (
+        percentiles([answer.took for answer in some])["p99_ms"] for some in (busy, quiet, quiet_later)
+    )
+    ratios = {"p99_ratio": round(beside / before_it, 2), "p99_ratio_afterwards": round(beside / after_it, 2)}
+    report("stream beside quiet", **ratios)
     report("afterwards", points=len(rows), indexed=indexed, recall_at_10=round(later, 4), resident_mb=round(resident / 1e6))
 
 

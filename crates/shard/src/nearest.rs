@@ -93,6 +93,13 @@ pub struct Method {
     pub unindexed_bytes: Option<u64>,
 }
 
+impl Method {
+    /// Whether it asks for nothing of which the costs of a search say nothing.
+    fn has_known_cost(&self) -> bool {
+        !self.exact && !self.ignore_codes && self.candidates.is_none()
+    }
+}
+
 /// A segment in a search.
 pub(crate) struct Part<'a> {
     pub segment: usize,
@@ -172,9 +179,7 @@ impl Selection {
     /// it, as far as is known beforehand. Never so where something has to be read first.
     pub fn are_quick(selections: &[Self], using: &str, limit: usize, method: &Method) -> bool {
         let mut cost = 0u64;
-        !method.exact
-            && !method.ignore_codes
-            && method.candidates.is_none()
+        method.has_known_cost()
             && limit <= QUICK_LIMIT
             && selections.iter().all(|selection| {
                 let of_one = selection.cost(using, limit, method);
@@ -252,11 +257,9 @@ impl Selection {
     /// Whether a search takes so little time, as far as is known, that it loses more by waiting for threads that are at work than by
     /// being done by one.
     fn is_short(&self, query: &Nearest) -> bool {
-        let Method { exact, ignore_codes, candidates, .. } = query.method;
-        let is_usual = !exact && !ignore_codes && candidates.is_none();
         let limit = query.limit.min(self.view().most_points());
-        let cost = is_usual.then(|| self.cost(query.using, limit, &query.method)).flatten();
-        cost.is_some_and(|cost| cost <= SHORT_PICOSECONDS)
+        query.method.has_known_cost()
+            && self.cost(query.using, limit, &query.method).is_some_and(|cost| cost <= SHORT_PICOSECONDS)
     }
 
     /// As [`Selection::nearest`], by this thread alone, which may be one that drives I/O where it is [quick](Self::are_quick).

@@ -2,12 +2,11 @@
 //! nothing else of its shard waiting.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 
 use lodestone_manifest::{SegmentId, Shard};
 
 /// What is done with segments.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     /// Merges.
     Merge,
@@ -19,9 +18,9 @@ pub enum Kind {
     Index(String),
 }
 
-/// Segments with which something is not done now.
+/// Segments with which something is not done now: few, and mostly none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Aside(BTreeSet<(Kind, SegmentId)>);
+pub struct Aside(Vec<(Kind, SegmentId)>);
 
 impl Aside {
     /// Whether that is left aside.

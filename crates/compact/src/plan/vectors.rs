@@ -324,6 +324,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_aside_gets_no_index_and_what_is_not_merged_does() {
+        let options = CompactOptions { merge_fan_in: 2, ..CompactOptions::default() };
+        let due = |ids: &[u64], aside: &[(Kind, u64)]| {
+            let segments = ids.iter().map(|id| segment(*id, 320).to_entry(0).unwrap()).collect();
+            let shard = Shard { segments, ..Shard::default() };
+            let aside = aside.iter().map(|(kind, id)| (kind.clone(), SegmentId(*id))).collect();
+            let task = index_due(&collection(), &shard, Duration::ZERO, &aside, &options).unwrap();
+            task.map(|task| task.segment.0)
+        };
+        let index = |name: &str| Kind::Index(name.to_owned());
+        assert_eq!(due(&[1], &[]), Some(1));
+        assert_eq!(due(&[1], &[(index(""), 1)]), None);
+        assert_eq!(due(&[1], &[(index("other"), 1), (Kind::Order, 1)]), Some(1));
+        assert_eq!(due(&[1, 2], &[]), None, "they are about to be merged");
+        assert_eq!(due(&[1, 2], &[(Kind::Merge, 1)]), Some(1));
+        assert_eq!(due(&[1, 2], &[(Kind::Merge, 1), (index(""), 1)]), Some(2));
+    }
+
+    #[test]
     fn segments_without_an_index_get_one_from_a_number_of_rows_on() {
         // 10 KiB of eight components.
         assert_eq!(due(&[segment(1, 319)]), None);
