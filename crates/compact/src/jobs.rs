@@ -167,7 +167,7 @@ impl Compactor {
         .await
     }
 
-    /// Writes the codes of a segment in the order of a field.
+    /// Writes the codes of a segment in the order of fields.
     pub(crate) async fn order(
         &self,
         state: &State,
@@ -179,18 +179,31 @@ impl Compactor {
         let Some(reader) = view.segments().find(|reader| reader.meta().id == task.segment).cloned() else {
             return Ok(Landed::Stale);
         };
-        let Some((field, _)) = reader.meta().field_index(&task.path) else { return Ok(Landed::Stale) };
-        reader.load(std::slice::from_ref(&field.kind)).await?;
-        let codes = reader.stored_codes(&task.vector).await?;
-        let (running, wanted) = (job.clone(), task.clone());
-        let part = output::write(self.store(), move |objects| {
-            ordered_codes::write(&reader, &codes, &wanted, &running, objects)
+        let of_task = |kind: &PartKind| match kind {
+            PartKind::FieldIndex { path, .. } => task.fields.contains(path),
+            _ => false,
+        };
+        let parts = reader.meta().parts.iter().map(|part| &part.kind);
+        let indexes: Vec<PartKind> = parts.filter(|kind| of_task(kind)).cloned().collect();
+        if indexes.len() < task.fields.len() {
+            return Ok(Landed::Stale);
+        }
+        reader.load(&indexes).await?;
+        let (of, wanted) = (reader.clone(), task.clone());
+        let ordered = output::in_background(move || ordered_codes::rows(&of, &wanted)).await?;
+        let codes = match ordered.iter().all(|rows| rows.count() == 0) {
+            true => None,
+            false => Some(reader.stored_codes(&task.vector).await?),
+        };
+        let (running, vector) = (job.clone(), task.vector.clone());
+        let parts = output::write(self.store(), move |objects| {
+            ordered_codes::write(&reader, codes.as_ref(), &vector, &ordered, &running, objects)
         })
         .await?;
         self.land_on_latest(shard, |state, _| {
             let entry = known(&state, shard).and_then(|(_, manifest)| entry_of(manifest, task.segment));
             ready(match entry {
-                Some(entry) => ordered_codes::add(entry, &part, task, shard, job),
+                Some(entry) => ordered_codes::add(entry, &parts, task, shard, job),
                 None => Ok(None),
             })
         })

@@ -30,7 +30,7 @@ pub struct Counters {
     pub merges: AtomicU64,
     /// Builds of payload indexes that landed.
     pub reindexes: AtomicU64,
-    /// Codes in the order of a field that landed.
+    /// Codes in the order of fields that landed, those of one segment at once.
     pub orders: AtomicU64,
     /// Builds of vector indexes that landed.
     pub indexes: AtomicU64,

@@ -24,6 +24,6 @@ mod text;
 pub use filter::{Evaluator, RowView};
 pub use matches::Matches;
 pub use params::{check_params, is_principal};
-pub use payload_index::{FieldIndexBuilder, FieldIndexReader};
+pub use payload_index::{FieldIndexBuilder, FieldIndexReader, RareValues};
 pub use plan::{FilterPlan, RowSource};
 pub use schema::IndexSchema;

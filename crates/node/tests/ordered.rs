@@ -1,5 +1,5 @@
-//! Codes in the order of a field that the user calls a tenant's or the principal one: what a filter on it leaves is read alone from a bucket
-//! that is far away, wherever its rows are.
+//! Codes in the order of a field that the user calls a tenant's or the principal one, and of rare values of any other: what a filter on it
+//! leaves is read alone from a bucket that is far away, wherever its rows are.
 
 mod common;
 
@@ -10,9 +10,9 @@ use common::*;
 use lodestone_api::Engine;
 use lodestone_store::{MemoryStore, Store, list_all};
 use lodestone_types::{
-    AtLimit, Condition, Distance, ErrorKind, FieldCondition, FieldIndex, FieldIndexKind, Filter, Limits,
-    Match, NamedVectors, PayloadSelector, Point, PointId, PointSelector, Predicate, QueryRequest, Range,
-    Scalar, UpdateMode, UpdateOp, WriteOptions,
+    AnyOf, AtLimit, Condition, Distance, ErrorKind, FieldCondition, FieldIndex, FieldIndexKind, Filter,
+    Limits, Match, NamedVectors, PayloadSelector, Point, PointId, PointSelector, Predicate, QueryRequest,
+    Range, UpdateMode, UpdateOp, WriteOptions,
 };
 use serde_json::json;
 
@@ -51,22 +51,33 @@ fn rows_of(ids: std::ops::Range<u64>, seed: u64, tenant: impl Fn(u64) -> u64) ->
 
 /// One segment whose tenants' rows come by turns.
 async fn filled(distance: Distance) -> Arc<dyn Store> {
+    filled_with(distance, [("tenant", tenants()), ("price", prices())], None).await
+}
+
+/// The same with these fields, where so many bytes of codes may as well be read whole.
+async fn filled_with(
+    distance: Distance,
+    fields: [(&str, FieldIndex); 2],
+    code_bytes: Option<u64>,
+) -> Arc<dyn Store> {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let local = tempfile::tempdir().unwrap();
-    let node = start(&store, &local, true).await;
+    let mut options = options(&local, true);
+    options.jobs.code_bytes_at_once = code_bytes.unwrap_or(options.jobs.code_bytes_at_once);
+    let node = start_as(&store, options).await;
     let engine = node.engine();
     engine.create_collection(NAME, config(distance), None).await.unwrap();
-    for (name, index) in [("tenant", tenants()), ("price", prices())] {
+    for (name, index) in fields {
         engine.create_field_index(NAME, path(name), index, WriteOptions::default()).await.unwrap();
     }
     write(&engine, rows(0..MANY, 1)).await;
     quiet(&engine, 1).await;
-    assert_eq!(orders(&engine), 2);
+    assert_eq!(orders(&engine), 1, "of all fields at once");
     node.shutdown().await;
     store
 }
 
-/// Codes in the order of a field that were written.
+/// How often codes in the order of fields were written.
 fn orders(engine: &Arc<dyn Engine>) -> u64 {
     let text = engine.metrics();
     let line = text.lines().find(|line| line.contains("kind=\"order\""));
@@ -82,7 +93,12 @@ fn filtered(filter: impl IntoIterator<Item = Condition>) -> QueryRequest {
 }
 
 fn of_tenant(tenant: u64) -> Condition {
-    let value = Predicate::Match(Match::Value(Scalar::Keyword(format!("t{tenant}"))));
+    of_tenants([tenant])
+}
+
+fn of_tenants(tenants: impl IntoIterator<Item = u64>) -> Condition {
+    let names = tenants.into_iter().map(|tenant| format!("t{tenant}")).collect();
+    let value = Predicate::Match(Match::Any(AnyOf::Keywords(names)));
     Condition::Field(FieldCondition { key: path("tenant"), predicates: vec![value] })
 }
 
@@ -123,6 +139,36 @@ async fn what_matches_is_read_alone() {
         assert!(found_of_exact >= 31, "{found_of_exact} of 33");
         node.shutdown().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_of_rare_values_are_read_alone_though_nobody_called_their_field_principal() {
+    let plain = |kind| FieldIndex { kind, params: None };
+    let fields = [("tenant", plain(FieldIndexKind::Keyword)), ("price", plain(FieldIndexKind::Integer))];
+    // A tenant has 500 rows, which are 35 KB of codes. No two rows have the same price.
+    let store = filled_with(Distance::Euclid, fields, Some(100_000)).await;
+    let (node, _local) = reopened(store, false).await;
+    let engine = node.engine();
+    // Of a quarter of the rows: of the first ten tenants of forty, by name.
+    let asked = [
+        (vec![of_tenant(0)], true),
+        (vec![of_tenants([1, 10, 11])], true),
+        (vec![of_tenant(10), below(15_000)], true),
+        (vec![of_tenant(7)], false),
+        (vec![of_tenants([0, 7])], false),
+        (vec![below(500)], false),
+    ];
+    let mut found_of_exact = 0;
+    for (conditions, is_alone) in asked {
+        let request = filtered(conditions.clone());
+        let (found, usage, _) = search(&engine, request.clone(), Limits::default()).await;
+        assert_eq!(usage.bytes < 900_000, is_alone, "all codes are 1.4 MB: {conditions:?}, {usage:?}");
+        let (found, exact) = (found.unwrap(), exact(&engine, request).await);
+        assert_eq!(found.len(), 10);
+        found_of_exact += found.iter().filter(|point| exact.contains(point)).count();
+    }
+    assert!(found_of_exact >= 57, "{found_of_exact} of 60");
+    node.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

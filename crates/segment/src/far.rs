@@ -91,7 +91,7 @@ impl SegmentReader {
 
     /// Bytes of the level codes of the vectors called `name`, with what stands beside them.
     pub fn far_code_bytes(&self, name: &str) -> Result<u64> {
-        Ok(self.meta().levels_part(name)?.section(SectionKind::LEVELS)?.length)
+        self.meta().code_bytes(name)
     }
 
     /// The beginning of the index of the vectors called `name`. One request.

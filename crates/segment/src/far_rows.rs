@@ -1,5 +1,5 @@
 //! Single rows of a segment whose bytes are far away, where little of it is wanted: the blocks that vectors lie in, or codes in the order of a
-//! field's values, each checked by its own checksum. Payloads have blocks of their own ([`SegmentReader::far_payload_texts`]).
+//! field, each checked by its own checksum. Payloads have blocks of their own ([`SegmentReader::far_payload_texts`]).
 
 use std::ops::{Range, RangeInclusive};
 
@@ -18,7 +18,7 @@ const RUN_BYTES: u64 = 1 << 20;
 /// Rows with no more than so many bytes between their blocks are read by one request, which takes longer than these.
 const BETWEEN: u64 = BLOCK_BYTES as u64;
 
-/// Where something of all rows is, of each as many bytes: in blocks, each of which has a checksum.
+/// Where something of rows is, of each as many bytes: in blocks, each of which has a checksum.
 #[derive(Debug, Clone)]
 pub struct RowBlocks {
     object: String,
@@ -73,24 +73,23 @@ impl SegmentReader {
         self.row_blocks(part, SectionKind::RAW).map(Some)
     }
 
-    /// Where the rows are in the first section of a part, which has as many bytes of each.
+    /// Where the entries are in the first section of a part, which has as many bytes of each.
     pub(crate) fn row_blocks(&self, part: &PartMeta, kind: SectionKind) -> Result<RowBlocks> {
         let (section, checksums) = (part.section(kind)?, part.section(SectionKind::CHECKSUMS)?);
         let filled = section.length.next_multiple_of(SECTION_ALIGN);
         let blocks = filled.div_ceil(BLOCK_BYTES as u64);
-        let rows = u64::from(self.rows());
+        let rows = u32::try_from(part.entries).ok().filter(|rows| *rows <= self.rows()).unwrap_or_default();
         let fits = section.offset == 0
             && checksums.length / 4 >= blocks
-            && part.entries == rows
-            && section.length.is_multiple_of(rows.max(1));
-        let row_bytes = section.length.checked_div(rows).filter(|bytes| fits && *bytes > 0);
+            && section.length.is_multiple_of(rows.max(1).into());
+        let row_bytes = section.length.checked_div(rows.into()).filter(|bytes| fits && *bytes > 0);
         let row_bytes = row_bytes.ok_or_else(|| part.damaged("its sections are not where they should be"))?;
         let start = part.offset + checksums.offset;
         Ok(RowBlocks {
             object: part.object.clone(),
             bytes: part.offset..part.offset + filled,
             row_bytes,
-            rows: self.rows(),
+            rows,
             checksums: start..start + checksums.length,
             checksum: part.checksum,
         })
@@ -157,6 +156,11 @@ impl RowBlocks {
             }
         }
         runs
+    }
+
+    /// How many rows these are of.
+    pub fn rows(&self) -> u32 {
+        self.rows
     }
 
     /// Bytes of a row.

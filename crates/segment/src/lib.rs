@@ -46,7 +46,7 @@ pub use ids::IdColumn;
 pub use lodestone_manifest::SegmentId;
 pub use merge::{MergeInput, Merged, merge};
 pub use meta::{PartKind, PartMeta, SectionKind, SectionMeta, SegmentMeta};
-pub use ordered_codes::StoredCodes;
+pub use ordered_codes::{CodesByRow, OrderedRows, RowOrder, StoredCodes};
 pub use part::{BLOCK_BYTES, ObjectWriter, SECTION_ALIGN, Sink, list_parts};
 pub use payload::{PayloadBlock, PayloadColumn};
 pub use reader::{CheckFile, Fetch, SegmentReader};

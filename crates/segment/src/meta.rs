@@ -144,7 +144,7 @@ pub enum PartKind {
     VectorIndex(String),
     /// The level codes of that index, where searches go by signs alone.
     LevelCodes(String),
-    /// The level codes of an index once more, in the order of a field's values.
+    /// Level codes of an index once more, of all rows or some, in the order of a field: [`crate::RowOrder`].
     OrderedCodes {
         /// The name of the vectors.
         vector: String,

@@ -153,6 +153,11 @@ impl SegmentMeta {
         parts.iter().fold(without, |meta, part| meta.with_part(part.clone()))
     }
 
+    /// Bytes of the level codes of the vectors called `name`, with what stands beside them.
+    pub fn code_bytes(&self, name: &str) -> Result<u64> {
+        Ok(self.levels_part(name)?.section(SectionKind::LEVELS)?.length)
+    }
+
     /// The part that has the level codes of the index of the vectors called `name`.
     pub(crate) fn levels_part(&self, name: &str) -> Result<&PartMeta> {
         let (index, levels) = (PartKind::VectorIndex(name.to_owned()), PartKind::LevelCodes(name.to_owned()));

@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use common::*;
+use lodestone_index::RareValues;
 use lodestone_index::dense::ColdQuery;
 use lodestone_segment::{
-    FarCandidate, ObjectWriter, PartKind, SectionKind, SegmentMeta, SegmentReader, build_field_index_part,
+    FarCandidate, ObjectWriter, PartKind, RowOrder, SectionKind, SegmentMeta, SegmentReader,
+    build_field_index_part,
 };
 use lodestone_types::{ErrorKind, FieldIndex, FieldIndexKind, JsonPath, PointId, Result};
 use roaring::RoaringBitmap;
@@ -23,6 +25,12 @@ fn path() -> JsonPath {
 fn field() -> PartKind {
     let params = Some(r#"{"type":"keyword","is_tenant":true}"#.to_owned());
     PartKind::FieldIndex { path: path(), index: FieldIndex { kind: FieldIndexKind::Keyword, params } }
+}
+
+/// The same where nobody said that most searches ask for it.
+fn plain_field() -> PartKind {
+    let index = FieldIndex { kind: FieldIndexKind::Keyword, params: None };
+    PartKind::FieldIndex { path: path(), index }
 }
 
 fn ordered() -> PartKind {
@@ -42,21 +50,31 @@ fn spiral() -> Model {
 
 /// A segment with an index of its vectors, one of the field, and codes in the order of the field: objects and what the manifest has of them.
 fn written(signs_alone: bool) -> (Vec<(&'static str, Bytes)>, SegmentMeta) {
+    written_in(&field(), RowOrder::ByValue, signs_alone)
+}
+
+fn written_in(
+    field: &PartKind,
+    order: RowOrder,
+    signs_alone: bool,
+) -> (Vec<(&'static str, Bytes)>, SegmentMeta) {
     let (object, meta) = write(&spiral(), &schema(), "segment", 1);
     let plain = open_one("segment", &object, &meta);
     let (index, parts) = vector_index_by(&plain, "index", signs_alone);
-    let PartKind::FieldIndex { path, index: how } = field() else { unreachable!() };
-    let (field_object, field_part) = build_field_index_part("field", &plain, &path, &how).unwrap();
+    let PartKind::FieldIndex { path, index: how } = field else { unreachable!() };
+    let (field_object, field_part) = build_field_index_part("field", &plain, path, how).unwrap();
     let meta = parts.into_iter().chain([field_part]).fold(meta, |meta, part| meta.with_part(part));
     let mut objects = vec![("segment", object), ("index", index), ("field", field_object)];
     let reader = open(&objects, &meta);
-    let mut order = ObjectWriter::new("order");
+    let mut object = ObjectWriter::new("order");
     let part = block_on(async {
-        reader.load(&[field()]).await?;
-        order.add_ordered_codes(&reader, "", &path, &reader.stored_codes("").await?)
+        reader.load(std::slice::from_ref(field)).await?;
+        let rows = reader.rows_in_order(path, order)?;
+        let codes = reader.stored_codes("").await?.by_row(reader.rows())?;
+        object.add_ordered_codes(reader.meta(), "", &rows, (rows.count() > 0).then_some(&codes))
     });
     let meta = meta.with_part(part.unwrap());
-    objects.push(("order", order.finish()));
+    objects.push(("order", object.finish()));
     (objects, meta)
 }
 
@@ -69,10 +87,11 @@ fn open(objects: &[(&'static str, Bytes)], meta: &SegmentMeta) -> SegmentReader 
 /// What codes say of the rows of one colour, by row, and how many bytes were read for it.
 fn of_colour(reader: &SegmentReader, colour: u64) -> Result<(Vec<FarCandidate>, u64)> {
     block_on(async {
-        reader.load(&[field()]).await?;
+        let field = reader.meta().field_index(&path()).unwrap().0.kind.clone();
+        reader.load(&[field]).await?;
         let query = ColdQuery::new(&reader.outline("").await?, &QUERY);
         let blocks = reader.ordered_blocks("", &path())?.expect("there are such codes");
-        let order = reader.field_index(&path())?.unwrap().rows_by_value(reader.rows())?.unwrap();
+        let order = reader.ordered_rows("", &path())?.unwrap();
         let is_of_colour = |row: &u32| u64::from(*row) % 7 == colour;
         let places: RoaringBitmap =
             (0..).zip(&order).filter(|(_, row)| is_of_colour(row)).map(|(place, _)| place).collect();
@@ -125,6 +144,51 @@ fn rows_of_a_value_lie_together_and_have_the_codes_they_have_in_lists() {
     }
 }
 
+/// The last two of seven colours have 285 rows, the others one more.
+const RARE: RareValues = RareValues { least: 200, most: 285, rows: 600 };
+
+#[test]
+fn rows_of_rare_values_lie_together_and_others_are_not_there() {
+    let (objects, meta) = written_in(&plain_field(), RowOrder::Rare(RARE), true);
+    let reader = open(&objects, &meta);
+    let part = meta.part(&ordered()).unwrap();
+    assert_eq!(part.entries, 570, "two colours");
+    assert_eq!(meta.without_outdated_orders(), meta);
+    let all = of_lists(&reader);
+    for (colour, count) in [(1, 0), (5, 285), (6, 285), (0, 0)] {
+        let (found, bytes) = of_colour(&reader, colour).unwrap();
+        let of_colour = |row: &FarCandidate| u64::from(row.tag.row) % 7 == colour;
+        let expected: Vec<FarCandidate> =
+            all.iter().copied().filter(|row| count > 0 && of_colour(row)).collect();
+        assert_eq!((found.len(), &found), (count, &expected), "{colour}");
+        assert!(bytes <= part.length);
+    }
+    block_on(reader.check()).unwrap();
+}
+
+#[test]
+fn there_may_be_no_rare_values() {
+    let (objects, meta) = written_in(&plain_field(), RowOrder::Rare(RareValues { most: 284, ..RARE }), false);
+    let reader = open(&objects, &meta);
+    assert_eq!(meta.ordered_codes("", &path()).unwrap().entries, 0);
+    assert!(reader.ordered_blocks("", &path()).unwrap().is_none());
+    block_on(reader.check()).unwrap();
+}
+
+#[test]
+fn codes_of_other_rows_than_the_index_tells_of_are_damaged() {
+    let (objects, mut meta) = written_in(&plain_field(), RowOrder::Rare(RARE), false);
+    let told = |meta: &SegmentMeta| {
+        let reader = open(&objects, meta);
+        block_on(reader.load(&[plain_field()])).unwrap();
+        reader.ordered_rows("", &path())
+    };
+    assert_eq!(told(&meta).unwrap().unwrap().len(), 570);
+    meta.parts.iter_mut().filter(|part| part.kind == ordered()).for_each(|part| part.entries = 285);
+    let error = told(&meta).unwrap_err();
+    assert!(error.kind == ErrorKind::Damaged && error.message.contains("tells of 570 rows"), "{error}");
+}
+
 #[test]
 fn a_changed_byte_is_seen() {
     let (objects, meta) = written(false);
@@ -162,6 +226,10 @@ fn codes_of_other_indexes_are_not_used() {
     let index = FieldIndex { kind: FieldIndexKind::Keyword, params: None };
     plain.kind = PartKind::FieldIndex { path: path(), index };
     assert!(meta.with_part(plain).ordered_codes("", &path()).is_none(), "it is a tenant's no more");
+    let (_, rare) = written_in(&plain_field(), RowOrder::Rare(RARE), false);
+    let mut tenants = rare.part(&plain_field()).unwrap().clone();
+    tenants.kind = field();
+    assert!(rare.with_part(tenants).ordered_codes("", &path()).is_none(), "it is a tenant's now");
     for kind in [field(), PartKind::VectorIndex(String::new())] {
         let mut other = meta.part(&kind).unwrap().clone();
         other.checksum ^= 1;

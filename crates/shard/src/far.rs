@@ -241,7 +241,7 @@ impl ShardView {
         let beside = apart.beside_lists(lists.groups(), read)?;
         let of_orders = self.ordered_candidates(&begun, compared, read.sharing(usize::from(by_lists)));
         let of_lists = self.list_candidates(&lists, compared, beside, read);
-        let found = in_turn_or_at_once(unless_damaged(of_orders), of_lists);
+        let found = in_turn_or_at_once(async { unless_damaged(of_orders.await) }, of_lists);
         let (of_orders, mut found) = stage(Stage::Codes, found).await?;
         let instead;
         match of_orders {
@@ -372,8 +372,8 @@ async fn in_turn_or_at_once<A, B>(
 }
 
 /// `None`, and a note of it, where codes in the order of a field are damaged.
-async fn unless_damaged<T>(codes: impl Future<Output = Result<T>>) -> Result<Option<T>> {
-    match codes.await {
+pub(crate) fn unless_damaged<T>(codes: Result<T>) -> Result<Option<T>> {
+    match codes {
         Err(error) if error.kind == ErrorKind::Damaged => {
             warn!(%error, "codes in the order of a field are damaged; those of lists are read instead");
             Ok(None)

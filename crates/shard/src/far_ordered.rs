@@ -1,5 +1,5 @@
-//! Far segments that have codes in the order of a field which the filter is about, as those of tenants do: the codes of what matches lie
-//! together there, and are read instead of those of the nearest lists. All that matches is looked at, so it does not matter where it is.
+//! Far segments that have codes of what matches in the order of a field which the filter is about, as those of tenants and of rare values do:
+//! they lie together there, and are read instead of those of the nearest lists. All that matches is looked at, so it does not matter where it is.
 //!
 //! 1. what the model makes of queries, where payloads are
 //! 2. the codes of all rows that match, and what they are checked by
@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use roaring::RoaringBitmap;
 
 use crate::allowance::Allowance;
-use crate::far::{FarRead, next_in_time};
+use crate::far::{FarRead, next_in_time, unless_damaged};
 use crate::far_compare::{Candidate, RowPlaces};
 use crate::far_plan::{Asked, PAYLOAD_BLOCK, REQUEST_BYTES};
 use crate::far_runs::{self, Runs};
@@ -24,9 +24,11 @@ use crate::view::ShardView;
 /// The orders in which a far segment has codes, of those that a filter's fields have.
 pub(crate) struct Orders {
     reader: SegmentReader,
+    /// The name of the vectors.
+    using: String,
     /// The rows that match.
     rows: RoaringBitmap,
-    /// With where the codes are.
+    /// With where the codes are, of as many rows at least.
     fields: Vec<(JsonPath, RowBlocks)>,
     /// What a search by the codes of lists reads at most.
     by_lists: u64,
@@ -44,10 +46,12 @@ impl Orders {
     ) -> Result<Option<Self>> {
         let mut having = Vec::new();
         for field in fields {
-            let blocks = reader.ordered_blocks(using, field)?;
+            let blocks = unless_damaged(reader.ordered_blocks(using, field))?.flatten();
+            let blocks = blocks.filter(|blocks| u64::from(blocks.rows()) >= rows.len());
             having.extend(blocks.map(|blocks| (field.clone(), blocks)));
         }
-        let orders = Self { reader: reader.clone(), rows: rows.clone(), fields: having, by_lists };
+        let (reader, using) = (reader.clone(), using.to_owned());
+        let orders = Self { reader, using, rows: rows.clone(), fields: having, by_lists };
         Ok((!orders.fields.is_empty() && orders.at_least() < by_lists).then_some(orders))
     }
 
@@ -70,9 +74,13 @@ impl Orders {
     fn least(self) -> Result<Option<Ordered>> {
         let mut least: Option<Ordered> = None;
         for (field, blocks) in self.fields {
-            let Some(index) = self.reader.field_index(&field)? else { continue };
-            let Some(order) = index.rows_by_value(self.reader.rows())? else { continue };
-            let places = places_of(&order, &self.rows);
+            let order = unless_damaged(self.reader.ordered_rows(&self.using, &field))?.flatten();
+            let Some(order) = order else { continue };
+            let places = places_of(&order, &self.rows, self.reader.rows());
+            if places.len() as u64 != self.rows.len() {
+                // Other values than rare ones match too.
+                continue;
+            }
             let runs = blocks.runs(places.iter().map(|(place, _)| *place));
             let found = Ordered { places, codes: Runs { reader: self.reader.clone(), blocks, runs } };
             if found.cost() < least.as_ref().map_or(self.by_lists, Ordered::cost) {
@@ -162,9 +170,9 @@ fn cost(blocks: &RowBlocks, bytes: u64, runs: u64) -> u64 {
     bytes + blocks.checksum_bytes() + (runs + 1) * REQUEST_BYTES
 }
 
-/// Where in an order these rows are, and which of them is there.
-fn places_of(order: &[u32], rows: &RoaringBitmap) -> Vec<(u32, u32)> {
-    let mut wanted = vec![false; order.len()];
+/// Where in an order, of rows of a segment of so many, these rows are, and which of them is there.
+fn places_of(order: &[u32], rows: &RoaringBitmap, segment_rows: u32) -> Vec<(u32, u32)> {
+    let mut wanted = vec![false; segment_rows as usize];
     rows.iter().for_each(|row| {
         if let Some(wanted) = wanted.get_mut(row as usize) {
             *wanted = true;
@@ -219,9 +227,9 @@ mod tests {
 
     #[test]
     fn rows_are_found_in_an_order() {
-        let places = |rows: &[u32]| places_of(&[4, 0, 2, 3, 1], &rows.iter().copied().collect());
+        let places = |rows: &[u32]| places_of(&[4, 0, 2, 3, 1], &rows.iter().copied().collect(), 6);
         assert!(places(&[]).is_empty());
         assert_eq!(places(&[0, 4]), [(0, 4), (1, 0)]);
-        assert_eq!(places(&[1, 2, 9]), [(2, 2), (4, 1)], "there is no row 9");
+        assert_eq!(places(&[1, 2, 5, 9]), [(2, 2), (4, 1)], "row 5 is not in order, and there is no row 9");
     }
 }

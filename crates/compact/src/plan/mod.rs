@@ -52,6 +52,9 @@ pub struct CompactOptions {
     pub max_segment_rows: u64,
     /// Rows below which an index of a segment's vectors is of no use, however large they are.
     pub index_rows: u64,
+    /// Bytes of level codes that a search from afar may as well read whole: where a segment has no more, they are in the order of no field but
+    /// those that most searches ask for, and rows of a value that take more are searched like all rows.
+    pub code_bytes_at_once: u64,
 }
 
 impl Default for CompactOptions {
@@ -70,6 +73,7 @@ impl Default for CompactOptions {
             max_segment_bytes: 4 << 30,
             max_segment_rows: 4_000_000,
             index_rows: 256,
+            code_bytes_at_once: 4 << 20,
         }
     }
 }
@@ -101,7 +105,7 @@ pub enum Task {
         /// Indexes to drop.
         drop: Vec<JsonPath>,
     },
-    /// Writes codes of a segment in the order of a field.
+    /// Writes codes of a segment in the order of fields.
     Order(OrderTask),
 }
 
@@ -159,7 +163,7 @@ pub fn due(
     let options = options.of(collection);
     let stays_all = is_at_rest(rested, &options) || (shard.tail.is_empty() && shard.segments.len() == 1);
     for entry in left(Kind::Order).filter(|entry| stays_all || is_large(entry, &options)) {
-        if let Some(task) = order::order_due(collection, entry)? {
+        if let Some(task) = order::order_due(collection, entry, &options)? {
             return Ok(Some(Task::Order(task)));
         }
     }

@@ -1,43 +1,73 @@
-//! Which segment gets codes in the order of a field next.
+//! Which segment gets codes in the order of fields next.
 
-use lodestone_index::is_principal;
+use lodestone_index::{RareValues, is_principal};
 use lodestone_manifest::{Collection, SegmentEntry, SegmentId};
-use lodestone_segment::{PartKind, SegmentMeta};
+use lodestone_segment::{PartKind, RowOrder, SegmentMeta};
 use lodestone_types::{JsonPath, Result};
 
-/// Codes of the vectors of one name in one segment, to be written in the order of a field.
+use super::CompactOptions;
+
+/// Rows that a value has at least to be one of the rare ones: the vectors of fewer are read one by one.
+const LEAST_ROWS: u32 = 64;
+/// Of so many rows there are codes of one in the order of all fields together, but for those that most searches ask for.
+const ONE_IN: u32 = 4;
+
+/// Codes of the vectors of one name in one segment, to be written in the order of fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OrderTask {
     /// The segment.
     pub segment: SegmentId,
     /// The name of the vectors.
     pub vector: String,
-    /// The field.
-    pub path: JsonPath,
+    /// Which rows of each of the fields. What rare values may have is of all fields together.
+    pub order: RowOrder,
+    /// The fields.
+    pub fields: Vec<JsonPath>,
 }
 
 /// The codes that a segment lacks first, if any: of each index of vectors which all its rows have, in the order of each field that the user
-/// calls a tenant's or the principal one.
-pub(super) fn order_due(collection: &Collection, entry: &SegmentEntry) -> Result<Option<OrderTask>> {
-    let principal =
-        collection.fields.iter().filter(|(_, (index, _))| index.kind.has_order() && is_principal(index));
-    let fields: Vec<&JsonPath> = principal.map(|(path, _)| path).collect();
-    if fields.is_empty() {
+/// calls a tenant's or the principal one; then those of rare values of all other fields, where all codes are too many to be read whole. If
+/// one of these lacks them all get new ones, as it may have rarer values.
+pub(super) fn order_due(
+    collection: &Collection,
+    entry: &SegmentEntry,
+    options: &CompactOptions,
+) -> Result<Option<OrderTask>> {
+    if collection.fields.is_empty() {
         return Ok(None);
     }
     let meta = SegmentMeta::from_entry(entry)?;
+    let built = collection.fields.iter().filter(|(path, (index, _))| {
+        index.kind.has_order() && meta.field_index(path).is_some_and(|(_, built)| built == index)
+    });
+    let (principal, others): (Vec<_>, Vec<_>) = built.partition(|(_, (index, _))| is_principal(index));
     for part in meta.parts.iter().filter(|part| part.entries == u64::from(meta.rows)) {
         let PartKind::VectorIndex(vector) = &part.kind else { continue };
-        let lacks = |path: &&&JsonPath| {
-            meta.field_index(path).is_some_and(|(_, index)| is_principal(index))
-                && meta.ordered_codes(vector, path).is_none()
+        let lacks = |path: &JsonPath| meta.ordered_codes(vector, path).is_none();
+        let task = |order, fields: Vec<JsonPath>| {
+            Ok(Some(OrderTask { segment: entry.id, vector: vector.clone(), order, fields }))
         };
-        let lacking = fields.iter().find(lacks);
-        if let Some(path) = lacking {
-            return Ok(Some(OrderTask { segment: entry.id, vector: vector.clone(), path: (*path).clone() }));
+        let lacking: Vec<_> =
+            principal.iter().map(|(path, _)| *path).filter(|path| lacks(path)).cloned().collect();
+        if !lacking.is_empty() {
+            return task(RowOrder::ByValue, lacking);
+        }
+        if let Some(rare) = rare_values(&meta, vector, options)
+            && others.iter().any(|(path, _)| lacks(path))
+        {
+            return task(RowOrder::Rare(rare), others.iter().map(|(path, _)| (*path).clone()).collect());
         }
     }
     Ok(None)
+}
+
+/// Which values of any field are rare; `None` if all codes of the vectors called `vector` may as well be read.
+fn rare_values(meta: &SegmentMeta, vector: &str, options: &CompactOptions) -> Option<RareValues> {
+    // Without codes of lists there is nothing to write.
+    let bytes = meta.code_bytes(vector).ok().filter(|bytes| *bytes > options.code_bytes_at_once)?;
+    // Less than all.
+    let most = u64::from(meta.rows).saturating_mul(options.code_bytes_at_once) / bytes;
+    Some(RareValues { least: LEAST_ROWS, most: most as u32, rows: meta.rows / ONE_IN })
 }
 
 #[cfg(test)]
@@ -45,7 +75,7 @@ mod tests {
     use std::time::Duration;
 
     use lodestone_manifest::{CollectionId, Shard, SliceHeader, Slot, TailRange};
-    use lodestone_segment::PartMeta;
+    use lodestone_segment::{PartMeta, SectionKind, SectionMeta};
     use lodestone_types::{CollectionConfig, FieldIndex, FieldIndexKind};
 
     use super::*;
@@ -70,11 +100,15 @@ mod tests {
             kind,
             object: "o".into(),
             offset: 0,
-            length: 1,
+            length: 256 * u64::from(rows),
             version: 1,
             entries: entries.into(),
             detail: vec![],
-            sections: vec![],
+            sections: vec![SectionMeta {
+                kind: SectionKind::LEVELS,
+                offset: 0,
+                length: 200 * u64::from(rows),
+            }],
             checksum: 5,
         };
         let field = PartKind::FieldIndex { path: "tenant".parse().unwrap(), index };
@@ -82,19 +116,64 @@ mod tests {
         SegmentMeta { id: SegmentId(id), rows, min_lsn: 1, max_lsn: 1, parts }.to_entry(0).unwrap()
     }
 
+    fn task(index: FieldIndex, built: FieldIndex, rows: u32, vectors: u32) -> Option<OrderTask> {
+        let entry = entry(3, rows, built, vectors);
+        order_due(&collection(index), &entry, &CompactOptions::default()).unwrap()
+    }
+
+    fn path() -> JsonPath {
+        "tenant".parse().unwrap()
+    }
+
     #[test]
     fn fields_that_are_said_to_be_asked_for_are_put_in_order() {
-        let task = |index: FieldIndex, built: FieldIndex, vectors| {
-            order_due(&collection(index), &entry(3, ROWS, built, vectors)).unwrap()
-        };
-        let (vector, path) = ("v".to_owned(), "tenant".parse().unwrap());
-        let expected = OrderTask { segment: SegmentId(3), vector, path };
+        let task = |index, built, vectors| task(index, built, ROWS, vectors);
+        let (vector, order) = ("v".to_owned(), RowOrder::ByValue);
+        let expected = OrderTask { segment: SegmentId(3), vector, order, fields: vec![path()] };
         assert_eq!(task(tenants(true), tenants(true), ROWS), Some(expected));
         assert_eq!(task(tenants(false), tenants(false), ROWS), None);
         assert_eq!(task(tenants(true), tenants(false), ROWS), None, "the index is built anew first");
         assert_eq!(task(tenants(true), tenants(true), ROWS - 1), None, "a row has no vector");
         let text = FieldIndex { kind: FieldIndexKind::Text, ..tenants(true) };
         assert_eq!(task(text.clone(), text, ROWS), None);
+    }
+
+    #[test]
+    fn of_other_fields_only_rare_values_of_large_segments_are_put_in_order() {
+        let order = |rows, index: FieldIndex| task(index.clone(), index, rows, rows).map(|task| task.order);
+        assert_eq!(order(20_000, tenants(false)), None, "all codes may as well be read");
+        let values = RareValues { least: 64, most: 20_971, rows: 10_000 };
+        assert_eq!(order(40_000, tenants(false)), Some(RowOrder::Rare(values)));
+        assert_eq!(order(40_000, tenants(true)), Some(RowOrder::ByValue));
+    }
+
+    #[test]
+    fn what_most_searches_ask_for_comes_first_and_other_fields_then_all_together() {
+        let rows = 40_000;
+        let named = |name: &str| -> JsonPath { name.parse().unwrap() };
+        let mut collection = collection(tenants(true));
+        let mut meta = SegmentMeta::from_entry(&entry(3, rows, tenants(true), rows)).unwrap();
+        for name in ["a", "b"] {
+            collection.fields.insert(named(name), (tenants(false), Slot(1)));
+            let kind = PartKind::FieldIndex { path: named(name), index: tenants(false) };
+            meta = meta.with_part(PartMeta { kind, ..meta.parts[0].clone() });
+        }
+        let due = |meta: &SegmentMeta| {
+            let entry = meta.to_entry(0).unwrap();
+            order_due(&collection, &entry, &CompactOptions::default()).unwrap().map(|task| task.fields)
+        };
+        // As they are written, with the checksums of both indexes.
+        let written = |meta: &SegmentMeta, name: &str, detail: Vec<u8>| {
+            let kind = PartKind::OrderedCodes { vector: "v".into(), path: named(name) };
+            meta.with_part(PartMeta { kind, entries: 0, detail, ..meta.parts[0].clone() })
+        };
+        assert_eq!(due(&meta), Some(vec![path()]));
+        let meta = written(&meta, "tenant", vec![1, 5, 5]);
+        assert_eq!(due(&meta), Some(vec![named("a"), named("b")]));
+        let meta = written(&meta, "a", vec![2, 5, 5, 64, 99, 9]);
+        assert_eq!(due(&meta), Some(vec![named("a"), named("b")]), "the other may have rarer values");
+        assert_eq!(due(&written(&meta, "b", vec![2, 5, 5, 64, 99, 9])), None, "though of no rows");
+        assert!(due(&written(&meta, "b", vec![2, 5, 6, 64, 99, 9])).is_some(), "of another index");
     }
 
     #[test]

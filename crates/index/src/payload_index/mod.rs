@@ -38,6 +38,7 @@ use presence::{Presence, PresenceBuilder};
 use section::{Blob, Section, SectionWriter};
 use terms::{TermKind, TermsBuilder, TermsReader};
 use tokens::{TokensBuilder, TokensReader};
+pub use value_order::RareValues;
 use value_order::ValueOrder;
 
 /// How a kind took a value.
@@ -222,6 +223,27 @@ impl FieldIndexReader {
             ValuesReader::Places(_) | ValuesReader::Tokens(_) => return Ok(None),
         }
         Ok(Some(order.finish()))
+    }
+
+    /// How many rows each value has that is rare, ascending, whether it is taken or not. `None` if this kind has no order.
+    pub fn rare_counts(&self, rare: RareValues) -> Result<Option<Vec<u64>>> {
+        let mut counts: Vec<u64> = match &self.values {
+            ValuesReader::Terms(terms) => terms.rare(rare)?.into_iter().map(|(count, _)| count).collect(),
+            ValuesReader::Numbers(numbers) => numbers.rare(rare).map(|(count, _)| count).collect(),
+            ValuesReader::Places(_) | ValuesReader::Tokens(_) => return Ok(None),
+        };
+        counts.sort_unstable();
+        Ok(Some(counts))
+    }
+
+    /// The rows of values that are rare and taken, of so many rows: those of the rarest value first, and of values as rare as each other in the order of
+    /// values. `None` if this kind has no order.
+    pub fn rows_of_rare(&self, rows: u32, rare: RareValues) -> Result<Option<Vec<u32>>> {
+        match &self.values {
+            ValuesReader::Terms(terms) => terms.rows_of_rare(rows, rare).map(Some),
+            ValuesReader::Numbers(numbers) => numbers.rows_of_rare(rows, rare).map(Some),
+            ValuesReader::Places(_) | ValuesReader::Tokens(_) => Ok(None),
+        }
     }
 
     /// The values of one row in ascending order; empty if this kind has no order.

@@ -16,6 +16,7 @@ use serde_json::Value;
 use super::Taken;
 use super::presence::Presence;
 use super::section::{Blob, Section, SectionWriter};
+use super::value_order::RareValues;
 use crate::codec::{Column, bitmap_of_rows, damaged};
 use crate::matches::Matches;
 
@@ -265,6 +266,20 @@ impl NumbersReader {
     /// Calls `each` with the row of each value, values ascending, and rows where values are equal.
     pub(super) fn each_row(&self, each: impl FnMut(u32) -> Result<()>) -> Result<()> {
         (0..self.rows.len()).map(|at| self.rows.get(at)).try_for_each(each)
+    }
+
+    /// The rows of rare values, see [`RareValues`].
+    pub(super) fn rows_of_rare(&self, rows: u32, rare: RareValues) -> Result<Vec<u32>> {
+        rare.rows_of(self.rare(rare).collect(), rows, |value| Ok(value.map(|at| self.rows.get(at))))
+    }
+
+    /// Rare values, ascending: how many rows have them, and where their entries are.
+    pub(super) fn rare(&self, rare: RareValues) -> impl Iterator<Item = (u64, Span<usize>)> + '_ {
+        let mut start = 0;
+        let ends = (1..=self.keys.len())
+            .filter(|at| *at == self.keys.len() || self.keys.get(*at) != self.keys.get(*at - 1));
+        let values = ends.map(move |end| std::mem::replace(&mut start, end)..end);
+        values.map(|value| (value.len() as u64, value)).filter(move |(count, _)| rare.admits(*count))
     }
 
     pub(super) fn values_of(&self, row: u32) -> Vec<OrderValue> {

@@ -10,6 +10,7 @@ use super::Taken;
 use super::dictionary::{self, Dictionary, Posting, TermEntry};
 use super::presence::Presence;
 use super::section::{Blob, Section, SectionWriter};
+use super::value_order::RareValues;
 use crate::codec::Column;
 use crate::filter::same_text;
 use crate::matches::Matches;
@@ -155,6 +156,21 @@ impl TermsReader {
             Some(row) => each(row),
             None => self.dictionary.rows(&entry)?.into_iter().try_for_each(&mut each),
         })
+    }
+
+    /// The rows of rare terms, see [`RareValues`].
+    pub(super) fn rows_of_rare(&self, rows: u32, rare: RareValues) -> Result<Vec<u32>> {
+        rare.rows_of(self.rare(rare)?, rows, |entry| self.dictionary.rows(&entry))
+    }
+
+    /// Rare terms, ascending, with how many rows have them.
+    pub(super) fn rare(&self, rare: RareValues) -> Result<Vec<(u64, TermEntry)>> {
+        let mut terms = Vec::new();
+        self.dictionary.each(|entry| {
+            terms.extend(rare.admits(entry.count).then_some((entry.count, entry)));
+            Ok(())
+        })?;
+        Ok(terms)
     }
 
     fn entries(&self, terms: &[Vec<u8>]) -> Result<Vec<TermEntry>> {

@@ -1,8 +1,47 @@
 //! The rows of a segment in the order of a field's values.
 
 use lodestone_types::Result;
+use serde::{Deserialize, Serialize};
 
 use crate::codec::damaged;
+
+/// Values that neither few nor many rows have, the rarest of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RareValues {
+    /// Rows that such a value has at least,
+    pub least: u32,
+    /// and at most.
+    pub most: u32,
+    /// Rows of all that are taken, at most; a row counts once for each of its values. The rarest are taken first.
+    pub rows: u32,
+}
+
+impl RareValues {
+    /// Whether a value that so many rows have is one, if it is taken.
+    pub(super) fn admits(&self, count: u64) -> bool {
+        (u64::from(self.least)..=u64::from(self.most)).contains(&count)
+    }
+
+    /// The rows of those that are taken, each once: those of the rarest value first. `values`, ascending, come with how many rows have them;
+    /// `rows` of the segment.
+    pub(super) fn rows_of<V, R: IntoIterator<Item = u32>>(
+        &self,
+        mut values: Vec<(u64, V)>,
+        rows: u32,
+        rows_of: impl Fn(V) -> Result<R>,
+    ) -> Result<Vec<u32>> {
+        values.sort_by_key(|(count, _)| *count);
+        let (mut order, mut taken) = (ValueOrder::new(rows), 0);
+        for (count, value) in values {
+            taken += count;
+            if taken > u64::from(self.rows) {
+                break;
+            }
+            rows_of(value)?.into_iter().try_for_each(|row| order.push(row))?;
+        }
+        Ok(order.rows)
+    }
+}
 
 /// Takes rows as they come, and keeps of each the first time.
 pub(super) struct ValueOrder {
@@ -13,7 +52,7 @@ pub(super) struct ValueOrder {
 impl ValueOrder {
     /// Of so many rows.
     pub(super) fn new(rows: u32) -> Self {
-        Self { came: vec![false; rows as usize], rows: Vec::with_capacity(rows as usize) }
+        Self { came: vec![false; rows as usize], rows: Vec::new() }
     }
 
     /// The next row. Refuses one that there is not.
@@ -39,15 +78,20 @@ mod tests {
     use lodestone_types::{FieldIndex, FieldIndexKind};
     use serde_json::json;
 
+    use super::RareValues;
     use crate::{FieldIndexBuilder, FieldIndexReader};
 
     fn order(kind: FieldIndexKind, values: &[serde_json::Value], rows: u32) -> Option<Vec<u32>> {
+        index(kind, values).rows_by_value(rows).unwrap()
+    }
+
+    fn index(kind: FieldIndexKind, values: &[serde_json::Value]) -> FieldIndexReader {
         let mut builder = FieldIndexBuilder::new(&FieldIndex { kind, params: None }).unwrap();
         for (row, value) in (0..).zip(values) {
             let payload = json!({ "a": value });
             builder.add(row, payload.as_object().unwrap(), &"a".parse().unwrap());
         }
-        FieldIndexReader::open(builder.finish().into()).unwrap().rows_by_value(rows).unwrap()
+        FieldIndexReader::open(builder.finish().into()).unwrap()
     }
 
     #[test]
@@ -59,6 +103,31 @@ mod tests {
         let many: Vec<_> = (0..500).map(|n| json!(format!("{:03}", 499 - n))).collect();
         assert_eq!(order(FieldIndexKind::Keyword, &many, 500).unwrap(), (0..500).rev().collect::<Vec<_>>());
         assert_eq!(order(FieldIndexKind::Bool, &[json!(true), json!(false)], 2).unwrap(), [1, 0]);
+    }
+
+    #[test]
+    fn rows_of_rare_values_lie_by_how_rare_these_are() {
+        let letters = ["a", "b", "c", "b", "a", "a", "d", "c", "d", "a", "e"].map(|letter| json!(letter));
+        let digits = [1, 2, 3, 2, 1, 1, 4, 3, 4, 1, 5].map(|digit| json!(digit));
+        for (kind, values) in [(FieldIndexKind::Keyword, letters), (FieldIndexKind::Integer, digits)] {
+            let index = index(kind, &values);
+            let rare = |least, most, rows| {
+                index.rows_of_rare(11, RareValues { least, most, rows }).unwrap().unwrap()
+            };
+            let counts = index.rare_counts(RareValues { least: 2, most: 4, rows: 0 }).unwrap().unwrap();
+            assert_eq!(counts, [2, 2, 2, 4], "taken or not");
+            assert_eq!(rare(1, 4, 11), [10, 1, 3, 2, 7, 6, 8, 0, 4, 5, 9]);
+            assert_eq!(rare(2, 3, 11), [1, 3, 2, 7, 6, 8]);
+            assert_eq!(rare(2, 4, 9), [1, 3, 2, 7, 6, 8], "not a part of a value");
+            assert_eq!(rare(2, 4, 5), [1, 3, 2, 7]);
+            assert!(rare(5, 9, 11).is_empty() && rare(2, 4, 1).is_empty());
+        }
+        let lists = index(FieldIndexKind::Keyword, &[json!(["a", "b"]), json!("a"), json!("b"), json!("b")]);
+        let rare = RareValues { least: 2, most: 3, rows: 9 };
+        assert_eq!(lists.rows_of_rare(4, rare).unwrap().unwrap(), [0, 1, 2, 3], "each once");
+        assert!(lists.rows_of_rare(3, rare).is_err(), "an index of more rows");
+        let places = index(FieldIndexKind::Geo, &[json!({"lon": 1, "lat": 2})]);
+        assert!(places.rows_of_rare(1, rare).unwrap().is_none());
     }
 
     #[test]

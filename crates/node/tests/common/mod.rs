@@ -42,14 +42,23 @@ pub async fn start_within(
     hydrate: bool,
     memory: Option<u64>,
 ) -> Node {
+    let mut options = options(local, hydrate);
+    options.cache.memory = memory;
+    start_as(store, options).await
+}
+
+pub async fn start_as(store: &Arc<dyn Store>, options: NodeOptions) -> Node {
+    Node::start_on(store.clone(), Arc::new(Metrics::default()), options).await.unwrap()
+}
+
+pub fn options(local: &tempfile::TempDir, hydrate: bool) -> NodeOptions {
     let mut options = NodeOptions::new(StoreLocation::Directory("unused".into()), local.path().join("cache"));
     options.cache.hydrate = hydrate;
-    options.cache.memory = memory;
     options.compact.fold_rows = FOLD;
     options.compact.merge_fan_in = 3;
     options.gc.grace = Duration::from_millis(50);
     options.checkpoint = CheckpointOptions { slots: 8, idle: Duration::from_millis(50) };
-    Node::start_on(store.clone(), Arc::new(Metrics::default()), options).await.unwrap()
+    options
 }
 
 pub fn vectors(count: u64, seed: u64) -> Vec<Vec<f32>> {
