@@ -40,7 +40,7 @@ fn rarest(counts: &[Vec<u64>], most: u32) -> Vec<u32> {
     taken
 }
 
-/// Writes them, `codes` being those of all rows where there are any to write. Takes a processor for a while.
+/// Writes codes in these orders, `codes` being those of all rows where there are any to write. Takes a processor for a while.
 pub fn write(
     reader: &SegmentReader,
     codes: Option<&StoredCodes>,

@@ -89,11 +89,6 @@ impl SegmentReader {
         model.is_some() && meta.part(&PartKind::VectorIndex(name.to_owned())).is_some()
     }
 
-    /// Bytes of the level codes of the vectors called `name`, with what stands beside them.
-    pub fn far_code_bytes(&self, name: &str) -> Result<u64> {
-        self.meta().code_bytes(name)
-    }
-
     /// The beginning of the index of the vectors called `name`. One request.
     pub async fn far_index(&self, name: &str) -> Result<FarIndex> {
         let part = self.far_part(&PartKind::VectorIndex(name.to_owned()))?;

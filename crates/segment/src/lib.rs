@@ -12,7 +12,7 @@
 //! | how are rows read back? | [`SegmentReader`] and its columns |
 //! | how is a segment searched that is far away? | [`FarIndex`], [`FarPayloads`] |
 //! | how are few of its rows read? | [`RowBlocks`], [`FarPayloads`] |
-//! | what lies in the order of a field? | [`StoredCodes`] |
+//! | what lies in the order of a field? | [`RowOrder`], [`OrderedRows`], [`StoredCodes`] |
 //! | how do several segments become one? | [`merge`] |
 //!
 //! This crate does no I/O of its own: bytes come through [`Fetch`] and go out as a buffer. Bytes that are

@@ -1,5 +1,5 @@
-//! The level codes of an index once more, in the order of a field's values ([`RowOrder`]), so that what a filter on that field leaves of a
-//! far segment lies together. Which row is where follows from the field's index, which who asks such a filter has in any case.
+//! Level codes of an index once more, in the order of a field ([`RowOrder`]), so that what a filter on that field leaves of a far segment
+//! lies together. Which row is where follows from the field's index, which who asks such a filter has in any case.
 
 use bytes::Bytes;
 use lodestone_index::dense::ColdQuery;

@@ -274,7 +274,7 @@ impl ShardView {
         for (segment, matching) in scope.segments.iter().zip(matching) {
             let (reader, rows) = (self.reader(*segment), rows(segment));
             let share = bytes * rows / all.max(1);
-            let codes = codes_at_most(reader.far_code_bytes(using)?, rows, matching.len(), share);
+            let codes = codes_at_most(reader.meta().code_bytes(using)?, rows, matching.len(), share);
             let by_lists = codes + codes.div_ceil(RANGE_BYTES) * REQUEST_BYTES;
             let alone = Few::of(reader, matching, using, by_lists)?;
             let order = Orders::of(reader, matching, using, &scope.fields, by_lists)?;

@@ -12,7 +12,7 @@ pub enum Kind {
     Merge,
     /// Payload indexes.
     Reindex,
-    /// Codes in the order of a field.
+    /// Codes in the order of fields.
     Order,
     /// Indexes of the vectors of this name.
     Index(String),

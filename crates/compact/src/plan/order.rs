@@ -7,9 +7,11 @@ use lodestone_types::{JsonPath, Result};
 
 use super::CompactOptions;
 
-/// Rows that a value has at least to be one of the rare ones: the vectors of fewer are read one by one.
-const LEAST_ROWS: u32 = 64;
-/// Of so many rows there are codes of one in the order of all fields together, but for those that most searches ask for.
+/// Rows of a value whose vectors are never read one by one: so many of them take a search's requests.
+const NOT_ALONE: u64 = 64;
+/// What the vector of a row that lies alone costs a search, about, in bytes that it could read of codes instead: a block and a request.
+const ALONE: u64 = 320 << 10;
+/// Codes in the order of rare values are of no more than one in so many rows, all fields together.
 const ONE_IN: u32 = 4;
 
 /// Codes of the vectors of one name in one segment, to be written in the order of fields.
@@ -65,9 +67,10 @@ pub(super) fn order_due(
 fn rare_values(meta: &SegmentMeta, vector: &str, options: &CompactOptions) -> Option<RareValues> {
     // Without codes of lists there is nothing to write.
     let bytes = meta.code_bytes(vector).ok().filter(|bytes| *bytes > options.code_bytes_at_once)?;
-    // Less than all.
+    // Of values with fewer rows vectors are read; with more than `most`, which are less than all, as much as by lists.
+    let least = (bytes / ALONE).min(NOT_ALONE);
     let most = u64::from(meta.rows).saturating_mul(options.code_bytes_at_once) / bytes;
-    Some(RareValues { least: LEAST_ROWS, most: most as u32, rows: meta.rows / ONE_IN })
+    Some(RareValues { least: least as u32, most: most as u32, rows: meta.rows / ONE_IN })
 }
 
 #[cfg(test)]
@@ -136,14 +139,19 @@ mod tests {
         assert_eq!(task(tenants(true), tenants(true), ROWS - 1), None, "a row has no vector");
         let text = FieldIndex { kind: FieldIndexKind::Text, ..tenants(true) };
         assert_eq!(task(text.clone(), text, ROWS), None);
+        let text = FieldIndex { kind: FieldIndexKind::Text, params: None };
+        assert_eq!(super::tests::task(text.clone(), text, 40_000, 40_000), None);
     }
 
     #[test]
     fn of_other_fields_only_rare_values_of_large_segments_are_put_in_order() {
         let order = |rows, index: FieldIndex| task(index.clone(), index, rows, rows).map(|task| task.order);
         assert_eq!(order(20_000, tenants(false)), None, "all codes may as well be read");
-        let values = RareValues { least: 64, most: 20_971, rows: 10_000 };
-        assert_eq!(order(40_000, tenants(false)), Some(RowOrder::Rare(values)));
+        let rare = |rows| order(rows, tenants(false));
+        let values = RareValues { least: 24, most: 20_971, rows: 10_000 };
+        assert_eq!(rare(40_000), Some(RowOrder::Rare(values)), "each 200 bytes");
+        let values = RareValues { least: 64, most: 20_971, rows: 250_000 };
+        assert_eq!(rare(1_000_000), Some(RowOrder::Rare(values)));
         assert_eq!(order(40_000, tenants(true)), Some(RowOrder::ByValue));
     }
 

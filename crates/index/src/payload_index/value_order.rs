@@ -17,7 +17,7 @@ pub struct RareValues {
 }
 
 impl RareValues {
-    /// Whether a value that so many rows have is one, if it is taken.
+    /// Whether so many rows make a value rare.
     pub(super) fn admits(&self, count: u64) -> bool {
         (u64::from(self.least)..=u64::from(self.most)).contains(&count)
     }
@@ -125,7 +125,13 @@ mod tests {
         let lists = index(FieldIndexKind::Keyword, &[json!(["a", "b"]), json!("a"), json!("b"), json!("b")]);
         let rare = RareValues { least: 2, most: 3, rows: 9 };
         assert_eq!(lists.rows_of_rare(4, rare).unwrap().unwrap(), [0, 1, 2, 3], "each once");
+        let fewer = RareValues { rows: 4, ..rare };
+        assert_eq!(lists.rows_of_rare(4, fewer).unwrap().unwrap(), [0, 1], "for each of its values");
         assert!(lists.rows_of_rare(3, rare).is_err(), "an index of more rows");
+        for values in [&[][..], &[json!(7), json!(7)]] {
+            let rows = self::index(FieldIndexKind::Integer, values).rows_of_rare(2, rare).unwrap();
+            assert_eq!(rows.unwrap().len(), values.len());
+        }
         let places = index(FieldIndexKind::Geo, &[json!({"lon": 1, "lat": 2})]);
         assert!(places.rows_of_rare(1, rare).unwrap().is_none());
     }
