@@ -27,9 +27,24 @@ def until(end: float, collections: int) -> Iterator[tuple[str, bytes]]:
         yield f"/collections/{name(number % collections)}/points?wait=true", json.dumps({"points": [point]}).encode()
 
 
+def puts(server: Server) -> int:
+    """Objects that it has written."""
+    counts = requests(server)
+    return sum(counts.get(kind, 0) for kind in ("create", "put"))
+
+
+def rest(server: Server) -> None:
+    """Waits until a checkpoint of what was written before is complete: nothing is written for longer than it takes one to begin."""
+    counts = [puts(server)]
+    while len(counts) < 8 or counts[-8] < counts[-1]:
+        time.sleep(1)
+        counts.append(puts(server))
+
+
 def measure(server: Server, collections: int, seconds: float) -> tuple[float, float]:
-    """PUTs per second, and those of slots."""
-    before, first = requests(server), metrics(server)["lodestone_slot"]
+    """PUTs per second, and those of slots, from rest on."""
+    rest(server)
+    before, first = puts(server), metrics(server)["lodestone_slot"]
     counted = 0
 
     def counting() -> Iterator[tuple[str, bytes]]:
@@ -39,17 +54,16 @@ def measure(server: Server, collections: int, seconds: float) -> tuple[float, fl
             yield body
 
     took = send_all(server.http_port, counting())
-    after = requests(server)
-    puts = sum(after.get(kind, 0) - before.get(kind, 0) for kind in ("create", "put"))
+    written = puts(server) - before
     slots = metrics(server)["lodestone_slot"] - first
     report(
         "PUTs per second",
         collections=collections,
-        puts_per_second=round(puts / took, 2),
+        puts_per_second=round(written / took, 2),
         slots_per_second=round(slots / took, 2),
         writes_per_second=round(counted / took, 1),
     )
-    return puts / took, slots / took
+    return written / took, slots / took
 
 
 def main() -> None:
@@ -63,7 +77,6 @@ def main() -> None:
     try:
         with serving(store) as server:
             send_all(server.http_port, ((f"/collections/{name(n)}", settings) for n in range(options.most)))
-            time.sleep(6)
             rates = [measure(server, count, options.seconds) for count in (1, 100, options.most)]
             ratios = [round(max(each) / max(min(each), 1e-9), 3) for each in zip(*rates)]
             report("PUTs per second: most over least", all=ratios[0], slots=ratios[1])
