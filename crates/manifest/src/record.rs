@@ -52,6 +52,18 @@ pub struct SliceHeader {
     pub rows: u64,
 }
 
+/// Bytes between two slices that are rather read with them than left out by another request.
+const BETWEEN: u64 = 8 << 10;
+
+impl SliceHeader {
+    /// Whether it lies close behind `before`, of the same slot, so that one request reads both.
+    pub fn follows(&self, before: &Self) -> bool {
+        let end = before.offset.saturating_add(before.len);
+        let is_near = (end..=end.saturating_add(BETWEEN)).contains(&self.offset);
+        before.side.is_none() && self.side.is_none() && is_near
+    }
+}
+
 /// The mark of a new leader.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {

@@ -464,3 +464,28 @@ async fn a_tail_makes_no_trip_more_whatever_the_filter() {
     }
     assert_eq!(trips, [3, 3]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_that_came_at_once_are_read_together() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let local = tempfile::tempdir().unwrap();
+    let mut options = options(&local, true);
+    options.wal.window = Some(Duration::from_millis(200));
+    let node = start_as(&store, options).await;
+    let engine = node.engine();
+    engine.create_collection(NAME, config(Distance::Euclid), None).await.unwrap();
+    let writes = (0..60).map(|id| {
+        let engine = engine.clone();
+        tokio::spawn(async move { write(&engine, points(std::iter::once(id), id)).await })
+    });
+    for write in writes.collect::<Vec<_>>() {
+        write.await.unwrap();
+    }
+    // It ends with a checkpoint, so that nothing of this is read when the next one starts.
+    node.shutdown().await;
+    let (node, _local) = reopened(store, false).await;
+    let (found, usage) = search(&node.engine(), request(vectors(1, 7).remove(0), false)).await;
+    assert_eq!((found.len(), found[0].id), (10, PointId::Num(7)));
+    assert!((1..=12).contains(&usage.gets), "{usage:?}");
+    node.shutdown().await;
+}

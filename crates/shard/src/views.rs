@@ -29,6 +29,9 @@ use crate::vector_memory::{VectorMemory, VectorUsage};
 use crate::view::ShardView;
 
 mod admission;
+mod slices;
+
+use self::slices::together;
 
 /// Slots of a tail that are fetched side by side.
 const FETCHES_AT_ONCE: usize = 32;
@@ -355,8 +358,9 @@ impl Source {
     }
 
     async fn batch(self: &Arc<Self>, slot: Slot, ranges: Vec<TailRange>) -> Result<(Slot, Vec<Op>)> {
-        let slices = stream::iter(ranges.into_iter().map(|range| self.ops(slot, range.slice)));
-        Ok((slot, slices.buffered(FETCHES_AT_ONCE).try_concat().await?))
+        let slices = together(ranges.into_iter().map(|range| range.slice));
+        let ops = stream::iter(slices.into_iter().map(|slices| self.ops(slot, slices)));
+        Ok((slot, ops.buffered(FETCHES_AT_ONCE).try_concat().await?))
     }
 
     fn segments(
@@ -399,23 +403,29 @@ impl Source {
         got
     }
 
-    async fn ops(&self, slot: Slot, header: SliceHeader) -> Result<Vec<Op>> {
-        let key = header.side.clone().unwrap_or_else(|| keys::wal(slot));
+    /// The operations of some slices of one object, by one request unless the object is remembered.
+    async fn ops(&self, slot: Slot, slices: Vec<SliceHeader>) -> Result<Vec<Op>> {
+        let (Some(first), Some(last)) = (slices.first(), slices.last()) else { return Ok(Vec::new()) };
+        let key = first.side.clone().unwrap_or_else(|| keys::wal(slot));
         let damaged = |e: lodestone_wal::DecodeError| Error::damaged(format!("`{key}`: {e}"));
-        let remembered = if header.side.is_none() { self.slots.get(slot) } else { None };
-        let slice = match remembered {
-            Some(bytes) => {
-                let slice = object::slice(&bytes, &header).map_err(damaged)?;
-                // A small part must not keep a large object in memory.
-                if slice.len() < bytes.len() / 2 { Bytes::copy_from_slice(&slice) } else { slice }
-            }
+        let remembered = if first.side.is_none() { self.slots.get(slot) } else { None };
+        let (bytes, start) = match remembered {
+            Some(bytes) => (bytes, 0),
             None => {
-                let range = header.offset..header.offset + header.len;
-                let bytes = paid(&key, range.clone(), self.store.get_range(&key, range)).await?;
-                object::check_slice(bytes, &header).map_err(damaged)?
+                let range = first.offset..last.offset.saturating_add(last.len);
+                let got = self.store.get_range(&key, range.clone());
+                (paid(&key, range, got).await?, first.offset)
             }
         };
-        decode_slice(slice).map_err(damaged)
+        let mut ops = Vec::new();
+        for header in slices {
+            let header = SliceHeader { offset: header.offset - start, ..header };
+            let slice = object::slice(&bytes, &header).map_err(damaged)?;
+            // A small part must not keep a large object in memory.
+            let slice = if slice.len() < bytes.len() / 2 { Bytes::copy_from_slice(&slice) } else { slice };
+            ops.extend(decode_slice(slice).map_err(damaged)?);
+        }
+        Ok(ops)
     }
 }
 

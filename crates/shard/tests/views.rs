@@ -13,7 +13,7 @@ use lodestone_store::{MemoryStore, Metered, Metrics, PartCache, Store};
 use lodestone_types::{
     CollectionConfig, CollectionParams, Distance, ErrorKind, PointId, VectorParams, WarmRequest,
 };
-use lodestone_wal::{ObjectBuilder, Op, Row, SlotCache, encode_slice, keys};
+use lodestone_wal::{IdSet, ObjectBuilder, Op, Row, SlotCache, encode_slice, keys};
 
 const EPOCH: Epoch = Epoch(1);
 const DIM: usize = 512;
@@ -387,6 +387,28 @@ async fn a_small_slice_of_a_remembered_object_does_not_hold_all_of_it() {
     log.has(shard, &[1]).await;
     log.slots.forget_before(Slot(slot.0 + 1));
     assert!(object.is_unique(), "the tail holds on to the object");
+}
+
+#[tokio::test]
+async fn writes_of_one_slot_are_read_together_and_in_their_order() {
+    let mut log = Log::new().await;
+    let (shard, other) = (log.create("a").await, log.create("b").await);
+    let put = |id| {
+        let row = Row { id: PointId::Num(id), vectors: Vec::new(), payload: Bytes::new() };
+        encode_slice(&[Op::Put(vec![row])])
+    };
+    let delete = |id| encode_slice(&[Op::Delete(IdSet::from_iter([PointId::Num(id)]))]);
+    log.write(|builder| {
+        let slices =
+            [(shard, put(1)), (other, put(9)), (shard, put(2)), (shard, delete(1)), (shard, delete(3))];
+        slices.iter().for_each(|(shard, slice)| builder.push_slice(*shard, 1, slice));
+        builder.push_slice(shard, 1, &put(3));
+    })
+    .await;
+    let before = log.gets();
+    log.has(shard, &[2, 3]).await;
+    assert_eq!(log.gets() - before, 1);
+    log.has(other, &[9]).await;
 }
 
 /// Loads, and says how much of parts was in memory meanwhile.

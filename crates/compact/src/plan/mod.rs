@@ -8,7 +8,7 @@ mod vectors;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use lodestone_manifest::{Collection, SegmentEntry, SegmentId, Shard, Slot};
+use lodestone_manifest::{Collection, SegmentEntry, SegmentId, Shard, Slot, Tail, TailRange};
 use lodestone_segment::{PartKind, SegmentMeta};
 use lodestone_types::{FieldIndex, JsonPath, Result};
 
@@ -27,7 +27,9 @@ pub struct CompactOptions {
     pub fold_rows: u64,
     /// Bytes in the tail that make folding due.
     pub fold_bytes: u64,
-    /// Slices in the tail that make folding due: each is a request for whoever reads the shard first.
+    /// Requests that it takes to read the tail from the log that make folding due, for whoever reads the shard first.
+    pub fold_requests: usize,
+    /// Slices in the tail that make folding due, one for each write: the manifest names each of them.
     pub fold_slices: usize,
     /// How long a tail may rest until folding is due; never if zero.
     pub idle: Duration,
@@ -62,7 +64,8 @@ impl Default for CompactOptions {
         Self {
             fold_rows: 10_000,
             fold_bytes: 16 << 20,
-            fold_slices: 256,
+            fold_requests: 256,
+            fold_slices: 1024,
             idle: Duration::from_secs(30),
             idle_rows: 1000,
             fold_at_once: 64 << 20,
@@ -179,8 +182,21 @@ fn is_large(entry: &SegmentEntry, options: &CompactOptions) -> bool {
 pub fn is_fold_due(shard: &Shard, options: &CompactOptions) -> bool {
     let grown = shard.tail_rows >= options.fold_rows
         || shard.tail_bytes >= options.fold_bytes
-        || shard.tail.len() >= options.fold_slices;
+        || shard.tail.len() >= options.fold_slices
+        || takes_requests(&shard.tail, options.fold_requests);
     grown && !shard.tail.is_empty()
+}
+
+/// Whether it takes so many requests or more to read a tail from the log: slices of a slot that lie near each other are read by one.
+fn takes_requests(tail: &Tail, many: usize) -> bool {
+    if tail.len() < many {
+        return false;
+    }
+    let (before, ranges) = (std::iter::once(None).chain(tail.iter().map(Some)), tail.iter());
+    let begins = |(before, range): &(Option<&TailRange>, &TailRange)| {
+        !before.is_some_and(|before| before.slot == range.slot && range.slice.follows(&before.slice))
+    };
+    before.zip(ranges).filter(begins).count() >= many
 }
 
 /// Whether a tail that is not very small has rested long enough to be folded: then searches need not compare its rows one
@@ -323,7 +339,7 @@ pub fn indexed_rows(collection: &Collection, shard: &Shard) -> Result<BTreeMap<J
 
 #[cfg(test)]
 mod tests {
-    use lodestone_manifest::{CollectionId, ShardId, SliceHeader, TailRange};
+    use lodestone_manifest::{CollectionId, ShardId, SliceHeader};
     use lodestone_types::{CollectionConfig, Distance, VectorParams};
 
     use super::*;
@@ -442,6 +458,32 @@ mod tests {
         assert!(is_rest_due(&shard, long, &options));
         let never = CompactOptions { idle: Duration::ZERO, ..options };
         assert!(!is_rest_due(&shard, Duration::MAX, &never));
+    }
+
+    #[test]
+    fn folds_a_tail_of_many_requests_or_slices() {
+        let options = CompactOptions { fold_requests: 4, fold_slices: 9, ..CompactOptions::default() };
+        // Slots, and where in these; or objects of their own.
+        let is_due = |slices: &[(u64, Option<u64>)]| {
+            let mut shard = Shard::default();
+            for (slot, offset) in slices {
+                let mut range = tail_range(*slot, 10);
+                range.slice.side = offset.is_none().then(|| "side".to_owned());
+                range.slice.offset = offset.unwrap_or_default();
+                shard.tail.push_back(range);
+            }
+            is_fold_due(&shard, &options)
+        };
+        let (near, far) = (Some(10), Some(1 << 20));
+        assert!(
+            !is_due(&[(3, Some(0)), (3, near), (4, Some(0)), (4, near), (4, Some(20)), (5, near)]),
+            "three"
+        );
+        assert!(is_due(&[(3, near), (4, near), (5, Some(0)), (5, near), (6, near)]));
+        assert!(is_due(&[(3, Some(0)), (3, far), (4, Some(0)), (4, far)]), "they lie apart");
+        assert!(is_due(&[(3, Some(0)), (3, None), (3, near), (3, None)]), "one lies between");
+        let in_turn: Vec<_> = (0..9).map(|number| (3, Some(10 * number))).collect();
+        assert!(!is_due(&in_turn[..8]) && is_due(&in_turn), "nine slices");
     }
 
     #[test]

@@ -61,6 +61,7 @@ fn options(local: &TempDir) -> NodeOptions {
     options.compact.fold_rows = 6;
     options.compact.merge_fan_in = 2;
     options.compact.index_rows = 4;
+    options.jobs.fold_requests = 4;
     options.jobs.fold_slices = 5;
     options.jobs.fold_at_once = 600;
     options.jobs.fold_segment_bytes = 500;
