@@ -49,7 +49,7 @@ pub fn write(
     job: &Job,
     objects: &Objects,
 ) -> Result<Vec<PartMeta>> {
-    let codes = codes.map(|codes| codes.by_row(reader.rows())).transpose()?;
+    let codes = codes.map(|codes| codes.by_row(reader.meta())).transpose()?;
     let mut object = objects.begin(keys::part(job.epoch, job.id, "ord", 0));
     let add = |rows| object.add_ordered_codes(reader.meta(), vector, rows, codes.as_ref());
     let parts = ordered.iter().map(add).collect::<Result<_>>()?;

@@ -116,11 +116,14 @@ pub struct StoredCodes {
 }
 
 impl StoredCodes {
-    /// The same by row, of so many; an error if not each has one. Takes a processor for a while.
-    pub fn by_row(&self, rows: u32) -> Result<CodesByRow> {
-        let found = self.places(rows as usize);
-        let (entry_bytes, places) =
-            found.ok_or_else(|| Error::damaged("an index of vectors does not have each row once"))?;
+    /// The same by row of `segment`, whose they are; an error if not each has one. Takes a processor for a while.
+    pub fn by_row(&self, segment: &SegmentMeta) -> Result<CodesByRow> {
+        let (entry_bytes, places) = self.places(segment.rows as usize).ok_or_else(|| {
+            Error::damaged(format!(
+                "an index of vectors in segment {} does not have each row once",
+                segment.id
+            ))
+        })?;
         Ok(CodesByRow { entries: self.entries.clone(), entry_bytes, places })
     }
 

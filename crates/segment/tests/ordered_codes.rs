@@ -70,7 +70,7 @@ fn written_in(
     let part = block_on(async {
         reader.load(std::slice::from_ref(field)).await?;
         let rows = reader.rows_in_order(path, order)?;
-        let codes = reader.stored_codes("").await?.by_row(reader.rows())?;
+        let codes = reader.stored_codes("").await?.by_row(reader.meta())?;
         object.add_ordered_codes(reader.meta(), "", &rows, (rows.count() > 0).then_some(&codes))
     });
     let meta = meta.with_part(part.unwrap());
