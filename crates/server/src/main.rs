@@ -61,12 +61,10 @@ fn run(command: Command) -> Result<bool> {
             runtime()?.block_on(recover::run(config, args.write_checkpoint, args.take_over))
         }
         Command::Import(args) => {
-            process::keep_few_pools();
             let config = own_store(&args.target)?;
             runtime()?.block_on(bulk::import::run(args, config))
         }
         Command::Export(args) => {
-            process::keep_few_pools();
             let config = own_store(&args.target)?;
             runtime()?.block_on(bulk::export::run(args, config))
         }

@@ -1,39 +1,23 @@
-//! What this process asks of the machine, before it has threads.
+//! What this process asks of the machine: its allocator, and before it has threads its limits.
 
-/// Larger blocks are taken from the machine one by one, and given back when they are freed.
+/// With the allocator of the C library a search that allocates waits for whoever gives a large block back to the machine, which builders with
+/// less of a processor do all the time: the slowest searches beside merges took up to twice as long (`benches/stream.py`).
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-const LARGE: libc::c_int = 128 << 10;
-/// Free bytes at the end of a pool above which they are given back.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-const SPARE: libc::c_int = 256 << 10;
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Has memory given back, and as many files as the machine allows.
+/// Has freed memory given back after a quarter of a second by a thread of its own, whether or not anything else is allocated:
+/// what is allowed for caches is for caches (`benches/budgets.py`). Nor does each thread keep blocks of more than 4 KiB for itself, as points
+/// pass from thread to thread in such blocks.
+// SAFETY: the allocator reads a string of this name that ends with a zero when the process starts; nothing else has that name.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[unsafe(export_name = "malloc_conf")]
+static ALLOCATOR_SETTINGS: &[u8; 75] =
+    b"background_thread:true,dirty_decay_ms:250,muzzy_decay_ms:0,tcache_max:4096\0";
+
+/// Has as many files as the machine allows.
 pub fn prepare() {
-    give_memory_back();
     allow_files();
-}
-
-/// By itself the C library keeps freed buffers, downloads above all, for the next ones of their size, in a pool for each thread: with a small
-/// `cache.memory`, a third of what the process took was that (`benches/budgets.py`).
-fn give_memory_back() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: sets two numbers of the allocator; no memory of ours is involved.
-    unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, SPARE);
-    }
-}
-
-/// One pool for each processor rather than eight: points pass from thread to thread in blocks of a few KiB, and each pool keeps as much as it
-/// ever had at once. An import of a million vectors of 768 components took 1.4 GiB with eight on two processors (`benches/bulk.py`).
-pub fn keep_few_pools() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    {
-        let pools = std::thread::available_parallelism().map_or(1, |count| count.get());
-        let pools = libc::c_int::try_from(pools).unwrap_or(libc::c_int::MAX);
-        // SAFETY: sets a number of the allocator; no memory of ours is involved.
-        unsafe { libc::mallopt(libc::M_ARENA_MAX, pools) };
-    }
 }
 
 /// Raises the number of files that may be open to what may be asked for: there is one per part that is read where it lies, and often only
