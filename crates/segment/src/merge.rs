@@ -12,7 +12,7 @@ use crate::fields::FieldWriters;
 use crate::ids::{IdColumn, IdWriter};
 use crate::meta::{PartMeta, SegmentMeta};
 use crate::part::{ObjectWriter, Sink};
-use crate::payload::{PayloadBlock, PayloadColumn, PayloadWriter};
+use crate::payload::{PackedBlock, PayloadColumn, PayloadWriter};
 use crate::reader::SegmentReader;
 use crate::schema::{SegmentSchema, VectorSpec};
 use crate::vectors::{VectorColumn, VectorReader, VectorWriter};
@@ -210,10 +210,18 @@ fn write_payloads<S: Sink>(
     let mut fields = FieldWriters::new(&schema.fields)?;
     let (mut writer, mut part) = (PayloadWriter::new()?, object.begin()?);
     let mut stretch = Stretch::begin();
+    // Rows before this one are in a block that was taken as it is.
+    let mut packed = 0;
     for (new, input, row) in order.iter() {
         stretch.give_way();
+        if let Some(block) = columns[input].whole_block(order, new)? {
+            writer.push_block(block)?;
+            packed = new + block.texts.rows().len() as u32;
+        }
         let (id, text) = columns[input].row(row)?;
-        writer.push(text)?;
+        if new >= packed {
+            writer.push(text)?;
+        }
         writer.drain(&mut part)?;
         fields.push(new, id, text)?;
     }
@@ -228,7 +236,7 @@ fn write_payloads<S: Sink>(
 struct PayloadCursor<'a> {
     ids: &'a IdColumn,
     payloads: &'a PayloadColumn,
-    block: Option<PayloadBlock>,
+    block: Option<PackedBlock>,
 }
 
 impl<'a> PayloadCursor<'a> {
@@ -238,12 +246,31 @@ impl<'a> PayloadCursor<'a> {
 
     /// The id and the payload of a row.
     fn row(&mut self, row: u32) -> Result<(PointId, &[u8])> {
-        if self.block.as_ref().is_none_or(|block| !block.rows().contains(&row)) {
-            let block = self.payloads.block_of(row).ok_or_else(|| Error::internal("a row has no payload"))?;
-            self.block = Some(self.payloads.block(block)?);
-        }
         let id = self.ids.get(row).ok_or_else(|| Error::internal("a row has no id"))?;
-        Ok((id, self.block.as_ref().and_then(|block| block.get(row)).unwrap_or_default()))
+        Ok((id, self.block(row)?.texts.get(row).unwrap_or_default()))
+    }
+
+    /// The block of the row that becomes row `new`, where it begins with that row, is full, and all its rows stay and follow one another:
+    /// to pack it again would make the same of it, and takes longer than all else that is done with payloads.
+    fn whole_block(&mut self, order: &Order, new: u32) -> Result<Option<&PackedBlock>> {
+        let (input, row) = order.rows[new as usize];
+        let block = self.block(row)?;
+        let rows = block.texts.rows();
+        if rows.start != row || !block.is_full() {
+            return Ok(None);
+        }
+        let new_rows = order.rows[new as usize..].get(..rows.len());
+        let follows =
+            new_rows.is_some_and(|new_rows| new_rows.iter().copied().eq(rows.map(|row| (input, row))));
+        Ok(follows.then_some(block))
+    }
+
+    fn block(&mut self, row: u32) -> Result<&PackedBlock> {
+        if self.block.as_ref().is_none_or(|block| !block.texts.rows().contains(&row)) {
+            let block = self.payloads.block_of(row).ok_or_else(|| Error::internal("a row has no payload"))?;
+            self.block = Some(self.payloads.packed(block)?);
+        }
+        self.block.as_ref().ok_or_else(|| Error::internal("a row has no payload"))
     }
 }
 

@@ -66,6 +66,14 @@ impl PayloadWriter {
         if self.texts.len() + self.ends.len() >= BLOCK_BYTES { self.flush() } else { Ok(()) }
     }
 
+    /// Takes a [full](PackedBlock::is_full) block as it is for the next rows. What was pushed before becomes a block of its own, however short.
+    pub fn push_block(&mut self, block: &PackedBlock) -> Result<()> {
+        self.flush()?;
+        self.rows += block.texts.rows as u32;
+        self.add(&block.packed, block.texts.size());
+        Ok(())
+    }
+
     /// Moves packed blocks into the part once there are some to move.
     pub fn drain<S: Sink>(&mut self, part: &mut PartWriter<'_, S>) -> Result<()> {
         if self.blocks.len() >= part::BLOCK_BYTES {
@@ -91,14 +99,19 @@ impl PayloadWriter {
         self.ends.append(&mut self.texts);
         let packed = self.compressor.compress(&self.ends);
         let packed = packed.map_err(|e| Error::internal(format!("compressing payloads failed: {e}")))?;
-        self.blocks.extend_from_slice(&packed);
+        self.add(&packed, self.ends.len());
+        self.ends.clear();
+        Ok(())
+    }
+
+    /// Adds a packed block of the rows that are in none, which takes `size` bytes unpacked.
+    fn add(&mut self, packed: &[u8], size: usize) {
+        self.blocks.extend_from_slice(packed);
         self.end += packed.len() as u64;
         self.table.extend_from_slice(&self.first_row.to_le_bytes());
-        self.table.extend_from_slice(&(self.ends.len() as u32).to_le_bytes());
+        self.table.extend_from_slice(&(size as u32).to_le_bytes());
         self.table.extend_from_slice(&self.end.to_le_bytes());
-        self.ends.clear();
         self.first_row = self.rows;
-        Ok(())
     }
 }
 
@@ -248,22 +261,26 @@ impl PayloadColumn {
 
     /// Unpacks a block.
     pub fn block(&self, block: usize) -> Result<PayloadBlock> {
+        self.packed(block).map(|block| block.texts)
+    }
+
+    /// A block as it is stored, unpacked too: so it is known to be whole.
+    pub(crate) fn packed(&self, block: usize) -> Result<PackedBlock> {
         if self.block_rows(block).is_empty() {
             return Err(Error::internal(format!("there is no payload block {block}")));
         }
         let place = self.table.place(block);
-        let unpacked = match &self.blocks {
-            Blocks::Memory(bytes) => {
-                self.table.unpack(block, &bytes[place.start as usize..place.end as usize])
-            }
+        let packed = match &self.blocks {
+            Blocks::Memory(bytes) => bytes.slice(place.start as usize..place.end as usize),
             Blocks::Disk(disk, start) => {
                 let mut packed = Vec::with_capacity((place.end - place.start) as usize);
                 let place = start + place.start..start + place.end;
                 disk.read_many(std::slice::from_ref(&place), &mut packed)?;
-                self.table.unpack(block, &packed)
+                packed.into()
             }
         };
-        unpacked.map_err(|what| self.damaged(what))
+        let texts = self.table.unpack(block, &packed).map_err(|what| self.damaged(what))?;
+        Ok(PackedBlock { packed, texts })
     }
 
     fn damaged(&self, what: impl std::fmt::Display) -> Error {
@@ -313,6 +330,20 @@ struct Entry {
 
 fn no_row(row: u32) -> Error {
     Error::internal(format!("the segment has no row {row}"))
+}
+
+/// A block with its stored form.
+#[derive(Debug)]
+pub(crate) struct PackedBlock {
+    packed: Bytes,
+    pub texts: PayloadBlock,
+}
+
+impl PackedBlock {
+    /// Whether a writer would have ended it here, whatever came next.
+    pub fn is_full(&self) -> bool {
+        self.texts.size() >= BLOCK_BYTES
+    }
 }
 
 /// An unpacked block of payload texts. Cheap to clone.

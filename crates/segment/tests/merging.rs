@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use common::*;
 use lodestone_index::dense::GONE;
-use lodestone_segment::{MergeInput, ObjectWriter, SegmentId, SegmentSchema, delete_bitmap_part, merge};
+use lodestone_segment::{
+    MergeInput, ObjectWriter, SegmentId, SegmentReader, SegmentSchema, delete_bitmap_part, merge,
+};
 use lodestone_types::PointId;
 use proptest::prelude::*;
 use roaring::RoaringBitmap;
@@ -101,4 +103,60 @@ fn vectors_come_and_go_with_the_schema() {
     assert!(merged.vector("half").unwrap().is_none());
     assert_eq!(merged.vector("new").unwrap().unwrap().len(), 0);
     assert_eq!(merged.payload(0).unwrap().0["a"], 1);
+}
+
+/// Rows of some hundred bytes of payload, whose ids are `step` apart.
+fn long_rows(first: u64, count: u64, step: u64) -> Model {
+    let row = |i: u64| {
+        let payload = serde_json::json!({"a": i, "text": format!("{i} ").repeat(40 + (i % 7) as usize)});
+        (PointId::Num(first + i * step), ModelRow { lsn: first + i, vectors: [].into(), payload })
+    };
+    (0..count).map(row).collect()
+}
+
+/// The merge of two segments, with the rows of the second that `drop` names left out.
+fn merged(first: &Model, second: &Model, drop: &RoaringBitmap) -> (Vec<SegmentReader>, SegmentReader) {
+    let (nothing, bucket) = (RoaringBitmap::new(), Arc::new(Bucket::default()));
+    let readers = vec![write_and_open(first, 1), write_and_open(second, 2)];
+    let inputs =
+        [(&readers[0], &nothing), (&readers[1], drop)].map(|(reader, drop)| MergeInput { reader, drop });
+    let mut object = ObjectWriter::new("m");
+    let meta = merge(&inputs, &schema(), &mut object, SegmentId(9)).unwrap().segment;
+    bucket.put("m", object.finish());
+    (readers, open(&bucket, &meta))
+}
+
+/// Where blocks of payloads begin.
+fn block_starts(reader: &SegmentReader) -> Vec<u32> {
+    let payloads = reader.payloads().unwrap();
+    (0..payloads.block_count()).map(|block| payloads.block_rows(block).start).collect()
+}
+
+#[test]
+fn full_blocks_of_payloads_stay_as_they_are() {
+    let (first, second) = (long_rows(0, 1010, 1), long_rows(5000, 1010, 1));
+    let all: Model = first.iter().chain(&second).map(|(id, row)| (*id, row.clone())).collect();
+    let (inputs, reader) = merged(&first, &second, &RoaringBitmap::new());
+    assert_eq!(read(&reader), all);
+    let [of_first, of_second] = [&inputs[0], &inputs[1]].map(block_starts);
+    assert!(of_second.len() > 4, "{of_second:?}");
+    let expected = of_first.into_iter().chain(of_second.iter().map(|start| start + 1010));
+    assert!(block_starts(&reader).into_iter().eq(expected));
+
+    // One of the second block is gone: what is left of that one is packed anew.
+    let gone = of_second[1] + 1;
+    let (_, reader) = merged(&first, &second, &RoaringBitmap::from([gone]));
+    let without = all.into_iter().filter(|(id, _)| *id != PointId::Num(5000 + u64::from(gone)));
+    assert_eq!(read(&reader), without.collect());
+    let starts = block_starts(&reader);
+    assert!(of_second[2..].iter().all(|start| starts.contains(&(start + 1010 - 1))), "{starts:?}");
+}
+
+#[test]
+fn payloads_of_rows_in_turn_are_packed_anew() {
+    let (even, odd) = (long_rows(0, 600, 2), long_rows(1, 600, 2));
+    let (inputs, reader) = merged(&even, &odd, &RoaringBitmap::new());
+    assert_eq!(read(&reader), even.into_iter().chain(odd).collect());
+    let blocks = |reader: &SegmentReader| reader.payloads().unwrap().block_count();
+    assert!(blocks(&reader) <= blocks(&inputs[0]) + blocks(&inputs[1]));
 }

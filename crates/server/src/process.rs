@@ -6,10 +6,11 @@
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Has freed memory given back after a quarter of a second by a thread of its own, whether or not anything else is allocated:
+/// Has freed memory given back after a quarter of a second by threads of the allocator's own, whether or not anything else is allocated:
 /// what is allowed for caches is for caches (`benches/budgets.py`). Nor does each thread keep blocks of more than 4 KiB for itself, as points
-/// pass from thread to thread in such blocks.
-// SAFETY: the allocator reads a string of this name that ends with a zero when the process starts; nothing else has that name.
+/// pass from thread to thread in such blocks. What `MALLOC_CONF` in the environment says goes before.
+// SAFETY: the allocator reads a string that ends with a zero where this name points to, when the process starts; its own definition is a weak
+// one, which gives way to this, and nothing else has that name.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[unsafe(export_name = "malloc_conf")]
 static ALLOCATOR_SETTINGS: &[u8; 75] =

@@ -44,6 +44,16 @@ fn version_and_help_are_answered() {
     assert!(!help.contains("hunter2"));
 }
 
+/// Under another name, or with another allocator, the settings would be ignored in silence.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn the_allocator_has_our_settings() {
+    let version = lodestone(&["version"], &[("MALLOC_CONF", "stats_print:true")]);
+    let said = text(&version.stderr);
+    assert!(said.contains("opt.background_thread: true"), "{said}");
+    assert!(said.contains("opt.dirty_decay_ms: 250"), "{said}");
+}
+
 #[test]
 fn a_mistake_is_one_sentence_and_status_one_or_two() {
     let dir = tempfile::tempdir().expect("a directory");
