@@ -250,13 +250,13 @@ impl<'a> PayloadCursor<'a> {
         Ok((id, self.block(row)?.texts.get(row).unwrap_or_default()))
     }
 
-    /// The block of the row that becomes row `new`, where it begins with that row, is full, and all its rows stay and follow one another:
-    /// to pack it again would make the same of it, and takes longer than all else that is done with payloads.
+    /// The block of the row that becomes row `new`, where it begins with that row and all its rows stay and follow one another: to pack it
+    /// again would make about the same of it, and takes longer than all else that is done with payloads.
     fn whole_block(&mut self, order: &Order, new: u32) -> Result<Option<&PackedBlock>> {
         let (input, row) = order.rows[new as usize];
         let block = self.block(row)?;
         let rows = block.texts.rows();
-        if rows.start != row || !block.is_full() {
+        if rows.start != row || !block.is_ready() {
             return Ok(None);
         }
         let new_rows = order.rows[new as usize..].get(..rows.len());

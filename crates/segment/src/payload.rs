@@ -17,7 +17,13 @@ use crate::part::{self, PartBytes, PartOnDisk, PartWriter, Section, Sink, damage
 use crate::vectors::DiskPart;
 
 const BLOCK_BYTES: usize = 32 << 10;
+/// What has fewer bytes is packed with the block that follows, unless both have more than that.
+const SMALL: usize = BLOCK_BYTES / 4;
+const JOINED: usize = 2 * BLOCK_BYTES;
 const LEVEL: i32 = 3;
+/// Where a frame has its flags, and the one that says that a checksum ends it (RFC 8878, section 3.1.1.1.1).
+const ZSTD_DESCRIPTOR: usize = 4;
+const ZSTD_CHECKSUM: u8 = 1 << 2;
 const ENTRY: usize = 16;
 /// No payload is larger, so no block has to be believed that claims to be.
 const MAX_TEXT: usize = 256 << 20;
@@ -60,17 +66,29 @@ impl PayloadWriter {
         if text.len() > MAX_TEXT {
             return Err(Error::invalid(format!("a payload of {} bytes is too large to store", text.len())));
         }
-        self.texts.extend_from_slice(text);
-        self.ends.extend_from_slice(&(self.texts.len() as u32).to_le_bytes());
-        self.rows += 1;
+        self.add_text(text);
         if self.texts.len() + self.ends.len() >= BLOCK_BYTES { self.flush() } else { Ok(()) }
     }
 
-    /// Takes a [full](PackedBlock::is_full) block as it is for the next rows. What was pushed before becomes a block of its own, however short.
+    fn add_text(&mut self, text: &[u8]) {
+        self.texts.extend_from_slice(text);
+        self.ends.extend_from_slice(&(self.texts.len() as u32).to_le_bytes());
+        self.rows += 1;
+    }
+
+    /// Takes a [ready](PackedBlock::is_ready) block as it is for the next rows; what was pushed before becomes a block of its own. Only if that
+    /// is small are both packed as one: else a row that comes between two such blocks would be a block for ever.
     pub fn push_block(&mut self, block: &PackedBlock) -> Result<()> {
+        let pending = self.texts.len() + self.ends.len();
+        if (1..SMALL).contains(&pending) && pending + block.texts.size() <= JOINED {
+            for row in block.texts.rows() {
+                self.add_text(block.texts.get(row).unwrap_or_default());
+            }
+            return self.flush();
+        }
         self.flush()?;
         self.rows += block.texts.rows as u32;
-        self.add(&block.packed, block.texts.size());
+        self.add_block(&block.packed, block.texts.size());
         Ok(())
     }
 
@@ -99,13 +117,13 @@ impl PayloadWriter {
         self.ends.append(&mut self.texts);
         let packed = self.compressor.compress(&self.ends);
         let packed = packed.map_err(|e| Error::internal(format!("compressing payloads failed: {e}")))?;
-        self.add(&packed, self.ends.len());
+        self.add_block(&packed, self.ends.len());
         self.ends.clear();
         Ok(())
     }
 
     /// Adds a packed block of the rows that are in none, which takes `size` bytes unpacked.
-    fn add(&mut self, packed: &[u8], size: usize) {
+    fn add_block(&mut self, packed: &[u8], size: usize) {
         self.blocks.extend_from_slice(packed);
         self.end += packed.len() as u64;
         self.table.extend_from_slice(&self.first_row.to_le_bytes());
@@ -264,7 +282,7 @@ impl PayloadColumn {
         self.packed(block).map(|block| block.texts)
     }
 
-    /// A block as it is stored, unpacked too: so it is known to be whole.
+    /// A block as it is stored, unpacked too, which tells whether it is whole.
     pub(crate) fn packed(&self, block: usize) -> Result<PackedBlock> {
         if self.block_rows(block).is_empty() {
             return Err(Error::internal(format!("there is no payload block {block}")));
@@ -332,7 +350,7 @@ fn no_row(row: u32) -> Error {
     Error::internal(format!("the segment has no row {row}"))
 }
 
-/// A block with its stored form.
+/// A block with its stored form, which could be unpacked.
 #[derive(Debug)]
 pub(crate) struct PackedBlock {
     packed: Bytes,
@@ -340,9 +358,10 @@ pub(crate) struct PackedBlock {
 }
 
 impl PackedBlock {
-    /// Whether a writer would have ended it here, whatever came next.
-    pub fn is_full(&self) -> bool {
-        self.texts.size() >= BLOCK_BYTES
+    /// Whether a writer may take it over: it is long enough, and has a checksum of its own, which those of the first builds lack.
+    pub fn is_ready(&self) -> bool {
+        let has_checksum = self.packed.get(ZSTD_DESCRIPTOR).is_some_and(|flags| flags & ZSTD_CHECKSUM != 0);
+        has_checksum && self.texts.size() >= BLOCK_BYTES
     }
 }
 

@@ -153,6 +153,69 @@ fn full_blocks_of_payloads_stay_as_they_are() {
 }
 
 #[test]
+fn a_few_rows_before_a_full_block_are_packed_with_it() {
+    let (few, second) = (long_rows(0, 3, 1), long_rows(5000, 1010, 1));
+    let (inputs, reader) = merged(&few, &second, &RoaringBitmap::new());
+    assert_eq!(read(&reader), few.into_iter().chain(second).collect());
+    let of_second = block_starts(&inputs[1]);
+    let expected = [0].into_iter().chain(of_second[1..].iter().map(|start| start + 3));
+    assert!(block_starts(&reader).into_iter().eq(expected));
+}
+
+/// Rows of some hundred bytes to some thousand, of ids that follow one another in part, each with whether it is left out.
+fn any_long_rows() -> impl Strategy<Value = (Model, Vec<bool>)> {
+    let runs = prop::collection::vec((0u64..400, 1u64..120, 1u64..9), 1..6);
+    (runs, 0u64..1000, 0.0..0.02f64).prop_flat_map(|(runs, lsn, lost)| {
+        let row = move |id: u64, size: u64| {
+            let payload =
+                serde_json::json!({"a": id, "text": format!("{lsn} {id} ").repeat(40 * size as usize)});
+            (PointId::Num(id), ModelRow { lsn: lsn + id % 5, vectors: [].into(), payload })
+        };
+        let rows: Model = runs
+            .into_iter()
+            .flat_map(|(first, count, size)| (first..first + count).map(move |id| row(id, size)))
+            .collect();
+        let count = rows.len();
+        (Just(rows), prop::collection::vec(prop::bool::weighted(lost), count))
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// The third is merged with what the first two became.
+    #[test]
+    fn long_payloads_are_those_of_the_model(inputs in prop::collection::vec(any_long_rows(), 3)) {
+        let bucket = Arc::new(Bucket::default());
+        let mut expected = Model::new();
+        let mut readers: Vec<SegmentReader> = Vec::new();
+        for (at, (model, deleted)) in (0..).zip(&inputs) {
+            let (key, deletes) = (format!("s{at}"), format!("d{at}"));
+            let (object, meta) = write(model, &schema(), &key, at);
+            bucket.put(&key, object);
+            let (object, part) = delete_bitmap_part(&deletes, &rows(deleted)).unwrap();
+            bucket.put(&deletes, object);
+            readers.push(open(&bucket, &meta.with_part(part)));
+            for ((id, row), deleted) in model.iter().zip(deleted) {
+                if !deleted && expected.get(id).is_none_or(|known| known.lsn <= row.lsn) {
+                    expected.insert(*id, row.clone());
+                }
+            }
+        }
+        let nothing = RoaringBitmap::new();
+        while readers.len() > 1 {
+            let pair = [0, 1].map(|at| MergeInput { reader: &readers[at], drop: &nothing });
+            let key = format!("m{}", readers.len());
+            let mut object = ObjectWriter::new(&key);
+            let meta = merge(&pair, &schema(), &mut object, SegmentId(100 + readers.len() as u64)).unwrap().segment;
+            bucket.put(&key, object.finish());
+            readers.splice(..2, [open(&bucket, &meta)]);
+        }
+        prop_assert_eq!(read(&readers[0]), expected);
+    }
+}
+
+#[test]
 fn payloads_of_rows_in_turn_are_packed_anew() {
     let (even, odd) = (long_rows(0, 600, 2), long_rows(1, 600, 2));
     let (inputs, reader) = merged(&even, &odd, &RoaringBitmap::new());
