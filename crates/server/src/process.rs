@@ -1,7 +1,7 @@
 //! What this process asks of the machine: its allocator, and before it has threads its limits.
 
-/// With the allocator of the C library a search that allocates waits for whoever gives a large block back to the machine, which builders with
-/// less of a processor do all the time: the slowest searches beside merges took up to twice as long (`benches/stream.py`).
+/// With the allocator of the C library, told to give each large block back to the machine, the slowest searches beside merges took up to twice
+/// as long (`benches/stream.py`): likely they wait for builders that give memory back and have less of a processor.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
