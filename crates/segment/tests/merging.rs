@@ -25,6 +25,19 @@ fn rows(marks: &[bool]) -> RoaringBitmap {
     (0u32..).zip(marks).filter_map(|(row, marked)| marked.then_some(row)).collect()
 }
 
+/// Segment `at` in the bucket, with a deletes part where a row is marked.
+fn stored(bucket: &Arc<Bucket>, at: usize, model: &Model, deleted: &[bool]) -> SegmentReader {
+    let (key, deletes) = (format!("s{at}"), format!("d{at}"));
+    let (object, mut meta) = write(model, &schema(), &key, at as u64);
+    bucket.put(&key, object);
+    if deleted.contains(&true) {
+        let (object, part) = delete_bitmap_part(&deletes, &rows(deleted)).unwrap();
+        bucket.put(&deletes, object);
+        meta = meta.with_part(part);
+    }
+    open(bucket, &meta)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -34,15 +47,7 @@ proptest! {
         let mut expected = Model::new();
         let mut readers = Vec::new();
         for (at, (model, drop, deleted)) in inputs.iter().enumerate() {
-            let (key, deletes) = (format!("s{at}"), format!("d{at}"));
-            let (object, mut meta) = write(model, &schema(), &key, at as u64);
-            bucket.put(&key, object);
-            if deleted.contains(&true) {
-                let (object, part) = delete_bitmap_part(&deletes, &rows(deleted)).unwrap();
-                bucket.put(&deletes, object);
-                meta = meta.with_part(part);
-            }
-            readers.push((open(&bucket, &meta), rows(drop)));
+            readers.push((stored(&bucket, at, model, deleted), rows(drop)));
             for ((id, row), (dropped, deleted)) in model.iter().zip(drop.iter().zip(deleted)) {
                 let newer = expected.get(id).is_none_or(|known| known.lsn <= row.lsn);
                 if !dropped && !deleted && newer {
@@ -189,13 +194,8 @@ proptest! {
         let bucket = Arc::new(Bucket::default());
         let mut expected = Model::new();
         let mut readers: Vec<SegmentReader> = Vec::new();
-        for (at, (model, deleted)) in (0..).zip(&inputs) {
-            let (key, deletes) = (format!("s{at}"), format!("d{at}"));
-            let (object, meta) = write(model, &schema(), &key, at);
-            bucket.put(&key, object);
-            let (object, part) = delete_bitmap_part(&deletes, &rows(deleted)).unwrap();
-            bucket.put(&deletes, object);
-            readers.push(open(&bucket, &meta.with_part(part)));
+        for (at, (model, deleted)) in inputs.iter().enumerate() {
+            readers.push(stored(&bucket, at, model, deleted));
             for ((id, row), deleted) in model.iter().zip(deleted) {
                 if !deleted && expected.get(id).is_none_or(|known| known.lsn <= row.lsn) {
                     expected.insert(*id, row.clone());
