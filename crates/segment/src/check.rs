@@ -1,10 +1,8 @@
 //! What the bytes of a part are held to. They need not be in memory together: the end of a part says what its blocks should be, and
 //! is checked first.
 
-use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -14,7 +12,7 @@ use crate::meta::{PartKind, PartMeta, SectionKind, SectionMeta};
 use crate::part::{
     BLOCK_BYTES, PIECE, PartBytes, SECTION_ALIGN, Section, damaged, le_u32, read_trailer, section_place,
 };
-use crate::reader::{SegmentReader, range_of};
+use crate::reader::{ReadAt, SegmentReader, range_of};
 use crate::vectors::VectorColumn;
 
 /// Bytes of a piece that is fetched to be checked, and how many are fetched side by side.
@@ -111,13 +109,12 @@ impl PartCheck {
 
 /// Compares the part that a file begins with with its checksums, a piece at a time. Blocks until it is read; what is wrong with it is
 /// [`io::ErrorKind::InvalidData`].
-pub(crate) fn check_file(meta: &PartMeta, file: &File) -> io::Result<()> {
+pub(crate) fn check_file(meta: &PartMeta, read_at: &ReadAt, there: u64) -> io::Result<()> {
     let read = |range: &Range<u64>, bytes: &mut Vec<u8>| {
         bytes.resize((range.end - range.start) as usize, 0);
-        file.read_exact_at(bytes, range.start)
+        read_at(bytes, range.start)
     };
     let end = PartCheck::end_of(meta).map_err(damage)?;
-    let there = file.metadata()?.len();
     if there < meta.length {
         return Err(damage(damaged(meta, format!("{there} bytes of {} are there", meta.length))));
     }

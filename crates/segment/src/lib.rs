@@ -49,7 +49,7 @@ pub use meta::{PartKind, PartMeta, SectionKind, SectionMeta, SegmentMeta};
 pub use ordered_codes::{CodesByRow, OrderedRows, RowOrder, StoredCodes};
 pub use part::{BLOCK_BYTES, ObjectWriter, SECTION_ALIGN, Sink, list_parts};
 pub use payload::{PayloadBlock, PayloadColumn};
-pub use reader::{CheckFile, Fetch, SegmentReader};
+pub use reader::{CheckFile, Fetch, ReadAt, SegmentReader};
 pub use row_tag::{RowTag, RowTags, TagLayout};
 pub use schema::{SegmentSchema, VectorSpec};
 pub use vectors::{ColumnOnDisk, DiskPart, VectorColumn, VectorReader, Vectors};

@@ -1,5 +1,5 @@
 use std::borrow::Cow;
-use std::fs::File;
+use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -25,8 +25,12 @@ use crate::vectors::{DiskPart, VectorColumn};
 /// Parts larger than this are checked away from the threads that wait for I/O.
 const LARGE: u64 = 1 << 20;
 
-/// Looks whether what a file begins with is what it should be. It is not where that ends with [`io::ErrorKind::InvalidData`].
-pub type CheckFile = Arc<dyn Fn(&File) -> io::Result<()> + Send + Sync>;
+/// Reads the bytes of a file from some place on.
+pub type ReadAt<'a> = dyn Fn(&mut [u8], u64) -> io::Result<()> + 'a;
+
+/// Looks whether what a file begins with, which has so many bytes, is what it should be. It is not where that ends with
+/// [`io::ErrorKind::InvalidData`].
+pub type CheckFile = Arc<dyn Fn(&ReadAt, u64) -> io::Result<()> + Send + Sync>;
 
 /// Where the bytes of objects come from: a cache, a bucket.
 #[async_trait]
@@ -58,7 +62,13 @@ pub trait Fetch: Send + Sync {
 
     /// Has a range kept as a file that has passed `check`, without all of it being in memory, and says whether it is: not where
     /// there are no files, or it is so small that it had better be fetched. Damaged if it does not pass.
-    async fn bring(&self, _object: &str, _range: Range<u64>, _check: CheckFile) -> Result<bool> {
+    async fn bring(
+        &self,
+        _object: &str,
+        _range: Range<u64>,
+        _is_read_whole: bool,
+        _check: CheckFile,
+    ) -> Result<bool> {
         Ok(false)
     }
 
@@ -102,8 +112,14 @@ impl<F: Fetch + ?Sized> Fetch for Arc<F> {
         (**self).fetch_once(object, range).await
     }
 
-    async fn bring(&self, object: &str, range: Range<u64>, check: CheckFile) -> Result<bool> {
-        (**self).bring(object, range, check).await
+    async fn bring(
+        &self,
+        object: &str,
+        range: Range<u64>,
+        is_read_whole: bool,
+        check: CheckFile,
+    ) -> Result<bool> {
+        (**self).bring(object, range, is_read_whole, check).await
     }
 
     fn distrust(&self, object: &str, range: Range<u64>) {
@@ -135,6 +151,8 @@ pub struct SegmentReader {
     cells: Vec<Arc<OnceCell<LoadedPart>>>,
     fetch: Arc<dyn Fetch>,
     none_deleted: Arc<RoaringBitmap>,
+    /// Vectors that are read where their files are; others, where there is room, in memory.
+    on_disk: Arc<BTreeSet<String>>,
 }
 
 impl LoadedPart {
@@ -167,7 +185,12 @@ impl SegmentReader {
     /// A reader with nothing loaded.
     pub fn open(meta: Arc<SegmentMeta>, fetch: Arc<dyn Fetch>) -> Self {
         let cells = meta.parts.iter().map(|_| Arc::default()).collect();
-        Self { meta, cells, fetch, none_deleted: Arc::default() }
+        Self { meta, cells, fetch, none_deleted: Arc::default(), on_disk: Arc::default() }
+    }
+
+    /// The same one, of which vectors of these names are read from disk.
+    pub fn with_vectors_on_disk(self, names: Arc<BTreeSet<String>>) -> Self {
+        Self { on_disk: names, ..self }
     }
 
     /// A reader of the same segment after some of its parts changed; shares those that did not.
@@ -178,12 +201,12 @@ impl SegmentReader {
             at.filter(|_| same_rows).and_then(|at| self.cells.get(at)).cloned().unwrap_or_default()
         };
         let cells = meta.parts.iter().map(shared).collect();
-        Self { cells, meta, fetch: self.fetch.clone(), none_deleted: self.none_deleted.clone() }
+        Self { cells, meta, ..self.clone() }
     }
 
     /// A reader of the same segment with nothing loaded.
     pub fn unloaded(&self) -> Self {
-        Self::open(self.meta.clone(), self.fetch.clone())
+        Self::open(self.meta.clone(), self.fetch.clone()).with_vectors_on_disk(self.on_disk.clone())
     }
 
     /// What the manifest holds about the segment.
@@ -434,11 +457,12 @@ impl SegmentReader {
 
     async fn bring_checked_part(&self, part: &PartMeta) -> Result<Option<LoadedPart>> {
         let (range, wanted) = (range_of(part)?, part.clone());
-        let check: CheckFile = Arc::new(move |file| check_file(&wanted, file));
+        let check: CheckFile = Arc::new(move |read, length| check_file(&wanted, read, length));
+        let is_read_whole = matches!(&part.kind, PartKind::Vector(name) if !self.on_disk.contains(name));
         let mut opened = Ok(None);
         // Once more where a file of before has been damaged since it was brought.
         for _ in 0..2 {
-            if !self.fetch.bring(&part.object, range.clone(), check.clone()).await? {
+            if !self.fetch.bring(&part.object, range.clone(), is_read_whole, check.clone()).await? {
                 return Ok(None);
             }
             opened = self.open_file(part).await;

@@ -1,6 +1,7 @@
 //! What rows of a shard look like, prepared for reading.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use lodestone_index::IndexSchema;
 use lodestone_kernels::{Element, Metric};
@@ -103,6 +104,12 @@ impl ShardSchema {
     /// All vectors, by name.
     pub fn vectors(&self) -> &BTreeMap<String, VectorShape> {
         &self.vectors
+    }
+
+    /// The names of those that the user wants on disk.
+    pub fn on_disk(&self) -> Arc<BTreeSet<String>> {
+        let on_disk = self.vectors.iter().filter(|(_, shape)| shape.on_disk);
+        Arc::new(on_disk.map(|(name, _)| name.clone()).collect())
     }
 
     /// The kind of the payload index on `path`.

@@ -187,7 +187,7 @@ impl Views {
             let known = || current.view.segments().find(|reader| reader.meta().id == next.id).cloned();
             let reader = match before.or_else(known) {
                 Some(reader) => reader.with_meta(meta),
-                None => SegmentReader::open(meta, self.source.clone()),
+                None => self.source.open(meta, current.view.schema()),
             };
             reader.load(&kinds).await?;
             entry.prepared.lock().insert(next.id, reader);
@@ -207,9 +207,9 @@ impl Views {
         else {
             return Ok(None);
         };
-        let memtable = Memtable::new(manifest.folded.0);
-        let segments = self.source.segments(None, &Mutex::default(), manifest)?;
-        Ok(Some(ShardView::new(schema(collection)?, segments, memtable)))
+        let (schema, memtable) = (schema(collection)?, Memtable::new(manifest.folded.0));
+        let segments = self.source.segments(None, &Mutex::default(), &schema, manifest)?;
+        Ok(Some(ShardView::new(schema, segments, memtable)))
     }
 
     /// Ends a round: forgets shards that no longer exist and views that were not asked for in so many rounds. Nothing here is
@@ -319,7 +319,8 @@ impl Source {
                     Some(b) => b.view.memtable().after_fold(manifest.folded.0)?,
                     None => Memtable::new(manifest.folded.0),
                 };
-                let view = ShardView::new(schema, self.segments(before, prepared, manifest)?, memtable);
+                let segments = self.segments(before, prepared, &schema, manifest)?;
+                let view = ShardView::new(schema, segments, memtable);
                 match before {
                     Some(b) => view.with_overlays_of(&b.view),
                     None => view,
@@ -363,10 +364,15 @@ impl Source {
         Ok((slot, ops.buffered(FETCHES_AT_ONCE).try_concat().await?))
     }
 
+    fn open(self: &Arc<Self>, meta: Arc<SegmentMeta>, schema: &ShardSchema) -> SegmentReader {
+        SegmentReader::open(meta, self.clone()).with_vectors_on_disk(schema.on_disk())
+    }
+
     fn segments(
         self: &Arc<Self>,
         before: Option<&Snapshot>,
         prepared: &Mutex<HashMap<SegmentId, SegmentReader>>,
+        schema: &ShardSchema,
         manifest: &Shard,
     ) -> Result<Vec<SegmentReader>> {
         let mut prepared = prepared.lock();
@@ -387,7 +393,7 @@ impl Source {
             Ok(match (prepared.remove(&entry.id), before) {
                 (Some(reader), _) => reader.with_meta(meta),
                 (None, Some((_, reader))) => reader.with_meta(meta),
-                (None, None) => SegmentReader::open(meta, self.clone()),
+                (None, None) => self.open(meta, schema),
             })
         };
         manifest.segments.iter().map(&mut open).collect()
@@ -508,14 +514,22 @@ impl Fetch for Source {
         paid(object, range.clone(), self.store.get_range(object, range)).await
     }
 
-    async fn bring(&self, object: &str, range: Range<u64>, check: CheckFile) -> Result<bool> {
+    async fn bring(
+        &self,
+        object: &str,
+        range: Range<u64>,
+        is_read_whole: bool,
+        check: CheckFile,
+    ) -> Result<bool> {
         if range.end.saturating_sub(range.start) < BRING_FROM {
             return Ok(false);
         }
         let is_here = || self.parts.has(object, range.clone());
         let _coming = self.vectors.expect(PartCache::MOST_UNDER_WAY);
         self.make_room();
-        let brought = self.parts.bring(&self.store, object, range.clone(), check);
+        let has_room = || self.vectors.has_room(range.end - range.start, self.parts.in_memory());
+        let is_read_whole = is_read_whole && has_room();
+        let brought = self.parts.bring(&self.store, object, range.clone(), is_read_whole, check);
         let brought = paid_once(object, range.clone(), is_here, brought).await;
         self.leave_dropped_files();
         brought

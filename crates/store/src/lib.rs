@@ -17,6 +17,7 @@
 mod account;
 mod batch;
 mod cache;
+mod direct;
 mod error;
 mod key;
 mod local;
@@ -38,7 +39,7 @@ mod upload;
 
 pub use account::{Account, Accounted, Usage, charged, cut_short, stage};
 pub use batch::{Backend, BatchFile};
-pub use cache::{CacheStats, CheckFile, KeptPart, PartCache};
+pub use cache::{CacheStats, CheckFile, KeptPart, PartCache, ReadAt};
 pub use error::{Op, Result, StoreError, StoreErrorKind};
 pub use key::validate_key;
 pub use local::LocalStore;

@@ -6,15 +6,17 @@
 //! be believed. What is read is read into memory and checked there, each time.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::ReadAt;
 use super::held::{Held, Meter};
 use super::slot::{PartId, Slot};
 use crate::batch::{BatchFile, PAGE};
+use crate::direct::{self, DirectWriter};
 use crate::pieces::{self, PIECE, in_pieces};
 
 const FORMAT: &[u8; 8] = b"LodePrt2";
@@ -86,6 +88,8 @@ pub(super) struct Writer {
     id: PartId,
     aside: PathBuf,
     file: File,
+    /// What the bytes go through instead, if they do not go through the page cache.
+    direct: Option<DirectWriter>,
     written: u64,
     crc: u32,
     /// Of each page.
@@ -101,7 +105,14 @@ impl Writer {
         let aside = dir.join(format!("{name}.{}.{number}{TEMPORARY}", std::process::id()));
         let file = File::options().read(true).write(true).create(true).truncate(true).open(&aside)?;
         let sums = Vec::with_capacity(pages * 4);
-        Ok(Self { id: id.clone(), aside, file, written: 0, crc: 0, sums, is_named: false })
+        Ok(Self { id: id.clone(), aside, file, direct: None, written: 0, crc: 0, sums, is_named: false })
+    }
+
+    /// As [`Writer::create`], past the page cache.
+    pub(super) fn create_direct(dir: &Path, id: &PartId, number: u64) -> io::Result<Self> {
+        let mut writer = Self::create(dir, id, number)?;
+        writer.direct = Some(DirectWriter::new(writer.file.try_clone()?, &writer.aside, 0)?);
+        Ok(writer)
     }
 
     /// Adds what comes next; whole pages, unless it is the last.
@@ -111,13 +122,27 @@ impl Writer {
             let piece = &bytes[range];
             self.crc = crc32c::crc32c_append(self.crc, piece);
             add_page_sums(piece, &mut self.sums);
-            self.file.write_all(piece)
+            match &mut self.direct {
+                Some(direct) => direct.add(piece),
+                None => self.file.write_all(piece),
+            }
         })
     }
 
-    /// Shows `check` what has been written.
-    pub(super) fn check(&self, check: &dyn Fn(&File) -> io::Result<()>) -> io::Result<()> {
-        check(&self.file)
+    /// Shows `check` what has been written, which has to be all of it.
+    pub(super) fn check(&mut self, check: &dyn Fn(&ReadAt, u64) -> io::Result<()>) -> io::Result<()> {
+        self.finish_bytes()?;
+        let read = |out: &mut [u8], at| direct::read_exact_at(&self.file, &self.aside, out, at);
+        check(&read, self.written)
+    }
+
+    /// Has all bytes that were added in the file.
+    fn finish_bytes(&mut self) -> io::Result<()> {
+        if let Some(direct) = self.direct.take() {
+            direct.finish()?;
+            self.file.seek(SeekFrom::Start(self.written))?;
+        }
+        Ok(())
     }
 
     /// Gives the file its name, and says the checksum of its bytes.
@@ -126,6 +151,7 @@ impl Writer {
         if self.written != places.bytes as u64 || self.sums.len() != places.label - places.sums {
             return Err(damaged("its pieces are not all of it"));
         }
+        self.finish_bytes()?;
         self.file.write_all(&[0; PAGE][..places.sums - places.bytes])?;
         self.file.write_all(&self.sums)?;
         self.file.write_all(&label(&self.id, self.crc, crc32c::crc32c(&self.sums))?)?;
@@ -146,11 +172,12 @@ impl Drop for Writer {
 
 /// Brings the file of `id` into memory after checking that it is whole and its own. Also says its checksum.
 pub(super) fn read(dir: &Path, id: &PartId, meter: &Arc<Meter>) -> io::Result<(Arc<Held>, u32)> {
-    let file = File::open(dir.join(id.slot().file_name()))?;
-    let places = Places::of(id)?;
+    let path = dir.join(id.slot().file_name());
+    let (file, places) = (File::open(&path)?, Places::of(id)?);
     let (crc, _) = check_label(&file, id, &places)?;
-    let held = Held::filled(places.bytes, meter, |bytes| {
-        in_pieces(bytes.len(), |range| file.read_exact_at(&mut bytes[range.clone()], range.start as u64))
+    let held = Held::filled(places.bytes, meter, |bytes| match bytes.len() > LARGE {
+        true => direct::read_exact_at(&file, &path, bytes, 0),
+        false => file.read_exact_at(bytes, 0),
     })?;
     if pieces::checksum(held.bytes()) != crc {
         return Err(damaged("its checksum is wrong"));

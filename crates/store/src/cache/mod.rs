@@ -12,7 +12,6 @@ mod held;
 mod kept;
 mod slot;
 
-use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -42,8 +41,12 @@ const FETCHES: u32 = 2;
 const PIECE: u64 = 16 << 20;
 const PIECES_AT_ONCE: usize = 4;
 
-/// Looks whether what a file begins with is what it should be. It is not where that ends with [`io::ErrorKind::InvalidData`].
-pub type CheckFile = Arc<dyn Fn(&File) -> io::Result<()> + Send + Sync>;
+/// Reads the bytes of a file from some place on.
+pub type ReadAt<'a> = dyn Fn(&mut [u8], u64) -> io::Result<()> + 'a;
+
+/// Looks whether what a file begins with, which has so many bytes, is what it should be. It is not where that ends with
+/// [`io::ErrorKind::InvalidData`].
+pub type CheckFile = Arc<dyn Fn(&ReadAt, u64) -> io::Result<()> + Send + Sync>;
 
 /// A bounded cache of ranges of objects that never change. One process at a time uses a directory.
 #[derive(Debug, Clone)]
@@ -153,12 +156,14 @@ impl PartCache {
 
     /// Has `range` of the object `key` kept as a file without taking all of it into memory, and says whether it is: not where
     /// files cannot be written, or it is more than the cache may hold. Those who ask for the same range at once share one fetch.
+    /// `is_read_whole`: whether all of it will be read into memory and nothing here and there, so that the page cache need not have it.
     /// Nobody finds the file before it has passed `check`; what does not is fetched once more.
     pub async fn bring(
         &self,
         store: &Arc<dyn Store>,
         key: &str,
         range: Range<u64>,
+        is_read_whole: bool,
         check: CheckFile,
     ) -> Result<bool> {
         let Some(dir) = self.state.dir.clone() else { return Ok(false) };
@@ -167,7 +172,7 @@ impl PartCache {
         }
         let id = PartId { key: key.into(), start: range.start, end: range.end };
         let (state, store, wanted) = (self.state.clone(), store.clone(), id.clone());
-        let bring = async move { state.bring(store.as_ref(), wanted, dir, check).await };
+        let bring = async move { state.bring(store.as_ref(), wanted, dir, is_read_whole, check).await };
         let (bring, joined) = self.state.brings.join(&id, bring);
         self.state.hits.fetch_add(joined.into(), Relaxed);
         bring.await
@@ -382,6 +387,7 @@ impl State {
         store: &dyn Store,
         id: PartId,
         dir: PathBuf,
+        is_read_whole: bool,
         check: CheckFile,
     ) -> Result<bool> {
         if self.book.lock().find_file(&id) {
@@ -392,7 +398,7 @@ impl State {
         self.misses.fetch_add(1, Relaxed);
         let mut why = String::new();
         for _ in 0..FETCHES {
-            match self.bring_to_file(store, &id, &dir, &check).await {
+            match self.bring_to_file(store, &id, &dir, is_read_whole, &check).await {
                 Ok(is_kept) => return Ok(is_kept),
                 Err(Failed::Store(error)) => return Err(error),
                 Err(Failed::File(error)) if error.kind() == io::ErrorKind::InvalidData => {
@@ -414,10 +420,12 @@ impl State {
         store: &dyn Store,
         id: &PartId,
         dir: &Path,
+        is_read_whole: bool,
         check: &CheckFile,
     ) -> std::result::Result<bool, Failed> {
         let (dir, wanted, number) = (dir.to_owned(), id.clone(), self.next.fetch_add(1, Relaxed));
-        let mut file = blocking(move || file::Writer::create(&dir, &wanted, number)).await?;
+        let create = if is_read_whole { file::Writer::create_direct } else { file::Writer::create };
+        let mut file = blocking(move || create(&dir, &wanted, number)).await?;
         let mut pieces = stream::iter(pieces(store, id)).buffered(PIECES_AT_ONCE);
         while let Some((_, bytes)) = pieces.try_next().await? {
             let add = move || {

@@ -395,7 +395,7 @@ impl Store for Watched {
 
 /// Finds every file right.
 fn any() -> CheckFile {
-    Arc::new(|_| Ok(()))
+    Arc::new(|_, _| Ok(()))
 }
 
 /// So many pieces and a little more.
@@ -405,95 +405,102 @@ fn large(pieces: u64) -> Bytes {
 
 #[tokio::test]
 async fn a_range_is_brought_to_disk_once_and_is_never_in_memory_whole() {
-    let (whole, dir) = (large(8), tempfile::tempdir().unwrap());
-    let watched = Arc::new(Watched::new(&whole).await);
-    let store: Arc<dyn Store> = watched.clone();
-    let cache = PartCache::open(Some(dir.path().into()), 1 << 30);
-    let range = 100..whole.len() as u64;
-    let brought = (0..3).map(|_| cache.bring(&store, KEY, range.clone(), any()));
-    assert_eq!(
-        futures::future::join_all(brought).await.into_iter().map(Result::unwrap).collect::<Vec<_>>(),
-        [true; 3]
-    );
-    let most = watched.most.load(Relaxed);
-    assert!((PIECE..=PartCache::MOST_UNDER_WAY).contains(&most), "{most} bytes at once");
-    let stats = cache.stats();
-    assert_eq!((watched.reads.load(Relaxed), watched.bytes.load(Relaxed)), (9, 0));
-    assert_eq!((stats.hits, stats.misses, stats.in_memory), (2, 1, 0));
-    assert_eq!((stats.parts, stats.bytes, files(dir.path()).len()), (1, whole.len() as u64 - 100, 1));
-    assert!(cache.bring(&store, KEY, range.clone(), any()).await.unwrap());
-    let kept = cache.open_kept(KEY, range.clone()).unwrap();
-    let mut read = Vec::new();
-    kept.read_many(std::slice::from_ref(&(0..range.end - range.start)), &mut read).unwrap();
-    assert!(read == whole[100..]);
-    for cache in [cache, PartCache::open(Some(dir.path().into()), 1 << 30)] {
-        let crc = crc32c::crc32c(&whole[100..]);
-        assert!(cache.get(&store, KEY, range.clone(), Some(crc)).await.unwrap() == whole[100..]);
+    for is_read_whole in [false, true] {
+        let (whole, dir) = (large(8), tempfile::tempdir().unwrap());
+        let watched = Arc::new(Watched::new(&whole).await);
+        let store: Arc<dyn Store> = watched.clone();
+        let cache = PartCache::open(Some(dir.path().into()), 1 << 30);
+        let range = 100..whole.len() as u64;
+        let brought = (0..3).map(|_| cache.bring(&store, KEY, range.clone(), is_read_whole, any()));
+        assert_eq!(
+            futures::future::join_all(brought).await.into_iter().map(Result::unwrap).collect::<Vec<_>>(),
+            [true; 3]
+        );
+        let most = watched.most.load(Relaxed);
+        assert!((PIECE..=PartCache::MOST_UNDER_WAY).contains(&most), "{most} bytes at once");
+        let stats = cache.stats();
+        assert_eq!((watched.reads.load(Relaxed), watched.bytes.load(Relaxed)), (9, 0));
+        assert_eq!((stats.hits, stats.misses, stats.in_memory), (2, 1, 0));
+        assert_eq!((stats.parts, stats.bytes, files(dir.path()).len()), (1, whole.len() as u64 - 100, 1));
+        assert!(cache.bring(&store, KEY, range.clone(), is_read_whole, any()).await.unwrap());
+        let kept = cache.open_kept(KEY, range.clone()).unwrap();
+        let mut read = Vec::new();
+        kept.read_many(std::slice::from_ref(&(0..range.end - range.start)), &mut read).unwrap();
+        assert!(read == whole[100..]);
+        for cache in [cache, PartCache::open(Some(dir.path().into()), 1 << 30)] {
+            let crc = crc32c::crc32c(&whole[100..]);
+            assert!(cache.get(&store, KEY, range.clone(), Some(crc)).await.unwrap() == whole[100..]);
+        }
+        assert_eq!(watched.reads.load(Relaxed), 9);
     }
-    assert_eq!(watched.reads.load(Relaxed), 9);
 }
 
 #[tokio::test]
 async fn what_is_broken_off_leaves_nothing_and_comes_when_asked_again() {
     let whole = large(2);
     let range = 0..whole.len() as u64;
-    for (fails, hangs) in [(Some(2), None), (None, Some(2))] {
+    for (fails, hangs, is_read_whole) in
+        [(Some(2), None, false), (None, Some(2), false), (None, Some(2), true)]
+    {
         let dir = tempfile::tempdir().unwrap();
         let store: Arc<dyn Store> = Arc::new(Watched { fails, hangs, ..Watched::new(&whole).await });
         let cache = PartCache::open(Some(dir.path().into()), 1 << 30);
-        let mut bring = Box::pin(cache.bring(&store, KEY, range.clone(), any()));
+        let mut bring = Box::pin(cache.bring(&store, KEY, range.clone(), is_read_whole, any()));
         let broken_off = tokio::time::timeout(std::time::Duration::from_millis(300), &mut bring).await;
         assert_eq!(files(dir.path()).len(), usize::from(hangs.is_some()), "it is written aside");
         assert!(broken_off.is_err() || broken_off.unwrap().is_err());
         drop(bring);
         assert_eq!((files(dir.path()).len(), cache.stats().parts), (0, 0));
         assert!(cache.state.brings.is_empty());
-        assert!(cache.bring(&store, KEY, range.clone(), any()).await.unwrap());
+        assert!(cache.bring(&store, KEY, range.clone(), is_read_whole, any()).await.unwrap());
         assert!(cache.get_kept(KEY, range.clone()).unwrap() == whole);
         cache.distrust(KEY, range.clone());
         assert_eq!((files(dir.path()).len(), cache.stats().damaged), (0, 1));
-        assert!(cache.bring(&store, KEY, range.clone(), any()).await.unwrap());
+        assert!(cache.bring(&store, KEY, range.clone(), is_read_whole, any()).await.unwrap());
         assert_eq!((files(dir.path()).len(), cache.stats().misses), (1, 3));
     }
 }
 
 #[tokio::test]
 async fn nobody_finds_what_was_brought_before_it_is_found_right() {
-    let whole = large(2);
-    let (range, dir) = (0..whole.len() as u64, tempfile::tempdir().unwrap());
-    let watched = Arc::new(Watched::new(&whole).await);
-    let store: Arc<dyn Store> = watched.clone();
-    let cache = PartCache::open(Some(dir.path().into()), 1 << 30);
-    let looks = Arc::new(AtomicU64::new(0));
-    let check = |wrong: u64| -> CheckFile {
-        let (looks, cache, range, whole) = (looks.clone(), cache.clone(), range.clone(), whole.clone());
-        looks.store(0, Relaxed);
-        Arc::new(move |file| {
-            assert!(!cache.has(KEY, range.clone()) && cache.get_kept(KEY, range.clone()).is_none());
-            let mut bytes = vec![0; whole.len()];
-            file.read_exact_at(&mut bytes, 0)?;
-            assert!(bytes == whole);
-            match looks.fetch_add(1, Relaxed) < wrong {
-                true => Err(io::Error::new(io::ErrorKind::InvalidData, "it is not what it should be")),
-                false => Ok(()),
-            }
-        })
-    };
-    let error = cache.bring(&store, KEY, range.clone(), check(9)).await.unwrap_err();
-    assert_eq!((error.kind, looks.load(Relaxed), cache.stats().damaged), (StoreErrorKind::Damaged, 2, 2));
-    assert_eq!((files(dir.path()).len(), cache.stats().parts), (0, 0));
-    // A process that starts now finds nothing either.
-    assert_eq!(PartCache::open(Some(dir.path().into()), 1 << 30).stats().parts, 0);
-    let reads = watched.reads.load(Relaxed);
-    assert!(cache.bring(&store, KEY, range.clone(), check(1)).await.unwrap());
-    assert_eq!((looks.load(Relaxed), watched.reads.load(Relaxed) - reads), (2, 6), "fetched once more");
-    assert!(cache.get_kept(KEY, range.clone()).unwrap() == whole);
+    for is_read_whole in [false, true] {
+        let whole = large(2);
+        let (range, dir) = (0..whole.len() as u64, tempfile::tempdir().unwrap());
+        let watched = Arc::new(Watched::new(&whole).await);
+        let store: Arc<dyn Store> = watched.clone();
+        let cache = PartCache::open(Some(dir.path().into()), 1 << 30);
+        let looks = Arc::new(AtomicU64::new(0));
+        let check = |wrong: u64| -> CheckFile {
+            let (looks, cache, range, whole) = (looks.clone(), cache.clone(), range.clone(), whole.clone());
+            looks.store(0, Relaxed);
+            Arc::new(move |read, length| {
+                assert_eq!(length, whole.len() as u64);
+                assert!(!cache.has(KEY, range.clone()) && cache.get_kept(KEY, range.clone()).is_none());
+                let mut bytes = vec![0; whole.len()];
+                read(&mut bytes, 0)?;
+                assert!(bytes == whole);
+                match looks.fetch_add(1, Relaxed) < wrong {
+                    true => Err(io::Error::new(io::ErrorKind::InvalidData, "it is not what it should be")),
+                    false => Ok(()),
+                }
+            })
+        };
+        let error = cache.bring(&store, KEY, range.clone(), is_read_whole, check(9)).await.unwrap_err();
+        assert_eq!((error.kind, looks.load(Relaxed), cache.stats().damaged), (StoreErrorKind::Damaged, 2, 2));
+        assert_eq!((files(dir.path()).len(), cache.stats().parts), (0, 0));
+        // A process that starts now finds nothing either.
+        assert_eq!(PartCache::open(Some(dir.path().into()), 1 << 30).stats().parts, 0);
+        let reads = watched.reads.load(Relaxed);
+        assert!(cache.bring(&store, KEY, range.clone(), is_read_whole, check(1)).await.unwrap());
+        assert_eq!((looks.load(Relaxed), watched.reads.load(Relaxed) - reads), (2, 6), "fetched once more");
+        assert!(cache.get_kept(KEY, range.clone()).unwrap() == whole);
 
-    // A disk that cannot be read is no damage.
-    let failing: CheckFile = Arc::new(|_| Err(io::Error::other("no disk")));
-    cache.remove(KEY, range.clone());
-    assert!(!cache.bring(&store, KEY, range.clone(), failing).await.unwrap());
-    assert_eq!((files(dir.path()).len(), cache.stats().damaged), (0, 3));
+        // A disk that cannot be read is no damage.
+        let failing: CheckFile = Arc::new(|_, _| Err(io::Error::other("no disk")));
+        cache.remove(KEY, range.clone());
+        assert!(!cache.bring(&store, KEY, range.clone(), is_read_whole, failing).await.unwrap());
+        assert_eq!((files(dir.path()).len(), cache.stats().damaged), (0, 3));
+    }
 }
 
 #[tokio::test]
@@ -505,8 +512,8 @@ async fn what_cannot_be_a_file_is_not_brought() {
     fs::remove_dir(&removed).unwrap();
     let too_small = PartCache::open(Some(dir.path().join("small")), 49_999);
     for cache in [&PartCache::open(None, 1 << 20), &too_small, &no_more] {
-        assert!(!cache.bring(&store, KEY, 0..50_000, any()).await.unwrap());
-        assert!(!cache.bring(&store, KEY, 5..5, any()).await.unwrap());
+        assert!(!cache.bring(&store, KEY, 0..50_000, false, any()).await.unwrap());
+        assert!(!cache.bring(&store, KEY, 5..5, false, any()).await.unwrap());
         assert_eq!((metrics.snapshot().gets, cache.stats().parts), (0, 0));
     }
     assert!(no_more.state.warned.load(Relaxed));
@@ -514,7 +521,7 @@ async fn what_cannot_be_a_file_is_not_brought() {
     // One that is in memory only, for want of a directory, becomes a file when there is one.
     check(&no_more, &store, 0..50_000).await;
     fs::create_dir(&removed).unwrap();
-    assert!(no_more.bring(&store, KEY, 0..50_000, any()).await.unwrap());
+    assert!(no_more.bring(&store, KEY, 0..50_000, false, any()).await.unwrap());
     assert!(no_more.open_kept(KEY, 0..50_000).is_some());
     assert_eq!((no_more.stats().bytes, no_more.in_memory()), (50_000, 0));
 }

@@ -27,11 +27,14 @@ use bytes::Bytes;
 
 use self::directory::Directory;
 use self::upload::{LocalUpload, StagedFile};
+use crate::direct;
 use crate::error::{Op, Result, StoreError, StoreErrorKind};
 use crate::key::{PROBE, validate_key};
-use crate::pieces::in_pieces;
 use crate::port::{ObjectInfo, ObjectMeta, Store, beyond_the_end, exact_length, range_is_empty, unix_ms};
 use crate::upload::Upload;
+
+/// Ranges of so many bytes or more are read past the page cache, unless that has them: who asks for so much keeps it.
+const LARGE: usize = 1 << 20;
 
 /// Objects as files under a directory. File work runs on tokio's blocking threads.
 #[derive(Debug, Clone)]
@@ -68,12 +71,11 @@ impl LocalStore {
         &self,
         op: Op,
         key: &str,
-        read: impl FnOnce(&mut File, u64) -> Result<T> + Send + 'static,
+        read: impl FnOnce(&Object) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         self.blocking(op, key, move |directory, key| {
-            let path = directory.path(key);
-            let (mut file, size) = open_object(&path).map_err(|e| io_error(op, key, &e))?;
-            let value = read(&mut file, size)?;
+            let object = Object::open(directory.path(key)).map_err(|e| io_error(op, key, &e))?;
+            let value = read(&object)?;
             directory.settle(op, key)?;
             Ok(value)
         })
@@ -100,7 +102,7 @@ impl Store for LocalStore {
     async fn get(&self, key: &str) -> Result<Bytes> {
         validate_key(Op::Get, key)?;
         let owned = key.to_owned();
-        self.read(Op::Get, key, move |file, size| read_exactly(Op::Get, &owned, file, 0..size)).await
+        self.read(Op::Get, key, move |object| read_exactly(Op::Get, &owned, object, 0..object.size)).await
     }
 
     async fn get_range(&self, key: &str, range: Range<u64>) -> Result<Bytes> {
@@ -109,11 +111,11 @@ impl Store for LocalStore {
             return Ok(Bytes::new());
         }
         let owned = key.to_owned();
-        self.read(Op::GetRange, key, move |file, size| {
-            if range.end > size {
-                return Err(beyond_the_end(&owned, &range, size));
+        self.read(Op::GetRange, key, move |object| {
+            if range.end > object.size {
+                return Err(beyond_the_end(&owned, &range, object.size));
             }
-            read_exactly(Op::GetRange, &owned, file, range)
+            read_exactly(Op::GetRange, &owned, object, range)
         })
         .await
     }
@@ -121,10 +123,10 @@ impl Store for LocalStore {
     async fn head(&self, key: &str) -> Result<ObjectMeta> {
         validate_key(Op::Head, key)?;
         let owned = key.to_owned();
-        self.read(Op::Head, key, move |file, size| {
-            let modified = file.metadata().and_then(|m| m.modified());
+        self.read(Op::Head, key, move |object| {
+            let modified = object.file.metadata().and_then(|m| m.modified());
             let modified = modified.map_err(|e| io_error(Op::Head, &owned, &e))?;
-            Ok(ObjectMeta { size, last_modified: unix_ms(modified) })
+            Ok(ObjectMeta { size: object.size, last_modified: unix_ms(modified) })
         })
         .await
     }
@@ -169,28 +171,42 @@ fn remove_empty_above(root: &Path, path: &Path) {
     }
 }
 
-fn open_object(path: &Path) -> io::Result<(File, u64)> {
-    let file = File::open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::ErrorKind::NotFound.into());
-    }
-    Ok((file, metadata.len()))
+/// An object that is open.
+struct Object {
+    path: PathBuf,
+    file: File,
+    size: u64,
 }
 
-fn read_exactly(op: Op, key: &str, file: &mut File, range: Range<u64>) -> Result<Bytes> {
+impl Object {
+    fn open(path: PathBuf) -> io::Result<Self> {
+        let file = File::open(&path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(Self { path, file, size: metadata.len() })
+    }
+
+    fn read(&self, range: &Range<u64>, length: usize) -> io::Result<Vec<u8>> {
+        if length >= LARGE {
+            let mut bytes = vec![0; length];
+            direct::read_exact_at(&self.file, &self.path, &mut bytes, range.start)?;
+            return Ok(bytes);
+        }
+        let mut bytes = Vec::with_capacity(length);
+        (&self.file).seek(SeekFrom::Start(range.start))?;
+        // A shorter file is noticed by who compares lengths.
+        (&self.file).take(length as u64).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+fn read_exactly(op: Op, key: &str, object: &Object, range: Range<u64>) -> Result<Bytes> {
     let length = range.end - range.start;
-    let capacity = usize::try_from(length)
+    let in_memory = usize::try_from(length)
         .map_err(|_| StoreError::new(op, StoreErrorKind::Invalid, key, "the range does not fit in memory"))?;
-    let mut bytes = Vec::with_capacity(capacity);
-    file.seek(SeekFrom::Start(range.start))
-        .and_then(|_| {
-            in_pieces(capacity, |piece| {
-                // A shorter file is noticed below.
-                (&*file).take(piece.len() as u64).read_to_end(&mut bytes).map(|_| ())
-            })
-        })
-        .map_err(|e| io_error(op, key, &e))?;
+    let bytes = object.read(&range, in_memory).map_err(|e| io_error(op, key, &e))?;
     exact_length(op, key, bytes.into(), length)
 }
 

@@ -2,7 +2,6 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -12,6 +11,7 @@ use bytes::Bytes;
 
 use super::LocalStore;
 use super::directory::{Directory, directory_error};
+use crate::direct::DirectWriter;
 use crate::error::{Op, Result, StoreError, StoreErrorKind};
 use crate::pieces::in_pieces;
 use crate::upload::{UPLOAD_PIECE, Upload};
@@ -43,9 +43,9 @@ impl StagedFile {
     /// Synced at once: all of a large file at its end would take longer than anybody waits.
     fn write(&self, number: u32, bytes: &[u8]) -> io::Result<()> {
         let start = u64::from(number) * UPLOAD_PIECE;
-        in_pieces(bytes.len(), |range| {
-            self.file.write_all_at(&bytes[range.clone()], start + range.start as u64)
-        })?;
+        let mut writer = DirectWriter::new(self.file.try_clone()?, &self.path, start)?;
+        in_pieces(bytes.len(), |range| writer.add(&bytes[range]))?;
+        writer.finish()?;
         self.file.sync_data()?;
         self.length.fetch_max(start + bytes.len() as u64, Relaxed);
         Ok(())
