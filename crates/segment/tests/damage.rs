@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -80,12 +80,15 @@ struct Files {
     flips: usize,
     at: usize,
     lost: Mutex<Arc<AtomicBool>>,
+    /// Whether what was brought last will be read whole.
+    is_read_whole: AtomicBool,
 }
 
 impl Files {
     fn new(objects: &[(&str, Bytes)]) -> Self {
         let (kept, brings, lost) = (Mutex::default(), AtomicUsize::new(0), Mutex::default());
-        Self { bucket: bucket(objects), kept, brings, flips: 0, at: 0, lost }
+        let is_read_whole = AtomicBool::new(false);
+        Self { bucket: bucket(objects), kept, brings, flips: 0, at: 0, lost, is_read_whole }
     }
 
     /// How often it brought something, and was asked for all of something.
@@ -104,9 +107,10 @@ impl Fetch for Files {
         &self,
         object: &str,
         range: Range<u64>,
-        _is_read_whole: bool,
+        is_read_whole: bool,
         check: CheckFile,
     ) -> Result<bool, Error> {
+        self.is_read_whole.store(is_read_whole, Relaxed);
         let mut damage = String::new();
         for _ in 0..2 {
             let mut bytes = self.bucket.fetch(object, range.clone()).await?.to_vec();
@@ -174,6 +178,27 @@ fn what_is_brought_is_checked_before_it_is_read_and_brought_once_more_if_it_is_d
             let error = block_on(reader.load(kinds)).unwrap_err();
             assert_names(&error, part, Some(part.sections[0].kind));
             assert_eq!((files.counts(), files.kept.lock().unwrap().len()), ((brings, 0), 0));
+        }
+    }
+}
+
+#[test]
+fn who_brings_a_part_is_told_whether_it_is_read_whole_or_here_and_there() {
+    let (objects, meta) = written();
+    let half = PartKind::Vector("half".to_owned());
+    let on_disk = Arc::new(BTreeSet::from(["half".to_owned()]));
+    for (kind, on_disk, expected) in [
+        (&half, Arc::default(), true),
+        (&half, on_disk.clone(), false),
+        (&PartKind::Payload, Arc::default(), false),
+    ] {
+        let files = Arc::new(Files::new(&objects));
+        let reader = SegmentReader::open(Arc::new(meta.clone()), files.clone()).with_vectors_on_disk(on_disk);
+        for reader in [reader.clone(), reader.with_meta(Arc::new(meta.clone())), reader.unloaded()] {
+            files.is_read_whole.store(!expected, Relaxed);
+            block_on(reader.unloaded().load(std::slice::from_ref(kind))).unwrap();
+            assert_eq!(files.is_read_whole.load(Relaxed), expected, "{kind:?}");
+            files.kept.lock().unwrap().clear();
         }
     }
 }

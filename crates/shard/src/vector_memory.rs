@@ -91,11 +91,6 @@ impl VectorMemory {
         Some(Room { memory: self.clone(), bytes })
     }
 
-    /// Whether there is room for `bytes` beside what is `in_memory` and on its way.
-    pub(crate) fn has_room(&self, bytes: u64, in_memory: u64) -> bool {
-        self.coming().saturating_add(in_memory).saturating_add(bytes) <= self.limit
-    }
-
     /// Notes that so many bytes are on their way, whether there is room or not.
     pub(crate) fn expect(self: &Arc<Self>, bytes: u64) -> Room {
         self.coming.fetch_add(bytes, Relaxed);

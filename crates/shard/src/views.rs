@@ -185,11 +185,13 @@ impl Views {
             let meta = Arc::new(SegmentMeta::from_entry(next)?);
             let before = entry.prepared.lock().get(&next.id).cloned();
             let known = || current.view.segments().find(|reader| reader.meta().id == next.id).cloned();
-            let reader = match before.or_else(known) {
-                Some(reader) => reader.with_meta(meta),
-                None => self.source.open(meta, current.view.schema()),
-            };
+            let known = before.or_else(known).map(|reader| reader.with_meta(meta.clone()));
+            let is_new = known.is_none();
+            let reader = known.unwrap_or_else(|| self.source.open(meta, current.view.schema()));
             reader.load(&kinds).await?;
+            if is_new {
+                settle_vectors(&reader, &kinds, current.view.schema()).await;
+            }
             entry.prepared.lock().insert(next.id, reader);
         }
         Ok(())
@@ -463,6 +465,26 @@ fn parts_in_use(view: &ShardView) -> Vec<PartKind> {
     kinds
 }
 
+/// Waits until loaded vectors are in memory, if that is where they are to be: the first searches would read them from a disk, since
+/// what just came here past the page cache is not in that either.
+async fn settle_vectors(reader: &SegmentReader, kinds: &[PartKind], schema: &Arc<ShardSchema>) {
+    let (reader, schema) = (reader.clone(), schema.clone());
+    let vector = |kind: &PartKind| if let PartKind::Vector(name) = kind { Some(name.clone()) } else { None };
+    let names: Vec<String> = kinds.iter().filter_map(vector).collect();
+    let settle = move || -> Result<()> {
+        for name in &names {
+            if let Some(column) = reader.vector(name)? {
+                column.settle(schema.vector(name)?.on_disk)?;
+            }
+        }
+        Ok(())
+    };
+    // What cannot be read will be found out, and brought again, by who wants it.
+    if let Ok(Err(error)) = tokio::task::spawn_blocking(settle).await {
+        tracing::debug!(%error, "new vectors are not in memory");
+    }
+}
+
 fn same_segments(a: &Shard, b: &Shard) -> bool {
     let names = |shard: &Shard| shard.segments.iter().map(|s| (s.id, s.revision)).collect::<Vec<_>>();
     names(a) == names(b)
@@ -527,9 +549,9 @@ impl Fetch for Source {
         let is_here = || self.parts.has(object, range.clone());
         let _coming = self.vectors.expect(PartCache::MOST_UNDER_WAY);
         self.make_room();
-        let has_room = || self.vectors.has_room(range.end - range.start, self.parts.in_memory());
-        let is_read_whole = is_read_whole && has_room();
-        let brought = self.parts.bring(&self.store, object, range.clone(), is_read_whole, check);
+        let take = || self.vectors.try_take(range.end - range.start, || self.parts.in_memory());
+        let room = is_read_whole.then(take).flatten();
+        let brought = self.parts.bring(&self.store, object, range.clone(), room.is_some(), check);
         let brought = paid_once(object, range.clone(), is_here, brought).await;
         self.leave_dropped_files();
         brought

@@ -1,6 +1,6 @@
 //! Large files, written and read past the page cache.
 //!
-//! What goes to a file because it is in memory already, or is read from there once, only takes room in the page cache from what is
+//! What goes to a file and is read from there once or twice soon after, whole, only takes room in the page cache from what is
 //! read often. And a page that a machine has not used before may cost more than the write: where a virtual machine is
 //! given memory when it is first touched, a GiB through the page cache takes three and a half seconds of a processor, past
 //! it a tenth of one (`docs/0006-cache.md`).
@@ -13,9 +13,9 @@ use std::path::Path;
 use memmap2::MmapMut;
 use parking_lot::Mutex;
 
-use crate::pieces::in_pieces;
+use crate::pieces::{self, in_pieces};
 
-/// Reads and writes past the page cache begin and end at multiples of this: no disk has larger blocks.
+/// Reads and writes past the page cache begin and end at multiples of this: hardly a disk has larger blocks.
 const BLOCK: usize = 4096;
 /// Bytes of one read or write: with fewer, asking takes longer than copying.
 const STEP: usize = 1 << 20;
@@ -48,7 +48,7 @@ impl Drop for Buffer {
     }
 }
 
-/// Writes to a file, one byte after another: whole blocks past the page cache, where the file system can do that.
+/// Writes to a file, one byte after another: whole blocks past the page cache, where that is possible. Of no use after an error.
 #[derive(Debug)]
 pub(crate) struct DirectWriter {
     file: File,
@@ -75,7 +75,7 @@ impl DirectWriter {
             self.filled += now.len();
             bytes = rest;
             if self.filled == STEP {
-                self.write_out(STEP)?;
+                self.write_blocks(STEP)?;
                 self.filled = 0;
             }
         }
@@ -85,75 +85,108 @@ impl DirectWriter {
     /// Writes what is left.
     pub fn finish(mut self) -> io::Result<()> {
         let (filled, whole) = (self.filled, self.filled - self.filled % BLOCK);
-        self.write_out(whole)?;
+        self.write_blocks(whole)?;
         self.file.write_all_at(&self.buffer.bytes()[whole..filled], self.at)
     }
 
-    /// Writes so many bytes of the buffer, whole blocks.
-    fn write_out(&mut self, length: usize) -> io::Result<()> {
-        let mut bytes = &self.buffer.bytes()[..length];
-        while !bytes.is_empty() {
-            let written = match &self.direct {
-                Some(direct) => direct.write_at(bytes, self.at),
-                None => self.file.write_all_at(bytes, self.at).map(|()| bytes.len()),
-            };
-            match written {
-                Ok(written) => {
-                    bytes = &bytes[written..];
-                    self.at += written as u64;
-                    // What a full disk or a signal cut short may not end with a block.
-                    if written == 0 || !bytes.len().is_multiple_of(BLOCK) {
-                        self.direct = None;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Some file systems open files so and refuse to write.
-                Err(error) if error.kind() == io::ErrorKind::InvalidInput && self.direct.is_some() => {
+    /// Writes so many bytes of the buffer.
+    fn write_blocks(&mut self, length: usize) -> io::Result<()> {
+        let (bytes, at) = (&self.buffer.bytes()[..length], self.at);
+        let through = |bytes: &[u8], at| self.file.write_all_at(bytes, at);
+        match &self.direct {
+            None => through(bytes, at)?,
+            Some(direct) => {
+                if !put_blocks(bytes, at, |bytes, at| direct.write_at(bytes, at), through)? {
                     self.direct = None;
                 }
-                Err(error) => return Err(error),
             }
         }
+        self.at += length as u64;
         Ok(())
     }
 }
 
-/// Fills `out` with what `file`, which is called `path`, has from `at` on; past the page cache, unless that has all of it.
-pub(crate) fn read_exact_at(file: &File, path: &Path, out: &mut [u8], at: u64) -> io::Result<()> {
-    let direct = match page_cache_has(file, at, out.len()) {
-        // As a rule it has what was just written, and reads the rest ahead.
-        Some(true) | None => None,
-        Some(false) => open_direct(File::options().read(true), path, file),
-    };
-    let Some(direct) = direct else { return read_cached(file, out, at) };
-    let (mut buffer, mut done) = (Buffer::take()?, 0);
-    while done < out.len() {
-        let wanted = at + done as u64;
-        let before = (wanted % BLOCK as u64) as usize;
-        let length = (before + out.len() - done).next_multiple_of(BLOCK).min(STEP);
-        match direct.read_at(&mut buffer.bytes()[..length], wanted - before as u64) {
-            Ok(read) if read > before => {
-                let found = &buffer.bytes()[before..read];
-                let length = found.len().min(out.len() - done);
-                out[done..done + length].copy_from_slice(&found[..length]);
-                done += length;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // The end of the file, or a file system that opens files so and refuses to read: this tells.
-            Ok(_) | Err(_) => return read_cached(file, &mut out[done..], wanted),
+/// Writes whole blocks past the page cache, or through it as soon as that does not work; whether it did.
+fn put_blocks(
+    mut bytes: &[u8],
+    mut at: u64,
+    past: impl Fn(&[u8], u64) -> io::Result<usize>,
+    through: impl Fn(&[u8], u64) -> io::Result<()>,
+) -> io::Result<bool> {
+    use io::ErrorKind::{Interrupted, QuotaExceeded, StorageFull};
+    while !bytes.is_empty() {
+        let written = match past(bytes, at) {
+            Err(error) if error.kind() == Interrupted => continue,
+            Err(error) if matches!(error.kind(), StorageFull | QuotaExceeded) => return Err(error),
+            // Some file systems open files so, and refuse to write.
+            Err(_) => 0,
+            Ok(written) => written,
+        };
+        (bytes, at) = (&bytes[written..], at + written as u64);
+        if written == 0 || !written.is_multiple_of(BLOCK) {
+            return through(bytes, at).map(|()| false);
         }
     }
-    Ok(())
+    Ok(true)
 }
 
-fn read_cached(file: &File, out: &mut [u8], at: u64) -> io::Result<()> {
-    in_pieces(out.len(), |range| file.read_exact_at(&mut out[range.clone()], at + range.start as u64))
+/// Reads a file: what the page cache has from there, and the rest past it, where that is possible.
+#[derive(Debug)]
+pub(crate) struct DirectReader<'a> {
+    file: &'a File,
+    /// The same file, past the page cache.
+    direct: Option<File>,
 }
 
-/// The same file past the page cache; `None` where there is no such thing, or another file has the path by now.
+impl<'a> DirectReader<'a> {
+    /// Reads `file`, which is called `path`.
+    pub fn new(file: &'a File, path: &Path) -> Self {
+        Self { file, direct: open_direct(File::options().read(true), path, file) }
+    }
+
+    /// Fills `out` with what there is from `at` on.
+    pub fn read_exact_at(&self, out: &mut [u8], at: u64) -> io::Result<()> {
+        match &self.direct {
+            Some(direct) if page_cache_has(self.file, at, out.len()) == Some(false) => {
+                self.read_past(direct, out, at)
+            }
+            _ => self.read_through(out, at),
+        }
+    }
+
+    fn read_past(&self, direct: &File, out: &mut [u8], at: u64) -> io::Result<()> {
+        let (Ok(mut buffer), mut done) = (Buffer::take(), 0) else { return self.read_through(out, at) };
+        while done < out.len() {
+            let wanted = at + done as u64;
+            let before = (wanted % BLOCK as u64) as usize;
+            let length = (before + out.len() - done).next_multiple_of(BLOCK).min(STEP);
+            match direct.read_at(&mut buffer.bytes()[..length], wanted - before as u64) {
+                Ok(read) if read > before => {
+                    let found = &buffer.bytes()[before..read.min(before + out.len() - done)];
+                    pieces::copy(found, &mut out[done..]);
+                    done += found.len();
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // The end of the file, or a file system that opens files so and refuses to read: this tells.
+                Ok(_) | Err(_) => return self.read_through(&mut out[done..], wanted),
+            }
+        }
+        Ok(())
+    }
+
+    fn read_through(&self, out: &mut [u8], at: u64) -> io::Result<()> {
+        in_pieces(out.len(), |range| {
+            self.file.read_exact_at(&mut out[range.clone()], at + range.start as u64)
+        })
+    }
+}
+
+/// The same file past the page cache; `None` where there is no such thing, or another file has the path by now. Nor where the kernel
+/// does not tell what the page cache has: what was written past it would be read through it, which is no better than to write through it.
 #[cfg(target_os = "linux")]
 fn open_direct(options: &mut OpenOptions, path: &Path, file: &File) -> Option<File> {
     use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+    page_cache_has(file, 0, 1)?;
     let direct = options.custom_flags(libc::O_DIRECT).open(path).ok()?;
     let (one, other) = (file.metadata().ok()?, direct.metadata().ok()?);
     ((one.dev(), one.ino()) == (other.dev(), other.ino())).then_some(direct)
@@ -165,7 +198,7 @@ fn open_direct(_: &mut OpenOptions, _: &Path, _: &File) -> Option<File> {
 }
 
 /// Whether the page cache has all these bytes, where the kernel tells (Linux 6.5 and later).
-fn page_cache_has(file: &File, at: u64, length: usize) -> Option<bool> {
+pub(crate) fn page_cache_has(file: &File, at: u64, length: usize) -> Option<bool> {
     #[cfg(target_os = "linux")]
     {
         use std::os::fd::AsRawFd;
@@ -187,21 +220,56 @@ fn page_cache_has(file: &File, at: u64, length: usize) -> Option<bool> {
     }
 }
 
-/// The number of the system call `cachestat(2)`, the same on all architectures but Alpha.
+/// The number of the system call `cachestat(2)` on the architectures that share new numbers. Others have nothing there.
 #[cfg(target_os = "linux")]
 const CACHESTAT: libc::c_long = 451;
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::cell::{Cell, RefCell};
     use std::fs;
 
     use super::*;
 
-    /// Two of them with and two without a page cache of their own, where this machine has such.
+    /// Beside what was built, which is on a disk as a rule; and in memory, where there is nothing past the page cache.
     fn folders() -> Vec<tempfile::TempDir> {
-        let mut folders = vec![tempfile::tempdir().unwrap()];
+        let mut folders = vec![beside_what_was_built()];
         folders.extend(tempfile::tempdir_in("/dev/shm").ok());
         folders
+    }
+
+    fn beside_what_was_built() -> tempfile::TempDir {
+        let built = std::env::current_exe().unwrap();
+        tempfile::tempdir_in(built.parent().unwrap()).unwrap()
+    }
+
+    /// A folder of whose files it can be told whether they are in the page cache, and that need not be there.
+    pub(crate) fn watched_folder() -> Option<tempfile::TempDir> {
+        let folder = beside_what_was_built();
+        let path = folder.path().join("probe");
+        let file = create(&path);
+        open_direct(File::options().read(true), &path, &file)?;
+        file.write_all_at(&[1; BLOCK], 0).unwrap();
+        file.sync_all().unwrap();
+        forget_pages(&file);
+        // A file in memory cannot be forgotten.
+        let has = page_cache_has(&file, 0, BLOCK)?;
+        fs::remove_file(&path).unwrap();
+        (!has).then_some(folder)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn forget_pages(file: &File) {
+        use std::os::fd::AsRawFd;
+        // SAFETY: advice about a descriptor that is open; no memory is involved.
+        unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn forget_pages(_: &File) {}
+
+    fn read(file: &File, path: &Path, out: &mut [u8], at: u64) -> io::Result<()> {
+        DirectReader::new(file, path).read_exact_at(out, at)
     }
 
     fn content(length: usize) -> Vec<u8> {
@@ -275,44 +343,38 @@ mod tests {
                 for range in [0..end, 1..end - 1, BLOCK..2 * BLOCK, BLOCK + 9..STEP + 11, end - 5..end, 7..7]
                 {
                     let mut out = vec![0; range.len()];
-                    read_exact_at(&file, &path, &mut out, range.start as u64).unwrap();
+                    read(&file, &path, &mut out, range.start as u64).unwrap();
                     assert!(out == content[range.clone()], "{range:?}");
                 }
-                let past = read_exact_at(&file, &path, &mut [0; 9], end as u64 - 8).unwrap_err();
+                let past = read(&file, &path, &mut [0; 9], end as u64 - 8).unwrap_err();
                 assert_eq!(past.kind(), io::ErrorKind::UnexpectedEof);
             }
         }
     }
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn what_goes_past_the_page_cache_is_not_in_it() {
-        // Temporary files may be in memory, where there is nothing past the page cache; what was built is not.
-        let built = std::env::current_exe().unwrap();
-        let folder = tempfile::tempdir_in(built.parent().unwrap()).unwrap();
+        let Some(folder) = watched_folder() else { return eprintln!("skipped: the kernel cannot tell") };
         let (path, content) = (folder.path().join("file"), content(3 * STEP));
         let file = written(&path, &content, STEP, false);
         let has = || page_cache_has(&file, 0, content.len());
-        let (Some(_), Some(before)) = (open_direct(File::options().read(true), &path, &file), has()) else {
-            eprintln!("skipped: this file system or kernel cannot tell");
-            return;
-        };
         let mut out = vec![0; content.len()];
-        read_exact_at(&file, &path, &mut out, 0).unwrap();
-        assert_eq!((before, has(), out == content), (false, Some(false), true));
-        read_cached(&file, &mut out, 0).unwrap();
+        assert_eq!(has(), Some(false));
+        read(&file, &path, &mut out, 0).unwrap();
+        assert_eq!((has(), out == content), (Some(false), true));
+        DirectReader::new(&file, &path).read_through(&mut out, 0).unwrap();
         assert_eq!((has(), out == content), (Some(true), true));
     }
 
     #[test]
     fn a_file_that_lost_its_path_to_another_is_read_all_the_same() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = beside_what_was_built();
         let (path, old) = (folder.path().join("file"), content(2 * STEP + 5));
         let file = written(&path, &old, STEP, false);
         fs::rename(&path, folder.path().join("elsewhere")).unwrap();
         fs::write(&path, vec![7; old.len()]).unwrap();
         let mut out = vec![0; old.len()];
-        read_exact_at(&file, &path, &mut out, 0).unwrap();
+        read(&file, &path, &mut out, 0).unwrap();
         assert!(out == old);
         // And written too.
         let mut writer = DirectWriter::new(file, &path, 0).unwrap();
@@ -320,6 +382,43 @@ mod tests {
         writer.finish().unwrap();
         assert!(fs::read(&path).unwrap() == vec![7; old.len()]);
         assert!(fs::read(folder.path().join("elsewhere")).unwrap() == vec![9; old.len()]);
+    }
+
+    #[test]
+    fn whatever_a_write_past_the_page_cache_does_all_is_written_once() {
+        let content = content(5 * BLOCK);
+        // What each write does, or the error that it ends with; after these all is written.
+        let run = |does: &[Result<usize, io::ErrorKind>]| {
+            let (written, through) = (RefCell::new(Vec::new()), Cell::new(0));
+            let next = Cell::new(0);
+            let put = |bytes: &[u8], at: u64| {
+                assert_eq!(at, 7 * BLOCK as u64 + written.borrow().len() as u64, "one after the other");
+                written.borrow_mut().extend_from_slice(bytes);
+            };
+            let past = |bytes: &[u8], at| {
+                let now = does.get(next.replace(next.get() + 1)).copied().unwrap_or(Ok(bytes.len()));
+                now.map(|length| put(&bytes[..length], at)).map_err(io::Error::from)?;
+                Ok(now.unwrap_or_default())
+            };
+            let ended = put_blocks(&content, 7 * BLOCK as u64, past, |bytes, at| {
+                through.set(bytes.len());
+                put(bytes, at);
+                Ok(())
+            });
+            let is_whole = *written.borrow() == content;
+            ended.map(|past| (past, through.get(), is_whole)).map_err(|error| error.kind())
+        };
+        use io::ErrorKind::{Interrupted, InvalidInput, QuotaExceeded, StorageFull, Unsupported};
+        assert_eq!(run(&[]), Ok((true, 0, true)));
+        assert_eq!(run(&[Ok(BLOCK), Err(Interrupted), Ok(2 * BLOCK)]), Ok((true, 0, true)));
+        assert_eq!(run(&[Ok(BLOCK + 512)]), Ok((false, 4 * BLOCK - 512, true)), "no block ends there");
+        assert_eq!(run(&[Ok(0)]), Ok((false, 5 * BLOCK, true)));
+        for refused in [InvalidInput, Unsupported] {
+            assert_eq!(run(&[Ok(BLOCK), Err(refused)]), Ok((false, 4 * BLOCK, true)));
+        }
+        for full in [StorageFull, QuotaExceeded] {
+            assert_eq!(run(&[Ok(BLOCK), Err(full)]), Err(full));
+        }
     }
 
     #[test]

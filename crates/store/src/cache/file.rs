@@ -16,7 +16,7 @@ use super::ReadAt;
 use super::held::{Held, Meter};
 use super::slot::{PartId, Slot};
 use crate::batch::{BatchFile, PAGE};
-use crate::direct::{self, DirectWriter};
+use crate::direct::{DirectReader, DirectWriter};
 use crate::pieces::{self, PIECE, in_pieces};
 
 const FORMAT: &[u8; 8] = b"LodePrt2";
@@ -132,8 +132,8 @@ impl Writer {
     /// Shows `check` what has been written, which has to be all of it.
     pub(super) fn check(&mut self, check: &dyn Fn(&ReadAt, u64) -> io::Result<()>) -> io::Result<()> {
         self.finish_bytes()?;
-        let read = |out: &mut [u8], at| direct::read_exact_at(&self.file, &self.aside, out, at);
-        check(&read, self.written)
+        let reader = DirectReader::new(&self.file, &self.aside);
+        check(&|out, at| reader.read_exact_at(out, at), self.written)
     }
 
     /// Has all bytes that were added in the file.
@@ -176,7 +176,7 @@ pub(super) fn read(dir: &Path, id: &PartId, meter: &Arc<Meter>) -> io::Result<(A
     let (file, places) = (File::open(&path)?, Places::of(id)?);
     let (crc, _) = check_label(&file, id, &places)?;
     let held = Held::filled(places.bytes, meter, |bytes| match bytes.len() > LARGE {
-        true => direct::read_exact_at(&file, &path, bytes, 0),
+        true => DirectReader::new(&file, &path).read_exact_at(bytes, 0),
         false => file.read_exact_at(bytes, 0),
     })?;
     if pieces::checksum(held.bytes()) != crc {

@@ -2,6 +2,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
 use super::*;
+use crate::direct::{page_cache_has, tests::watched_folder};
 use crate::memory::MemoryStore;
 use crate::metered::{Metered, Metrics};
 use crate::simulated::{Faults, Latency, Simulated};
@@ -432,6 +433,20 @@ async fn a_range_is_brought_to_disk_once_and_is_never_in_memory_whole() {
             assert!(cache.get(&store, KEY, range.clone(), Some(crc)).await.unwrap() == whole[100..]);
         }
         assert_eq!(watched.reads.load(Relaxed), 9);
+    }
+}
+
+#[tokio::test]
+async fn what_is_read_whole_does_not_stay_in_the_page_cache() {
+    let (whole, range) = (large(1), 0..PIECE + 5_000);
+    let store: Arc<dyn Store> = Arc::new(Watched::new(&whole).await);
+    for is_read_whole in [false, true] {
+        let Some(dir) = watched_folder() else { return eprintln!("skipped: the kernel cannot tell") };
+        let cache = PartCache::open(Some(dir.path().into()), 1 << 30);
+        assert!(cache.bring(&store, KEY, range.clone(), is_read_whole, any()).await.unwrap());
+        let file = File::open(&files(dir.path())[0]).unwrap();
+        assert_eq!(page_cache_has(&file, 0, PIECE as usize), Some(!is_read_whole));
+        assert!(cache.get_kept(KEY, range.clone()).unwrap() == whole);
     }
 }
 

@@ -27,7 +27,7 @@ use bytes::Bytes;
 
 use self::directory::Directory;
 use self::upload::{LocalUpload, StagedFile};
-use crate::direct;
+use crate::direct::DirectReader;
 use crate::error::{Op, Result, StoreError, StoreErrorKind};
 use crate::key::{PROBE, validate_key};
 use crate::port::{ObjectInfo, ObjectMeta, Store, beyond_the_end, exact_length, range_is_empty, unix_ms};
@@ -188,15 +188,18 @@ impl Object {
         Ok(Self { path, file, size: metadata.len() })
     }
 
+    /// Fewer bytes where the file ends before.
     fn read(&self, range: &Range<u64>, length: usize) -> io::Result<Vec<u8>> {
         if length >= LARGE {
             let mut bytes = vec![0; length];
-            direct::read_exact_at(&self.file, &self.path, &mut bytes, range.start)?;
-            return Ok(bytes);
+            let read = DirectReader::new(&self.file, &self.path).read_exact_at(&mut bytes, range.start);
+            return match read {
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(Vec::new()),
+                read => read.map(|()| bytes),
+            };
         }
         let mut bytes = Vec::with_capacity(length);
         (&self.file).seek(SeekFrom::Start(range.start))?;
-        // A shorter file is noticed by who compares lengths.
         (&self.file).take(length as u64).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
