@@ -231,8 +231,9 @@ impl Compactor {
             None => None,
         };
         let (segment, running, progress) = (task.segment, job.clone(), self.counters().progress.clone());
+        let niceness = if task.is_refinement { Niceness::Refine } else { Niceness::Rebuild };
         let built = output::write(self.store(), move |objects| {
-            builders::build(Niceness::Rebuild, task.threads, || {
+            builders::build(niceness, task.threads, || {
                 vector_index::build_index(&reader, model_of.as_ref(), &task, &running, &progress, objects)
             })
         })

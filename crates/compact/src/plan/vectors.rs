@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use lodestone_index::dense::{IndexShape, ModelHeader};
 use lodestone_manifest::{Collection, SegmentEntry, SegmentId, Shard};
 use lodestone_segment::{PartKind, PartMeta, SegmentMeta};
 use lodestone_types::{Distance, Result, VectorParams};
@@ -26,6 +27,8 @@ pub struct IndexTask {
     pub threads: usize,
     /// A segment of the shard whose model suits this one too, and the model's part; otherwise one is made.
     pub model: Option<(SegmentId, PartMeta)>,
+    /// Whether searches find as much by the index that the segment has, only not as quickly.
+    pub is_refinement: bool,
 }
 
 /// An index that a fold makes with the segment it writes.
@@ -58,9 +61,9 @@ pub fn fold_indexes(
     Ok(indexes)
 }
 
-/// The index that is due first and not left aside, if any: one that a segment lacks, or whose model does not suit its rows. Where nothing was
-/// written for long, segments too small for one get it too if another has one: whoever comes with nothing here would have
-/// to read all their vectors.
+/// The index that is due first and not left aside, if any: one that a segment lacks, or whose model does not suit its rows; of those
+/// that only make searches quicker none before all others. Where nothing was written for long, segments too small for one get it too if
+/// another has one: whoever comes with nothing here would have to read all their vectors.
 pub fn index_due(
     collection: &Collection,
     shard: &Shard,
@@ -70,6 +73,7 @@ pub fn index_due(
 ) -> Result<Option<IndexTask>> {
     let mergeable = aside.without(&Kind::Merge, shard);
     let merging = merge_due(&mergeable, rested, &options.of(collection)).unwrap_or_default();
+    let mut refinement = None;
     for (name, Indexed { least, codes }) in indexed_from(collection, options)? {
         let Some(vector) = collection.config.params.vectors.get(&name) else { continue };
         let least = match is_at_rest(rested, options) && has_index(&name, shard)? {
@@ -83,27 +87,47 @@ pub fn index_due(
             let rows = meta.part(&PartKind::Vector(name.clone())).map_or(0, |part| part.entries);
             let model = meta.part(&PartKind::Model(name.clone()));
             let index = meta.part(&PartKind::VectorIndex(name.clone()));
-            let is_due = match (model, index) {
+            let due = match (model, index) {
                 (Some(model), Some(index)) => {
-                    let (model, shape) = (model.model_header()?, index.index_shape()?);
-                    model.is_outdated(&shape) || !codes.are_those_of(&model, &shape)
+                    due_instead(&model.model_header()?, &index.index_shape()?, codes)
                 }
-                _ => true,
+                _ => Some(Due::Needed),
             };
-            if rows >= least && is_due {
-                return Ok(Some(IndexTask {
-                    segment: entry.id,
-                    distance: vector.distance,
-                    on_disk: vector.on_disk == Some(true),
-                    codes,
-                    threads: threads(collection, vector),
-                    model: model_for(&name, rows, codes, index.and(model), &shard.segments)?,
-                    vector: name,
-                }));
+            let Some(due) = due.filter(|_| rows >= least) else { continue };
+            let task = IndexTask {
+                segment: entry.id,
+                vector: name.clone(),
+                distance: vector.distance,
+                on_disk: vector.on_disk == Some(true),
+                codes,
+                threads: threads(collection, vector),
+                model: model_for(&name, rows, codes, index.and(model), &shard.segments)?,
+                is_refinement: due == Due::Refinement,
+            };
+            if due == Due::Needed {
+                return Ok(Some(task));
             }
+            refinement.get_or_insert(task);
         }
     }
-    Ok(None)
+    Ok(refinement)
+}
+
+/// What an index is due for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    /// Searches have none, or miss rows by the one they have, or it is not as the user wants it.
+    Needed,
+    /// Searches look at more than they would have to.
+    Refinement,
+}
+
+/// What another index is due for where there is one.
+fn due_instead(model: &ModelHeader, index: &IndexShape, codes: Codes) -> Option<Due> {
+    if !codes.are_those_of(model, index) || model.has_drifted(index) {
+        return Some(Due::Needed);
+    }
+    (!model.suits(index.rows.into())).then_some(Due::Refinement)
 }
 
 /// Which segments get an index of the vectors of one name, and what kind of index.
@@ -440,6 +464,22 @@ mod tests {
     fn vector_settings(collection: &mut Collection, quantization: Option<&str>, on_disk: Option<bool>) {
         let vector = Arc::make_mut(&mut collection.config).params.vectors.get_mut("").unwrap();
         (vector.quantization, vector.on_disk) = (quantization.map(str::to_owned), on_disk);
+    }
+
+    #[test]
+    fn what_only_makes_searches_quicker_waits_for_what_is_needed() {
+        let due = |segments: &[SegmentMeta]| {
+            let segments = segments.iter().map(|meta| meta.to_entry(0).unwrap()).collect();
+            let shard = Shard { segments, ..Shard::default() };
+            let options = CompactOptions::default();
+            let task = index_due(&collection(), &shard, Duration::ZERO, &Aside::default(), &options);
+            task.unwrap().map(|task| (task.segment.0, task.is_refinement))
+        };
+        let of_few = indexed(&segment(1, 320), &model(6000), "parts/1", 1.0);
+        assert_eq!(due(std::slice::from_ref(&of_few)), Some((1, true)), "most of its lists are empty");
+        assert_eq!(due(&[of_few.clone(), segment(2, 320)]), Some((2, false)), "it has none");
+        let drifted = indexed(&segment(2, 320), &model(320), "parts/2", 1.5);
+        assert_eq!(due(&[of_few, drifted]), Some((2, false)), "it may miss some");
     }
 
     #[test]

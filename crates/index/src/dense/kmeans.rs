@@ -5,6 +5,7 @@
 //! compared with the centroids of neighbouring parts.
 
 use lodestone_kernels::Centroids;
+use lodestone_types::Stretch;
 use rayon::prelude::*;
 
 use super::rotation::split_mix;
@@ -18,6 +19,8 @@ const ONE_LEVEL: usize = 64;
 pub(super) const NEIGHBOURS: usize = 10;
 /// Rows compared by one task.
 const TASK_ROWS: usize = 1536;
+/// Products of components after which whoever waits for the processor has a turn: some tenths of a millisecond.
+const TURN: usize = 1 << 24;
 
 /// Centroids, and the coarse ones that part them.
 #[derive(Debug, Clone)]
@@ -67,7 +70,7 @@ fn refine(rows: &[f32], dim: usize, parts: &[Vec<u32>], clusters: &mut Clusters)
         let centroids = Centroids::new(dim, &gather(&clusters.fine, dim, &ids));
         let rows = gather(rows, dim, part);
         let mut sums = Sums::new(ids.len(), dim);
-        for (row, (nearest, _)) in rows.chunks_exact(dim).zip(centroids.nearest(&rows)) {
+        for (row, (nearest, _)) in rows.chunks_exact(dim).zip(nearest_in_turns(&centroids, &rows)) {
             sums.add(nearest as usize, row);
         }
         (ids, sums)
@@ -125,7 +128,19 @@ fn lloyd(rows: &[f32], dim: usize, count: usize, seed: u64) -> Vec<f32> {
 
 fn nearest(centroids: &Centroids, rows: &[f32]) -> Vec<(u32, f32)> {
     let tasks = rows.par_chunks(TASK_ROWS * centroids.dim());
-    tasks.flat_map_iter(|rows| centroids.nearest(rows)).collect()
+    tasks.flat_map_iter(|rows| nearest_in_turns(centroids, rows)).collect()
+}
+
+/// The nearest centroid of each row, by one thread.
+fn nearest_in_turns(centroids: &Centroids, rows: &[f32]) -> Vec<(u32, f32)> {
+    let mut stretch = Stretch::begin();
+    let mut found = Vec::with_capacity(rows.len() / centroids.dim());
+    let turn = (TURN / (centroids.len() * centroids.dim()).max(1)).max(1);
+    for rows in rows.chunks(turn * centroids.dim()) {
+        found.extend(centroids.nearest(rows));
+        stretch.give_way();
+    }
+    found
 }
 
 fn mean(rows: &[f32], dim: usize) -> Vec<f32> {

@@ -102,8 +102,13 @@ impl ModelHeader {
     /// Whether an index of this model had better be one of a new model: it has many more or fewer rows than those that
     /// the model was made for, or rows elsewhere. Never so for the index whose spread was noted.
     pub fn is_outdated(&self, index: &IndexShape) -> bool {
+        !self.suits(index.rows.into()) || self.has_drifted(index)
+    }
+
+    /// Whether the rows of an index are elsewhere than those that the model was made for, so that searches may miss some.
+    pub fn has_drifted(&self, index: &IndexShape) -> bool {
         let drifted = if self.lists <= FEW_LISTS { DRIFTED_SMALL } else { DRIFTED };
-        !self.suits(index.rows.into()) || index.spread > self.spread * drifted
+        index.spread > self.spread * drifted
     }
 }
 
