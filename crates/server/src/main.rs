@@ -45,12 +45,12 @@ fn run(command: Command) -> Result<bool> {
     match command {
         Command::Serve(args) => {
             let config = prepare(&args.common, args.settings(), Table::new())?;
-            runtime()?.block_on(serve::run(config)).map(|()| true)
+            serve_to_the_end(serve::run(config))
         }
         Command::Demo(args) => {
             let store = config::table([("store", Some(Value::from(demo::STORE)))]);
             let config = prepare(&args.common, args.settings(), quiet(store))?;
-            runtime()?.block_on(demo::run(config)).map(|()| true)
+            serve_to_the_end(demo::run(config))
         }
         Command::Doctor(args) => {
             let config = prepare(&args.common, args.common.settings(), quiet(Table::new()))?;
@@ -73,6 +73,15 @@ fn run(command: Command) -> Result<bool> {
             Ok(true)
         }
     }
+}
+
+/// Runs a server until it has stopped, and does not wait for what other threads still do then: a stop waits for jobs as long as it may, and
+/// what is left of them, as of an index that takes a minute, is garbage.
+fn serve_to_the_end(server: impl Future<Output = Result<()>>) -> Result<bool> {
+    let runtime = runtime()?;
+    let served = runtime.block_on(server);
+    runtime.shutdown_background();
+    served.map(|()| true)
 }
 
 /// The settings of a command that is to use a store by itself, if it is.
