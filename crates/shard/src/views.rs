@@ -455,9 +455,7 @@ fn parts_in_use(view: &ShardView) -> Vec<PartKind> {
         kinds.push(PartKind::Payload);
         view.schema().vectors().keys().cloned().collect()
     } else {
-        let vector =
-            |kind: &PartKind| if let PartKind::Vector(name) = kind { Some(name.clone()) } else { None };
-        kinds.iter().filter_map(vector).collect()
+        vector_names(&kinds).collect()
     };
     kinds.extend(names.into_iter().flat_map(|name| {
         [PartKind::Model(name.clone()), PartKind::VectorIndex(name.clone()), PartKind::Vector(name)]
@@ -465,12 +463,18 @@ fn parts_in_use(view: &ShardView) -> Vec<PartKind> {
     kinds
 }
 
+fn vector_names(kinds: &[PartKind]) -> impl Iterator<Item = String> {
+    kinds.iter().filter_map(|kind| if let PartKind::Vector(name) = kind { Some(name.clone()) } else { None })
+}
+
 /// Waits until loaded vectors are in memory, if that is where they are to be: the first searches would read them from a disk, since
 /// what just came here past the page cache is not in that either.
 async fn settle_vectors(reader: &SegmentReader, kinds: &[PartKind], schema: &Arc<ShardSchema>) {
+    let names: Vec<String> = vector_names(kinds).collect();
+    if names.is_empty() {
+        return;
+    }
     let (reader, schema) = (reader.clone(), schema.clone());
-    let vector = |kind: &PartKind| if let PartKind::Vector(name) = kind { Some(name.clone()) } else { None };
-    let names: Vec<String> = kinds.iter().filter_map(vector).collect();
     let settle = move || -> Result<()> {
         for name in &names {
             if let Some(column) = reader.vector(name)? {
