@@ -17,6 +17,7 @@ pub(crate) struct ColumnRows<'a, P> {
     columns: Vec<Vectors<'a>>,
     shape: VectorShape,
     place: P,
+    wanted: &'a (dyn Fn() -> bool + Sync),
     failed: OnceLock<Error>,
 }
 
@@ -25,11 +26,19 @@ impl<'a, P: Fn(u32) -> (usize, u32) + Sync> ColumnRows<'a, P> {
     /// column.
     pub fn new(columns: &[&'a VectorColumn], shape: VectorShape, place: P) -> Self {
         let columns = columns.iter().map(|column| column.at_hand()).collect();
-        Self { columns, shape, place, failed: OnceLock::new() }
+        Self { columns, shape, place, wanted: &|| true, failed: OnceLock::new() }
+    }
+
+    /// The same, as long as they are wanted.
+    pub fn while_wanted(self, wanted: &'a (dyn Fn() -> bool + Sync)) -> Self {
+        Self { wanted, ..self }
     }
 
     /// What kept vectors from being read: what was made of them meanwhile is of no use.
     pub fn check(&self) -> Result<()> {
+        if !(self.wanted)() {
+            return Err(Error::unavailable("nobody wants this any more"));
+        }
         self.failed.get().map_or(Ok(()), |error| Err(error.clone()))
     }
 
@@ -81,12 +90,16 @@ impl<P: Fn(u32) -> (usize, u32) + Sync> Rows for ColumnRows<'_, P> {
             let slots: Vec<u32> = of_column.iter().map(|(_, slot)| *slot).collect();
             let (here, rest) = out.split_at_mut(slots.len() * self.shape.dim);
             out = rest;
-            if self.failed.get().is_none()
+            if self.is_wanted()
                 && let Err(error) = self.read(of_column[0].0, &slots, here)
             {
                 // Of several one is enough.
                 let _ = self.failed.set(error);
             }
         }
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.failed.get().is_none() && (self.wanted)()
     }
 }

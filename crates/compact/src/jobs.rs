@@ -17,8 +17,7 @@ use crate::failures::About;
 use crate::folded_index::Source;
 use crate::landing::Landed;
 use crate::output::{self, in_background};
-use crate::plan::{self, CompactOptions, IndexTask, Kind, OrderTask};
-use crate::vector_index::{self, Built};
+use crate::plan::{self, CompactOptions, Kind, OrderTask};
 use crate::worker::{Compactor, known};
 use crate::{builders, fold, merge, ordered_codes, reindex};
 
@@ -209,64 +208,9 @@ impl Compactor {
         })
         .await
     }
-
-    /// Builds one vector index.
-    pub(crate) async fn index(
-        &self,
-        state: &State,
-        shard: ShardId,
-        task: IndexTask,
-        job: &Arc<Job>,
-    ) -> Result<Landed> {
-        let view = self.views().snapshot(state, shard).await?.view;
-        let of = |id: SegmentId| view.segments().find(|reader| reader.meta().id == id).cloned();
-        let Some(reader) = of(task.segment) else { return Ok(Landed::Stale) };
-        reader.load(&[PartKind::Ids, PartKind::Vector(task.vector.clone())]).await?;
-        let model_of = match &task.model {
-            Some((id, _)) => {
-                let Some(other) = of(*id) else { return Ok(Landed::Stale) };
-                other.load(&[PartKind::Model(task.vector.clone())]).await?;
-                Some(other)
-            }
-            None => None,
-        };
-        let (segment, running, progress) = (task.segment, job.clone(), self.counters().progress.clone());
-        let niceness = if task.is_refinement { Niceness::Refine } else { Niceness::Rebuild };
-        let built = output::write(self.store(), move |objects| {
-            builders::build(niceness, task.threads, || {
-                vector_index::build_index(&reader, model_of.as_ref(), &task, &running, &progress, objects)
-            })
-        })
-        .await?;
-        self.land_on_latest(shard, |state, _| {
-            ready(match known(&state, shard) {
-                Some((_, manifest)) => put_index(manifest, segment, &built, shard, job),
-                None => Ok(None),
-            })
-        })
-        .await
-    }
 }
 
-/// The rewrite that gives a segment its index, if it and the model are still there.
-fn put_index(
-    manifest: &Shard,
-    segment: SegmentId,
-    built: &Built,
-    shard: ShardId,
-    job: &Arc<Job>,
-) -> Result<Option<Rewrite>> {
-    let Some(segment) = entry_of(manifest, segment) else { return Ok(None) };
-    let model_of = if built.is_model_shared {
-        let Some(other) = plan::segment_of(&built.parts[0], manifest)? else { return Ok(None) };
-        Some(other)
-    } else {
-        None
-    };
-    vector_index::add_index(segment, model_of, &built.parts, shard, job).map(Some)
-}
-
-fn entry_of(manifest: &Shard, segment: SegmentId) -> Option<&SegmentEntry> {
+pub(crate) fn entry_of(manifest: &Shard, segment: SegmentId) -> Option<&SegmentEntry> {
     manifest.segments.iter().find(|entry| entry.id == segment)
 }
 

@@ -14,6 +14,7 @@ mod column_rows;
 mod failures;
 pub mod fold;
 mod folded_index;
+mod indexing;
 mod jobs;
 mod landing;
 pub mod merge;

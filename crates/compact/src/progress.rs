@@ -63,6 +63,10 @@ impl Rows for Counted<'_> {
         self.rows.write(numbers, out);
         self.building.coded(numbers.len() as u64);
     }
+
+    fn is_wanted(&self) -> bool {
+        self.rows.is_wanted()
+    }
 }
 
 #[cfg(test)]

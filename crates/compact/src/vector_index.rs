@@ -41,15 +41,29 @@ pub struct Built {
     pub is_model_shared: bool,
 }
 
+/// One try of a job, whose objects have names of their own.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Attempt<'a> {
+    pub job: &'a Job,
+    pub number: u32,
+}
+
+impl Attempt<'_> {
+    fn key(self, kind: &str) -> String {
+        keys::part(self.job.epoch, self.job.id, kind, self.number)
+    }
+}
+
 /// Builds the index, hands over the objects that hold it, and returns its parts. Ids and vectors of `reader` are loaded,
 /// and of `model_of` the model, if the task names one; where rows have moved away from that, another one is made. Takes all
-/// processors for a while.
-pub fn build_index(
+/// processors for a while, and fails once it is not `wanted` any more.
+pub(crate) fn build_index(
     reader: &SegmentReader,
     model_of: Option<&SegmentReader>,
     task: &IndexTask,
-    job: &Job,
+    attempt: Attempt,
     progress: &Arc<Progress>,
+    wanted: &(dyn Fn() -> bool + Sync),
     objects: &Objects,
 ) -> Result<Built> {
     let name = &task.vector;
@@ -62,7 +76,7 @@ pub fn build_index(
         on_disk: task.on_disk,
         full_scan_bytes: 0,
     };
-    let vectors = ColumnRows::new(&[column], shape, |slot| (0, slot));
+    let vectors = ColumnRows::new(&[column], shape, |slot| (0, slot)).while_wanted(wanted);
     let row = |slot: u32| column.slot_to_row(slot).unwrap_or_default();
     let (begun, building) = (Instant::now(), progress.begin(column.len() as u64));
     info!(vectors = name, rows = column.len(), "an index is being built");
@@ -83,13 +97,13 @@ pub fn build_index(
         None => {
             let (model, index) = learn(shape, task.codes, column.len(), &vectors, &row, &building)?;
             // In an object of its own: later segments name the model when this index is long gone.
-            let mut object = objects.begin(keys::part(job.epoch, job.id, "model", 0));
+            let mut object = objects.begin(attempt.key("model"));
             let part = object.add_model(name, &model)?;
             object.into_sink().end()?;
             (part, index)
         }
     };
-    let mut object = objects.begin(keys::part(job.epoch, job.id, "vec", 0));
+    let mut object = objects.begin(attempt.key("vec"));
     let tags = RowTags::of(&[(reader, None)], name)?;
     let index = object.add_vector_index(name, index, &model, &tags)?;
     object.into_sink().end()?;
@@ -110,8 +124,11 @@ fn learn<P: Fn(u32) -> (usize, u32) + Sync>(
 ) -> Result<(Model, VectorIndex)> {
     let (options, spill) = (train_options(&shape, codes), !codes.small);
     let build = |model: &Model, rows: &dyn Rows| {
+        vectors.check()?;
         building.begin_again();
-        build(model, count, &Counted { rows, building }, row, BuildOptions { spill })
+        let index = build(model, count, &Counted { rows, building }, row, BuildOptions { spill });
+        vectors.check()?;
+        Ok::<_, Error>(index)
     };
     // Cosines are products: these rows have unit length.
     let metric = if shape.metric == Metric::Cosine { Metric::Dot } else { shape.metric };
@@ -124,8 +141,7 @@ fn learn<P: Fn(u32) -> (usize, u32) + Sync>(
     };
     let mut model = Model::train(shape.dim, count, vectors, options);
     model.note_signs_alone(codes.signs_alone);
-    let mut index = build(&model, &held_out);
-    vectors.check()?;
+    let mut index = build(&model, &held_out)?;
     let mut measured = calibrate(&model, &index);
     debug!(?measured, rows = count, "a model was calibrated");
     // No code says more of sums of differences.
@@ -139,7 +155,7 @@ fn learn<P: Fn(u32) -> (usize, u32) + Sync>(
         if has_other_bits {
             // One index in memory at a time.
             drop(index);
-            index = build(&finer, vectors);
+            index = build(&finer, vectors)?;
         }
         let of_finer = calibrate(&finer, &index);
         debug!(measured = ?of_finer, "the same with finer codes");
@@ -147,9 +163,8 @@ fn learn<P: Fn(u32) -> (usize, u32) + Sync>(
             model = finer;
             measured.calibration = Calibration { finer: true, ..of_finer.calibration };
         } else if has_other_bits {
-            index = build(&model, vectors);
+            index = build(&model, vectors)?;
         }
-        vectors.check()?;
     }
     let calibration = measured.calibration;
     if calibration != Calibration::default() {

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::failures::{About, Failures};
 use crate::landing::{Landed, Turns};
-use crate::plan::{self, Aside, CompactOptions, IndexTask, Kind, Task};
+use crate::plan::{self, Aside, CompactOptions, IndexTask, Kind, Purpose, Task};
 use crate::progress::Progress;
 use crate::resting::Resting;
 
@@ -51,6 +51,8 @@ pub(crate) enum Lane {
     Segments,
     /// Vector indexes.
     Vectors,
+    /// Vector indexes by which searches are only quicker: while searches come without pause they take very long.
+    Refinements,
 }
 
 /// Runs what is due.
@@ -71,6 +73,8 @@ pub struct Compactor {
     others: Semaphore,
     /// Each takes all processors, so one at a time.
     indexes: Semaphore,
+    /// One at a time too, beside one that is needed.
+    refinements: Semaphore,
     jobs: u32,
     stopping: Cancel,
     counters: Counters,
@@ -106,6 +110,7 @@ impl Compactor {
             folds: Semaphore::new(jobs as usize),
             others: Semaphore::new(jobs as usize),
             indexes: Semaphore::new(1),
+            refinements: Semaphore::new(1),
             jobs,
             stopping: Cancel::default(),
             counters: Counters::default(),
@@ -120,7 +125,8 @@ impl Compactor {
             let _ = tokio::join!(
                 self.folds.acquire_many(self.jobs),
                 self.others.acquire_many(self.jobs),
-                self.indexes.acquire()
+                self.indexes.acquire(),
+                self.refinements.acquire()
             );
         };
         if tokio::time::timeout(limit, ended).await.is_err() {
@@ -134,13 +140,15 @@ impl Compactor {
     }
 
     /// Lets what is under way end, and nothing begin until the permits are dropped.
-    pub(crate) async fn pause(&self) -> Result<[SemaphorePermit<'_>; 3]> {
+    pub(crate) async fn pause(&self) -> Result<[SemaphorePermit<'_>; 4]> {
         let stopping = |_| Error::unavailable("stopping");
-        // One after the other: two who take them in different orders would wait for each other.
+        // One after the other: two who take them in different orders would wait for each other. First what may take longest: meanwhile
+        // folds go on.
+        let refinements = self.refinements.acquire().await.map_err(stopping)?;
         let folds = self.folds.acquire_many(self.jobs).await.map_err(stopping)?;
         let others = self.others.acquire_many(self.jobs).await.map_err(stopping)?;
         let indexes = self.indexes.acquire().await.map_err(stopping)?;
-        Ok([folds, others, indexes])
+        Ok([refinements, folds, others, indexes])
     }
 
     pub(crate) fn options(&self) -> &CompactOptions {
@@ -236,7 +244,7 @@ impl Compactor {
     }
 
     fn start_if_due(self: &Arc<Self>, state: &State, shard: ShardId, again: &mpsc::UnboundedSender<ShardId>) {
-        for lane in [Lane::Tail, Lane::Segments, Lane::Vectors] {
+        for lane in [Lane::Tail, Lane::Segments, Lane::Vectors, Lane::Refinements] {
             if self.is_stopping() || self.busy.lock().contains(&(shard, lane)) {
                 continue;
             }
@@ -276,7 +284,8 @@ impl Compactor {
         Ok(match lane {
             Lane::Tail => self.fold_due(state, shard).is_some(),
             Lane::Segments => self.due(state, shard)?.is_some(),
-            Lane::Vectors => self.index_due(state, shard)?.is_some(),
+            Lane::Vectors => self.index_due(Purpose::Need, state, shard)?.is_some(),
+            Lane::Refinements => self.index_due(Purpose::Refinement, state, shard)?.is_some(),
         })
     }
 
@@ -290,9 +299,10 @@ impl Compactor {
         plan::due(collection, manifest, self.rested(shard), &self.aside(shard), &self.options)
     }
 
-    pub(crate) fn index_due(&self, state: &State, shard: ShardId) -> Result<Option<IndexTask>> {
+    fn index_due(&self, purpose: Purpose, state: &State, shard: ShardId) -> Result<Option<IndexTask>> {
         let Some((collection, manifest)) = known(state, shard) else { return Ok(None) };
-        plan::index_due(collection, manifest, self.rested(shard), &self.aside(shard), &self.options)
+        let (rested, aside) = (self.rested(shard), self.aside(shard));
+        plan::index_due(purpose, collection, manifest, rested, &aside, &self.options)
     }
 
     fn aside(&self, shard: ShardId) -> Aside {
@@ -300,11 +310,12 @@ impl Compactor {
     }
 
     /// Waits until one more job of `lane` may run; `None` where it was due but nothing is to begin any more.
-    async fn permit(&self, lane: Lane) -> Result<Option<SemaphorePermit<'_>>> {
+    pub(crate) async fn permit(&self, lane: Lane) -> Result<Option<SemaphorePermit<'_>>> {
         let permits = match lane {
             Lane::Tail => &self.folds,
             Lane::Segments => &self.others,
             Lane::Vectors => &self.indexes,
+            Lane::Refinements => &self.refinements,
         };
         let permit = permits.acquire().await.map_err(|_| Error::unavailable("stopping"))?;
         Ok((!self.is_stopping()).then_some(permit))
@@ -345,10 +356,11 @@ impl Compactor {
                 *about = About::Segments(kind, segments);
                 self.run_task(&state, shard, task, &job, about).await?
             }
-            Lane::Vectors => {
-                let Some(task) = self.index_due(&state, shard)? else { return Ok(()) };
+            Lane::Vectors | Lane::Refinements => {
+                let purpose = if lane == Lane::Vectors { Purpose::Need } else { Purpose::Refinement };
+                let Some(task) = self.index_due(purpose, &state, shard)? else { return Ok(()) };
                 *about = About::Segments(Kind::Index(task.vector.clone()), vec![task.segment]);
-                (self.index(&state, shard, task, &job).await?, &self.counters.indexes, "index")
+                (self.index(&state, shard, &task, purpose, &job).await?, &self.counters.indexes, "index")
             }
         };
         let counter = if landed == Landed::Yes { counter } else { &self.counters.stale };

@@ -3,8 +3,8 @@
 mod vectors;
 
 use lodestone_index::dense::{
-    BuildOptions, Candidate, Distance, Effort, Filter, IndexSections, Model, Searcher, Target, TrainOptions,
-    VectorIndex, build,
+    self, BuildOptions, Candidate, Distance, Effort, Filter, IndexSections, Model, Searcher, Target,
+    TrainOptions, VectorIndex, build,
 };
 use lodestone_kernels::LevelBits;
 use proptest::prelude::*;
@@ -343,4 +343,38 @@ fn estimates_by_signs_are_without_bias() {
         let off = (mean(&by_signs) - mean(&by_levels)).abs();
         assert!(off <= 0.05 * spread, "{distance:?}: {off} of {spread}");
     }
+}
+
+/// Rows that nobody wants any more once so many were read.
+struct Given<'a> {
+    rows: &'a Rows,
+    wanted: usize,
+    read: std::sync::atomic::AtomicUsize,
+}
+
+impl dense::Rows for Given<'_> {
+    fn write(&self, numbers: &[u32], out: &mut [f32]) {
+        self.read.fetch_add(numbers.len(), std::sync::atomic::Ordering::Relaxed);
+        let places = numbers.iter().zip(out.chunks_exact_mut(self.rows.dim));
+        places.for_each(|(number, place)| place.copy_from_slice(self.rows.row(*number as usize)));
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.read.load(std::sync::atomic::Ordering::Relaxed) < self.wanted
+    }
+}
+
+#[test]
+fn what_is_not_wanted_any_more_is_given_up() {
+    let rows = clouds(Distance::Euclid, 40_000, 16, 3);
+    let given = |wanted| Given { rows: &rows, wanted, read: 0.into() };
+    // While the model is made, and while rows are put into its lists.
+    let unread = given(0);
+    Model::train(rows.dim, rows.count(), &unread, options(Distance::Euclid));
+    let (model, _) = index(&rows, options(Distance::Euclid));
+    let half = given(rows.count() / 2);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+    pool.install(|| build(&model, rows.count(), &half, &|row| row, BuildOptions { spill: true }));
+    let read = half.read.into_inner();
+    assert!((rows.count() / 2..rows.count() * 3 / 4).contains(&read), "{read}");
 }

@@ -1,24 +1,26 @@
-//! Indexed segments that are merged: the result has an index at once, and nothing it needs goes with them.
+//! Indexed segments that are merged: the result has an index at once, and nothing it needs goes with them. What changes while jobs run
+//! is not undone by them.
 
 mod common;
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use common::*;
 use lodestone_api::Engine;
+use lodestone_index::dense::ModelHeader;
 use lodestone_node::{Node, NodeOptions, StoreLocation, inspect};
 use lodestone_segment::{PartKind, list_parts};
 use lodestone_store::{
     LocalStore, MemoryStore, Metered, Metrics, ObjectInfo, ObjectMeta, Result, Store, list_all,
 };
 use lodestone_types::{
-    CollectionConfig, Distance, FieldIndex, FieldIndexKind, NamedVectors, OptimizersConfig, Point, PointId,
-    PointSelector, QueryRequest, UpdateMode, UpdateOp, VectorParams, WriteOptions,
+    CollectionConfig, CollectionPatch, Distance, FieldIndex, FieldIndexKind, NamedVectors, OptimizersConfig,
+    Point, PointId, PointSelector, QueryRequest, UpdateMode, UpdateOp, VectorParams, WriteOptions,
 };
 use tokio::sync::Semaphore;
 
@@ -122,12 +124,25 @@ async fn a_merged_segment_is_indexed_at_once() {
     }
 }
 
-/// A store that holds up large segments until they may go on.
+/// A store that holds up some objects until they may go on.
 #[derive(Debug)]
 struct Gate {
     inner: MemoryStore,
+    /// By their name and length.
+    holds: fn(&str, usize) -> bool,
     waiting: AtomicU64,
     open: Semaphore,
+}
+
+impl Gate {
+    fn new(holds: fn(&str, usize) -> bool) -> Arc<Self> {
+        Arc::new(Self {
+            inner: MemoryStore::new(),
+            holds,
+            waiting: AtomicU64::new(0),
+            open: Semaphore::new(0),
+        })
+    }
 }
 
 /// Larger than the segments that folds write here.
@@ -136,7 +151,7 @@ const LARGE: usize = 2 * FOLD as usize * DIM * 4;
 #[async_trait]
 impl Store for Gate {
     async fn put_new(&self, key: &str, bytes: Bytes) -> Result<()> {
-        if key.contains("-seg-") && bytes.len() > LARGE {
+        if (self.holds)(key, bytes.len()) {
             self.waiting.fetch_add(1, Relaxed);
             drop(self.open.acquire().await.unwrap());
         }
@@ -174,8 +189,7 @@ async fn until(what: &str, is_so: impl Fn() -> bool) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_merge_keeps_no_fold_waiting_and_takes_over_what_it_deletes() {
-    let gate =
-        Arc::new(Gate { inner: MemoryStore::new(), waiting: AtomicU64::new(0), open: Semaphore::new(0) });
+    let gate = Gate::new(|key, length| key.contains("-seg-") && length > LARGE);
     let store: Arc<dyn Store> = gate.clone();
     let local = tempfile::tempdir().unwrap();
     let node = start(&store, &local, true).await;
@@ -214,6 +228,93 @@ async fn a_merge_keeps_no_fold_waiting_and_takes_over_what_it_deletes() {
     let node = start(&store, &local, true).await;
     assert_eq!(answers(&node.engine(), true).await, exact);
     assert_eq!(node.engine().collection(NAME).await.unwrap().points_count, 4 * FOLD - 60);
+    node.shutdown().await;
+}
+
+/// All models in the store.
+async fn models(store: &Arc<dyn Store>) -> Vec<ModelHeader> {
+    let mut models = Vec::new();
+    for object in list_all(store.as_ref(), "parts/").await.unwrap() {
+        if object.key.contains("-model-") {
+            let parts = list_parts(&object.key, &store.get(&object.key).await.unwrap()).unwrap();
+            models.extend(parts.iter().map(|part| part.model_header().unwrap()));
+        }
+    }
+    models
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_that_is_not_as_wanted_any_more_does_not_land() {
+    let gate = Gate::new(|key, _| key.contains("-vec-"));
+    let store: Arc<dyn Store> = gate.clone();
+    let local = tempfile::tempdir().unwrap();
+    let node = start(&store, &local, true).await;
+    let engine = node.engine();
+    engine.create_collection(NAME, config(Distance::Euclid), None).await.unwrap();
+    write(&engine, points(0..FOLD, 1)).await;
+    until("an index", || gate.waiting.load(Relaxed) == 1).await;
+    let bits = async || models(&store).await.iter().map(|model| model.level_bits).collect::<Vec<u8>>();
+    assert_eq!(bits().await, [4]);
+
+    let quantization = Some(r#"{"scalar":{"type":"int8"}}"#.into());
+    let change = CollectionPatch { quantization, ..CollectionPatch::default() };
+    engine.update_collection(NAME, change, None).await.unwrap();
+    gate.open.add_permits(2);
+    let info = quiet(&engine, 1).await;
+    assert_eq!(info.indexed_vectors_count, FOLD);
+    assert_eq!((jobs(&engine, "index"), jobs(&engine, "stale"), jobs(&engine, "failed")), (1, 1, 0));
+    let exact = answers(&engine, true).await;
+    assert_alike(&answers(&engine, false).await, &exact, 485);
+    node.shutdown().await;
+    assert!(bits().await.contains(&8));
+}
+
+/// Keeps all processors busy until it is dropped.
+struct Busy(Arc<AtomicBool>);
+
+impl Busy {
+    fn begin() -> Self {
+        let is_over = Arc::new(AtomicBool::new(false));
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            let is_over = is_over.clone();
+            std::thread::spawn(move || while !is_over.load(Relaxed) {});
+        }
+        Self(is_over)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_model_that_is_outgrown_has_a_successor_however_busy_the_processors_are() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let local = tempfile::tempdir().unwrap();
+    let node = start(&store, &local, true).await;
+    let engine = node.engine();
+    engine.create_collection(NAME, config(Distance::Euclid), None).await.unwrap();
+    let busy = Busy::begin();
+    for fold in 0..20 {
+        write(&engine, points(fold * FOLD..(fold + 1) * FOLD, fold)).await;
+        until("a fold", || jobs(&engine, "fold") == fold + 1).await;
+    }
+    // Merges have the model of what they merge.
+    let mut rows = 0;
+    for _ in 0..500 {
+        rows = models(&store).await.iter().map(|model| model.rows).max().unwrap_or(0);
+        if rows > 4 * FOLD {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    drop(busy);
+    assert!(rows > 4 * FOLD, "{rows}");
+    assert_eq!(jobs(&engine, "failed"), 0);
+    let exact = answers(&engine, true).await;
+    assert_alike(&answers(&engine, false).await, &exact, 450);
     node.shutdown().await;
 }
 

@@ -16,8 +16,8 @@ pub use self::aside::{Aside, Kind};
 pub use self::codes::Codes;
 pub use self::order::OrderTask;
 pub use self::vectors::{
-    FoldIndex, IndexTask, Indexed, fold_indexes, index_due, indexed_from, indexed_vectors, merge_threads,
-    segment_of,
+    FoldIndex, IndexTask, Indexed, Purpose, fold_indexes, index_due, indexed_from, indexed_vectors,
+    is_index_wanted, merge_threads, segment_of,
 };
 
 /// When work is due, and how much is done at once.
@@ -137,7 +137,8 @@ pub fn is_anything_due(
     let nothing = Aside::default();
     Ok(fold_due(shard, rested, options).is_some()
         || due(collection, shard, rested, &nothing, options)?.is_some()
-        || index_due(collection, shard, rested, &nothing, options)?.is_some())
+        || index_due(Purpose::Need, collection, shard, rested, &nothing, options)?.is_some()
+        || index_due(Purpose::Refinement, collection, shard, rested, &nothing, options)?.is_some())
 }
 
 /// The slot up to which the tail is to be folded now, if it is.

@@ -27,8 +27,8 @@ pub struct IndexTask {
     pub threads: usize,
     /// A segment of the shard whose model suits this one too, and the model's part; otherwise one is made.
     pub model: Option<(SegmentId, PartMeta)>,
-    /// Whether searches find as much by the index that the segment has, only not as quickly.
-    pub is_refinement: bool,
+    /// The index that the segment has, whose place this one takes.
+    pub replaces: Option<PartMeta>,
 }
 
 /// An index that a fold makes with the segment it writes.
@@ -61,10 +61,19 @@ pub fn fold_indexes(
     Ok(indexes)
 }
 
-/// The index that is due first and not left aside, if any: one that a segment lacks, or whose model does not suit its rows; of those
-/// that only make searches quicker none before all others. Where nothing was written for long, segments too small for one get it too if
-/// another has one: whoever comes with nothing here would have to read all their vectors.
+/// What an index is due for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Searches have none, or miss rows by the one they have, or take several times as long, or it is not as the user wants it.
+    Need,
+    /// Searches look at more than they would have to.
+    Refinement,
+}
+
+/// The index that is due first for this purpose and not left aside, if any. Where nothing was written for long, segments too small for
+/// one get it too if another has one: whoever comes with nothing here would have to read all their vectors.
 pub fn index_due(
+    purpose: Purpose,
     collection: &Collection,
     shard: &Shard,
     rested: Duration,
@@ -73,7 +82,6 @@ pub fn index_due(
 ) -> Result<Option<IndexTask>> {
     let mergeable = aside.without(&Kind::Merge, shard);
     let merging = merge_due(&mergeable, rested, &options.of(collection)).unwrap_or_default();
-    let mut refinement = None;
     for (name, Indexed { least, codes }) in indexed_from(collection, options)? {
         let Some(vector) = collection.config.params.vectors.get(&name) else { continue };
         let least = match is_at_rest(rested, options) && has_index(&name, shard)? {
@@ -89,45 +97,51 @@ pub fn index_due(
             let index = meta.part(&PartKind::VectorIndex(name.clone()));
             let due = match (model, index) {
                 (Some(model), Some(index)) => {
-                    due_instead(&model.model_header()?, &index.index_shape()?, codes)
+                    purpose_instead(&model.model_header()?, &index.index_shape()?, codes)
                 }
-                _ => Some(Due::Needed),
+                _ => Some(Purpose::Need),
             };
-            let Some(due) = due.filter(|_| rows >= least) else { continue };
-            let task = IndexTask {
-                segment: entry.id,
-                vector: name.clone(),
-                distance: vector.distance,
-                on_disk: vector.on_disk == Some(true),
-                codes,
-                threads: threads(collection, vector),
-                model: model_for(&name, rows, codes, index.and(model), &shard.segments)?,
-                is_refinement: due == Due::Refinement,
-            };
-            if due == Due::Needed {
-                return Ok(Some(task));
+            if rows >= least && due == Some(purpose) {
+                return Ok(Some(IndexTask {
+                    segment: entry.id,
+                    distance: vector.distance,
+                    on_disk: vector.on_disk == Some(true),
+                    codes,
+                    threads: threads(collection, vector),
+                    model: model_for(&name, rows, codes, index.and(model), &shard.segments)?,
+                    replaces: index.cloned(),
+                    vector: name,
+                }));
             }
-            refinement.get_or_insert(task);
         }
     }
-    Ok(refinement)
+    Ok(None)
 }
 
-/// What an index is due for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Due {
-    /// Searches have none, or miss rows by the one they have, or it is not as the user wants it.
-    Needed,
-    /// Searches look at more than they would have to.
-    Refinement,
+/// Whether an index that was planned is still of use: its segment is there with the index that it had, and its vectors are to have one,
+/// coded as planned.
+pub fn is_index_wanted(
+    task: &IndexTask,
+    collection: &Collection,
+    shard: &Shard,
+    options: &CompactOptions,
+) -> Result<bool> {
+    let Some(entry) = shard.segments.iter().find(|entry| entry.id == task.segment) else { return Ok(false) };
+    let meta = SegmentMeta::from_entry(entry)?;
+    let index = meta.part(&PartKind::VectorIndex(task.vector.clone()));
+    let indexed = indexed_from(collection, options)?;
+    let codes = indexed.get(&task.vector).map(|indexed| indexed.codes);
+    Ok(index == task.replaces.as_ref() && codes == Some(task.codes))
 }
 
-/// What another index is due for where there is one.
-fn due_instead(model: &ModelHeader, index: &IndexShape, codes: Codes) -> Option<Due> {
-    if !codes.are_those_of(model, index) || model.has_drifted(index) {
-        return Some(Due::Needed);
+/// What another index is due for where there is one, if it is.
+fn purpose_instead(model: &ModelHeader, index: &IndexShape, codes: Codes) -> Option<Purpose> {
+    let rows = index.rows.into();
+    let is_needed = !codes.are_those_of(model, index) || model.has_drifted(index) || model.is_overgrown(rows);
+    match is_needed {
+        true => Some(Purpose::Need),
+        false => (!model.suits(rows)).then_some(Purpose::Refinement),
     }
-    (!model.suits(index.rows.into())).then_some(Due::Refinement)
 }
 
 /// Which segments get an index of the vectors of one name, and what kind of index.
@@ -324,8 +338,11 @@ mod tests {
     fn due_after(rested: Duration, segments: &[SegmentMeta]) -> Option<(SegmentId, Option<SegmentId>)> {
         let segments = segments.iter().map(|meta| meta.to_entry(0).unwrap()).collect();
         let shard = Shard { segments, ..Shard::default() };
-        let task = index_due(&collection(), &shard, rested, &Aside::default(), &CompactOptions::default())
-            .unwrap()?;
+        let of = |purpose| {
+            let options = CompactOptions::default();
+            index_due(purpose, &collection(), &shard, rested, &Aside::default(), &options).unwrap()
+        };
+        let task = of(Purpose::Need).or_else(|| of(Purpose::Refinement))?;
         Some((task.segment, task.model.map(|(of, _)| of)))
     }
 
@@ -336,7 +353,7 @@ mod tests {
         let due = |collection: &Collection| {
             let segments = [1, 2].map(|id| segment(id, 320).to_entry(0).unwrap()).into_iter().collect();
             let shard = Shard { segments, ..Shard::default() };
-            index_due(collection, &shard, Duration::ZERO, &Aside::default(), &options)
+            index_due(Purpose::Need, collection, &shard, Duration::ZERO, &Aside::default(), &options)
                 .unwrap()
                 .map(|task| task.segment)
         };
@@ -354,7 +371,8 @@ mod tests {
             let segments = ids.iter().map(|id| segment(*id, 320).to_entry(0).unwrap()).collect();
             let shard = Shard { segments, ..Shard::default() };
             let aside = aside.iter().map(|(kind, id)| (kind.clone(), SegmentId(*id))).collect();
-            let task = index_due(&collection(), &shard, Duration::ZERO, &aside, &options).unwrap();
+            let task =
+                index_due(Purpose::Need, &collection(), &shard, Duration::ZERO, &aside, &options).unwrap();
             task.map(|task| task.segment.0)
         };
         let index = |name: &str| Kind::Index(name.to_owned());
@@ -420,10 +438,16 @@ mod tests {
         ];
         let shard = Shard { segments: segments.into(), ..Shard::default() };
         let due = |collection: &Collection| {
-            let task =
-                index_due(collection, &shard, Duration::ZERO, &Aside::default(), &CompactOptions::default())
-                    .unwrap()
-                    .unwrap();
+            let task = index_due(
+                Purpose::Need,
+                collection,
+                &shard,
+                Duration::ZERO,
+                &Aside::default(),
+                &CompactOptions::default(),
+            )
+            .unwrap()
+            .unwrap();
             let Codes { level_bits, small, signs_alone } = task.codes;
             (task.segment, task.model.is_some(), level_bits, (small, signs_alone))
         };
@@ -451,7 +475,9 @@ mod tests {
         let options = CompactOptions::default();
         let due = |collection: &Collection| {
             let task =
-                index_due(collection, &shard, Duration::ZERO, &Aside::default(), &options).unwrap().unwrap();
+                index_due(Purpose::Need, collection, &shard, Duration::ZERO, &Aside::default(), &options)
+                    .unwrap()
+                    .unwrap();
             (task.segment, task.model.map(|(of, _)| of))
         };
         let mut asked = collection();
@@ -467,19 +493,64 @@ mod tests {
     }
 
     #[test]
-    fn what_only_makes_searches_quicker_waits_for_what_is_needed() {
+    fn what_only_makes_searches_quicker_is_due_apart() {
         let due = |segments: &[SegmentMeta]| {
             let segments = segments.iter().map(|meta| meta.to_entry(0).unwrap()).collect();
             let shard = Shard { segments, ..Shard::default() };
-            let options = CompactOptions::default();
-            let task = index_due(&collection(), &shard, Duration::ZERO, &Aside::default(), &options);
-            task.unwrap().map(|task| (task.segment.0, task.is_refinement))
+            [Purpose::Need, Purpose::Refinement].map(|purpose| {
+                let (aside, options) = (Aside::default(), CompactOptions::default());
+                let task = index_due(purpose, &collection(), &shard, Duration::ZERO, &aside, &options);
+                task.unwrap().map(|task| task.segment.0)
+            })
         };
         let of_few = indexed(&segment(1, 320), &model(6000), "parts/1", 1.0);
-        assert_eq!(due(std::slice::from_ref(&of_few)), Some((1, true)), "most of its lists are empty");
-        assert_eq!(due(&[of_few.clone(), segment(2, 320)]), Some((2, false)), "it has none");
+        assert_eq!(due(std::slice::from_ref(&of_few)), [None, Some(1)], "most of its lists are empty");
+        assert_eq!(due(&[of_few.clone(), segment(2, 320)]), [Some(2), Some(1)], "it has none");
         let drifted = indexed(&segment(2, 320), &model(320), "parts/2", 1.5);
-        assert_eq!(due(&[of_few, drifted]), Some((2, false)), "it may miss some");
+        assert_eq!(due(&[of_few, drifted]), [Some(2), Some(1)], "it may miss some");
+        let mut small = model(100);
+        let row = |i: usize, out: &mut [f32]| out.copy_from_slice(&vector(i, 1.0));
+        small.note_spread(&build(&small, 1_601, &row, &|row| row, BuildOptions { spill: true }));
+        let grown = |rows| indexed(&segment(3, rows), &small, "parts/3", 1.0);
+        assert_eq!(due(&[grown(1_600)]), [None, Some(3)]);
+        assert_eq!(due(&[grown(1_601)]), [Some(3), None], "it takes too long");
+    }
+
+    #[test]
+    fn an_index_is_wanted_as_long_as_its_segment_is_as_it_was() {
+        let (options, rows) = (CompactOptions::default(), segment(1, 2000));
+        let shard = |segments: &[SegmentMeta]| {
+            let segments = segments.iter().map(|meta| meta.to_entry(0).unwrap()).collect();
+            Shard { segments, ..Shard::default() }
+        };
+        let planned = |segments: &[SegmentMeta]| {
+            let aside = Aside::default();
+            [Purpose::Need, Purpose::Refinement]
+                .into_iter()
+                .find_map(|of| {
+                    index_due(of, &collection(), &shard(segments), Duration::ZERO, &aside, &options).unwrap()
+                })
+                .unwrap()
+        };
+        let wanted = |task: &IndexTask, collection: &Collection, segments: &[SegmentMeta]| {
+            is_index_wanted(task, collection, &shard(segments), &options).unwrap()
+        };
+        let old = indexed(&rows, &model(499), "parts/1", 1.0);
+        let new = indexed(&rows, &model(2000), "parts/2", 1.0);
+        let (first, another) = (planned(std::slice::from_ref(&rows)), planned(std::slice::from_ref(&old)));
+        let beside = segment(2, 10);
+        for (task, segment) in [(&first, &rows), (&another, &old)] {
+            assert!(wanted(task, &collection(), &[beside.clone(), segment.clone()]));
+            assert!(!wanted(task, &collection(), std::slice::from_ref(&beside)), "its segment is gone");
+            assert!(!wanted(task, &collection(), std::slice::from_ref(&new)), "another was quicker");
+            let mut changed = collection();
+            Arc::make_mut(&mut changed.config).quantization = Some(r#"{"scalar":{"type":"int8"}}"#.into());
+            assert!(!wanted(task, &changed, std::slice::from_ref(segment)), "of other codes");
+            let hnsw = Some(HnswConfig { m: Some(0), ..HnswConfig::default() });
+            let mut changed = collection();
+            Arc::make_mut(&mut changed.config).params.vectors.get_mut("").unwrap().hnsw = hnsw;
+            assert!(!wanted(task, &changed, std::slice::from_ref(segment)), "of no vectors that are indexed");
+        }
     }
 
     #[test]

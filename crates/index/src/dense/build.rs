@@ -52,7 +52,8 @@ pub fn merge(
     assert!(inputs.iter().all(|input| input.index.fits(model)), "an index of another model");
     let mut lists = vec![List::default(); model.lists()];
     let coded = Coded::of(model, count, rows, options);
-    for (number, (first, second)) in (0..).zip(coded.lists()) {
+    // Rows that nobody wants any more are not laid out.
+    for (number, (first, second)) in (0..).zip(coded.lists()).take_while(|_| rows.is_wanted()) {
         let entry = Entry { row: name(number), origin: Origin::New(number) };
         lists[*first as usize].first.push(entry);
         if let Some(second) = second {

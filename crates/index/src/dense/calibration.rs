@@ -185,7 +185,7 @@ impl<'a> HeldOut<'a> {
         effort.candidates = effort.candidates.min(MOST_KEPT);
         let counts = self.held.par_iter().map(|held| {
             let nearest = held.nearest();
-            let Some(wanted) = nearest.wanted() else { return [0; 4] };
+            let Some(wanted) = nearest.wanted().filter(|_| self.rows.is_wanted()) else { return [0; 4] };
             let mut candidates = Vec::new();
             let target = Target { index, filter: None };
             Searcher::new(model).search(model, &[target], &held.vector, effort, &mut candidates);
@@ -235,6 +235,10 @@ impl Rows for HeldOut<'_> {
                 held.meet(numbers, scores);
             }
         }
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.rows.is_wanted()
     }
 }
 

@@ -56,6 +56,9 @@ impl Coded {
         let tasks = coded.lists.par_chunks_mut(TASK_ROWS).zip(coded.firsts.par_chunks_mut(blocks));
         let tasks = tasks.zip(seconds).zip(coded.levels.par_chunks_mut(TASK_ROWS * level)).enumerate();
         tasks.for_each(|(task, (((lists, firsts), seconds), levels))| {
+            if !rows.is_wanted() {
+                return;
+            }
             let first = (task * TASK_ROWS) as u32;
             let numbers: Vec<u32> = (first..first + lists.len() as u32).collect();
             let mut vectors = vec![0.0; numbers.len() * model.dim()];

@@ -33,23 +33,26 @@ pub(super) struct Clusters {
     pub members: Vec<Vec<u32>>,
 }
 
-/// About `count` centroids of the rows, which lie one after another.
-pub(super) fn cluster(rows: &[f32], dim: usize, count: usize, seed: u64) -> Clusters {
+/// Whether somebody still waits for centroids.
+type Wanted<'a> = &'a (dyn Fn() -> bool + Sync);
+
+/// About `count` centroids of the rows, which lie one after another; just any, and soon, once they are not wanted any more.
+pub(super) fn cluster(rows: &[f32], dim: usize, count: usize, seed: u64, wanted: Wanted) -> Clusters {
     let n = rows.len() / dim;
     let count = count.clamp(1, n.max(1));
     if count <= ONE_LEVEL {
-        let fine = lloyd(rows, dim, count, seed);
+        let fine = lloyd(rows, dim, count, seed, wanted);
         let members = vec![(0..(fine.len() / dim) as u32).collect()];
         return Clusters { coarse: mean(rows, dim), fine, members };
     }
-    let coarse = lloyd(&sample(rows, dim, count.isqrt() * 256, seed), dim, count.isqrt(), seed);
-    let parts = part(rows, dim, &coarse);
+    let coarse = lloyd(&sample(rows, dim, count.isqrt() * 256, seed), dim, count.isqrt(), seed, wanted);
+    let parts = part(rows, dim, &coarse, wanted);
     let fine: Vec<Vec<f32>> = parts
         .par_iter()
         .enumerate()
         .map(|(i, part)| {
             let share = (part.len() * count).div_ceil(n);
-            lloyd(&gather(rows, dim, part), dim, share, seed ^ i as u64)
+            lloyd(&gather(rows, dim, part), dim, share, seed ^ i as u64, wanted)
         })
         .collect();
     let mut clusters = Clusters { fine: Vec::new(), coarse, members: Vec::new() };
@@ -58,19 +61,19 @@ pub(super) fn cluster(rows: &[f32], dim: usize, count: usize, seed: u64) -> Clus
         clusters.members.push((first..first + (fine.len() / dim) as u32).collect());
         clusters.fine.extend(fine);
     }
-    refine(rows, dim, &parts, &mut clusters);
+    refine(rows, dim, &parts, &mut clusters, wanted);
     clusters
 }
 
 /// Moves the fine centroids once more, rows choosing among those of neighbouring parts.
-fn refine(rows: &[f32], dim: usize, parts: &[Vec<u32>], clusters: &mut Clusters) {
+fn refine(rows: &[f32], dim: usize, parts: &[Vec<u32>], clusters: &mut Clusters, wanted: Wanted) {
     let near = neighbours(&clusters.coarse, dim);
     let moved = parts.par_iter().zip(&near).map(|(part, near)| {
         let ids: Vec<u32> = near.iter().flat_map(|c| &clusters.members[*c as usize]).copied().collect();
         let centroids = Centroids::new(dim, &gather(&clusters.fine, dim, &ids));
         let rows = gather(rows, dim, part);
         let mut sums = Sums::new(ids.len(), dim);
-        for (row, (nearest, _)) in rows.chunks_exact(dim).zip(nearest_in_turns(&centroids, &rows)) {
+        for (row, (nearest, _)) in rows.chunks_exact(dim).zip(nearest_in_turns(&centroids, &rows, wanted)) {
             sums.add(nearest as usize, row);
         }
         (ids, sums)
@@ -101,22 +104,22 @@ pub(super) fn neighbours(coarse: &[f32], dim: usize) -> Vec<Vec<u32>> {
 }
 
 /// The rows nearest to each coarse centroid.
-pub(super) fn part(rows: &[f32], dim: usize, coarse: &[f32]) -> Vec<Vec<u32>> {
+fn part(rows: &[f32], dim: usize, coarse: &[f32], wanted: Wanted) -> Vec<Vec<u32>> {
     let centroids = Centroids::new(dim, coarse);
     let mut parts = vec![Vec::new(); centroids.len()];
-    for (row, (nearest, _)) in nearest(&centroids, rows).into_iter().enumerate() {
+    for (row, (nearest, _)) in nearest(&centroids, rows, wanted).into_iter().enumerate() {
         parts[nearest as usize].push(row as u32);
     }
     parts
 }
 
 /// Lloyd's iteration from rows drawn at random. A centroid that loses all its rows starts again beside that with most.
-fn lloyd(rows: &[f32], dim: usize, count: usize, seed: u64) -> Vec<f32> {
+fn lloyd(rows: &[f32], dim: usize, count: usize, seed: u64, wanted: Wanted) -> Vec<f32> {
     let rows = sample(rows, dim, count * SAMPLE, seed);
     let mut centroids = sample(&rows, dim, count, seed ^ 0x5eed);
     for _ in 0..ROUNDS {
         let mut sums = Sums::new(centroids.len() / dim, dim);
-        let found = nearest(&Centroids::new(dim, &centroids), &rows);
+        let found = nearest(&Centroids::new(dim, &centroids), &rows, wanted);
         for (row, (nearest, _)) in rows.chunks_exact(dim).zip(found) {
             sums.add(nearest as usize, row);
         }
@@ -126,17 +129,18 @@ fn lloyd(rows: &[f32], dim: usize, count: usize, seed: u64) -> Vec<f32> {
     centroids
 }
 
-fn nearest(centroids: &Centroids, rows: &[f32]) -> Vec<(u32, f32)> {
+/// The nearest centroid of each row; of fewer, and not of those that one would think, once they are not wanted any more.
+fn nearest(centroids: &Centroids, rows: &[f32], wanted: Wanted) -> Vec<(u32, f32)> {
     let tasks = rows.par_chunks(TASK_ROWS * centroids.dim());
-    tasks.flat_map_iter(|rows| nearest_in_turns(centroids, rows)).collect()
+    tasks.flat_map_iter(|rows| nearest_in_turns(centroids, rows, wanted)).collect()
 }
 
-/// The nearest centroid of each row, by one thread.
-fn nearest_in_turns(centroids: &Centroids, rows: &[f32]) -> Vec<(u32, f32)> {
+/// The same by one thread.
+fn nearest_in_turns(centroids: &Centroids, rows: &[f32], wanted: Wanted) -> Vec<(u32, f32)> {
     let mut stretch = Stretch::begin();
     let mut found = Vec::with_capacity(rows.len() / centroids.dim());
     let turn = (TURN / (centroids.len() * centroids.dim()).max(1)).max(1);
-    for rows in rows.chunks(turn * centroids.dim()) {
+    for rows in rows.chunks(turn * centroids.dim()).take_while(|_| wanted()) {
         found.extend(centroids.nearest(rows));
         stretch.give_way();
     }

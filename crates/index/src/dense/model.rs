@@ -76,6 +76,8 @@ const STRAY: f32 = 16.0;
 const STRAY_ROUNDS: usize = 3;
 /// A model is made anew for so many times more rows.
 const OUTGROWN: u64 = 4;
+/// And without delay for so many times more.
+const OVERGROWN: u64 = 16;
 /// And for so many times fewer: most of each list's block would be empty. More than as many segments are merged into one, so that what
 /// folds write has the model of the segments that were merged of such before, while there are any, and these share it with the next.
 const OVERSIZED: u64 = 16;
@@ -92,6 +94,11 @@ impl ModelHeader {
     /// Whether the lists of this model suit a segment of so many rows.
     pub fn suits(&self, rows: u64) -> bool {
         rows <= self.rows.saturating_mul(OUTGROWN) && self.rows <= rows.saturating_mul(OVERSIZED)
+    }
+
+    /// Whether so many rows are so many more than those that the model was made for that searches take several times as long.
+    pub fn is_overgrown(&self, rows: u64) -> bool {
+        rows > self.rows.saturating_mul(OVERGROWN)
     }
 
     /// How many times the rows that the model was made for so many are: no less than 1, and no more than a model is kept for.
@@ -129,7 +136,7 @@ pub struct Model {
 
 impl Model {
     /// Learns from `count` vectors of `dim` components, of which it reads as many as it may learn from, each once. Some are
-    /// [held out](super::HeldOut).
+    /// [held out](super::HeldOut). Gives up where they are [not wanted](Rows::is_wanted) any more.
     pub fn train(dim: usize, count: usize, rows: &dyn Rows, options: TrainOptions) -> Self {
         let mut numbers = drawn(count, options.sample_rows, options.seed);
         let mut held_out = held_out(count).peekable();
@@ -149,7 +156,14 @@ impl Model {
                 places.chunks_exact_mut(padded).zip(vectors).for_each(|(p, v)| p[..dim].copy_from_slice(v));
             },
         );
+        let give_up_if_unwanted = |turned: &mut Vec<f32>| {
+            if !rows.is_wanted() {
+                turned.clear();
+            }
+        };
+        give_up_if_unwanted(&mut turned);
         let mean = mean_of_most(dim, &turned, padded);
+        give_up_if_unwanted(&mut turned);
         turned.par_chunks_mut(padded).for_each_init(
             || vec![0.0; dim],
             |vector, turned| {
@@ -158,7 +172,8 @@ impl Model {
                 rotation.apply(vector, turned);
             },
         );
-        let clusters = cluster(&turned, padded, count.div_ceil(options.list_rows), options.seed);
+        let clusters =
+            cluster(&turned, padded, count.div_ceil(options.list_rows), options.seed, &|| rows.is_wanted());
         let order = bisected(&clusters.fine, padded);
         let centroids: Vec<f32> = order
             .iter()

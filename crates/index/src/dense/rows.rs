@@ -5,6 +5,11 @@ pub trait Rows: Sync {
     /// Writes out the vectors of `numbers`, which ascend, one after another; `out` has room for just these. What cannot be read is
     /// for whoever made this to notice: an index of it is of no use.
     fn write(&self, numbers: &[u32], out: &mut [f32]);
+
+    /// Whether what is made of them is still wanted. Once it is not, no more is compared or coded: what comes out is of no use.
+    fn is_wanted(&self) -> bool {
+        true
+    }
 }
 
 /// Vectors that are at hand one by one.

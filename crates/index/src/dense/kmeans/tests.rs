@@ -60,7 +60,7 @@ fn as_near_as_the_textbook() {
         // Two levels cost most where clouds are far apart.
         for (spread, more) in [(1.5, 1.2), (4.0, 1.05)] {
             let rows = clouds(blobs, each, dim, spread, 3);
-            let clusters = cluster(&rows, dim, count, 1);
+            let clusters = cluster(&rows, dim, count, 1, &|| true);
             check_members(&clusters, dim);
             let found = clusters.fine.len() / dim;
             assert!((count..=count + count / 4).contains(&found), "{found} clusters for {count}");
@@ -75,9 +75,9 @@ fn as_near_as_the_textbook() {
 #[test]
 fn no_cluster_is_empty() {
     let rows = clouds(100, 50, 8, 1.0, 5);
-    let clusters = cluster(&rows, 8, 120, 2);
+    let clusters = cluster(&rows, 8, 120, 2, &|| true);
     let mut counts = vec![0; clusters.fine.len() / 8];
-    for (nearest, _) in nearest(&Centroids::new(8, &clusters.fine), &rows) {
+    for (nearest, _) in nearest(&Centroids::new(8, &clusters.fine), &rows, &|| true) {
         counts[nearest as usize] += 1;
     }
     let empty = counts.iter().filter(|count| **count == 0).count();
@@ -89,7 +89,7 @@ fn a_seed_is_a_clustering_on_any_number_of_threads() {
     let rows = clouds(60, 80, 24, 2.0, 7);
     let on = |threads: usize, seed: u64| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| cluster(&rows, 24, 100, seed))
+        pool.install(|| cluster(&rows, 24, 100, seed, &|| true))
     };
     let one = on(1, 4);
     for threads in [2, 3, 8] {
@@ -113,7 +113,7 @@ fn rows_that_suit_no_clustering() {
         ];
         for rows in &cases {
             for count in [1, 5, 64, 65, 200] {
-                let clusters = cluster(rows, dim, count, 3);
+                let clusters = cluster(rows, dim, count, 3, &|| true);
                 check_members(&clusters, dim);
                 assert_eq!(clusters.fine.is_empty(), rows.is_empty());
                 // So many kinds of rows at most, and so many clusters at least.
@@ -122,5 +122,21 @@ fn rows_that_suit_no_clustering() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn wherever_clusters_are_given_up_they_are_sound() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let rows = clouds(60, 80, 24, 2.0, 7);
+    let asked_until = |last: usize| {
+        let asked = AtomicUsize::new(0);
+        check_members(&cluster(&rows, 24, 100, 4, &|| asked.fetch_add(1, Ordering::Relaxed) < last), 24);
+        asked.into_inner()
+    };
+    let whole = asked_until(usize::MAX);
+    assert!(whole > 100, "{whole}");
+    for last in (0..whole).step_by(7) {
+        asked_until(last);
     }
 }
