@@ -17,6 +17,7 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
@@ -46,7 +47,7 @@ impl Backend {
         static CHOSEN: OnceLock<Backend> = OnceLock::new();
         *CHOSEN.get_or_init(|| match Desk::with_ring() {
             Ok(desk) => {
-                desk.put_back();
+                DESKS.put_back(desk);
                 Backend::IoUring
             }
             Err(error) => {
@@ -110,25 +111,35 @@ impl BatchFile {
     }
 
     fn read(&self, ranges: &[Range<u64>], pages: Option<&[u32]>, out: &mut Vec<u8>) -> io::Result<Backend> {
+        self.read_at(&DESKS, ranges, pages, out)
+    }
+
+    fn read_at(
+        &self,
+        desks: &Desks,
+        ranges: &[Range<u64>],
+        pages: Option<&[u32]>,
+        out: &mut Vec<u8>,
+    ) -> io::Result<Backend> {
         if let Some(range) = ranges.iter().find(|r| r.start > r.end || r.end > self.length) {
             let why = format!("bytes {}..{} of a file of {}", range.start, range.end, self.length);
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why));
         }
         let before = out.len();
-        let mut desk = Desk::take(self.backend);
+        let mut desk = desks.take(self.backend);
         let mut plan = Plan::new(ranges, if pages.is_some() { PAGE as u64 } else { 1 });
         while let Some(mut pieces) = plan.next_batch(BATCH, BUFFER) {
-            let read = desk.read(self, &mut pieces);
+            let read = desk.read(self, &mut pieces, desks);
             let checked = read.and_then(|()| pages.map_or(Ok(()), |pages| desk.check(&pieces, pages)));
             if let Err(error) = checked {
                 out.truncate(before);
-                desk.put_back();
+                desks.put_back(desk);
                 return Err(error);
             }
             pieces.iter().for_each(|piece| out.extend_from_slice(&desk.buffer[piece.wanted()]));
         }
         let backend = desk.backend();
-        desk.put_back();
+        desks.put_back(desk);
         Ok(backend)
     }
 
@@ -169,22 +180,51 @@ struct Desk {
     ring: Option<uring::Ring>,
 }
 
-static DESKS: Mutex<Vec<Desk>> = Mutex::new(Vec::new());
-/// Those without a ring.
-static PLAIN_DESKS: Mutex<Vec<Desk>> = Mutex::new(Vec::new());
+/// Desks that wait for the next batch.
+struct Desks {
+    with_ring: Mutex<Vec<Desk>>,
+    plain: Mutex<Vec<Desk>>,
+    /// A ring that failed takes its buffer with it, so none is tried again.
+    ring_failed: AtomicBool,
+}
 
-impl Desk {
-    /// A desk for `backend`, or without a ring where the kernel has none to give at the moment.
-    fn take(backend: Backend) -> Self {
-        if backend == Backend::IoUring {
-            let idle = DESKS.lock().pop();
-            if let Ok(desk) = idle.map_or_else(Self::with_ring, Ok) {
+static DESKS: Desks = Desks::new();
+
+impl Desks {
+    const fn new() -> Self {
+        Self {
+            with_ring: Mutex::new(Vec::new()),
+            plain: Mutex::new(Vec::new()),
+            ring_failed: AtomicBool::new(false),
+        }
+    }
+
+    /// A desk for `backend`, or without a ring where the kernel has none to give at the moment, or one has failed.
+    fn take(&self, backend: Backend) -> Desk {
+        if backend == Backend::IoUring && !self.ring_failed.load(Ordering::Relaxed) {
+            let idle = self.with_ring.lock().pop();
+            if let Ok(desk) = idle.map_or_else(Desk::with_ring, Ok) {
                 return desk;
             }
         }
-        PLAIN_DESKS.lock().pop().unwrap_or_else(Self::plain)
+        self.plain.lock().pop().unwrap_or_else(Desk::plain)
     }
 
+    fn put_back(&self, desk: Desk) {
+        let desks = if desk.backend() == Backend::IoUring { &self.with_ring } else { &self.plain };
+        let mut desks = desks.lock();
+        if desks.len() < IDLE {
+            desks.push(desk);
+        }
+    }
+
+    fn note_ring_failed(&self) {
+        self.ring_failed.store(true, Ordering::Relaxed);
+        self.with_ring.lock().clear();
+    }
+}
+
+impl Desk {
     fn plain() -> Self {
         Self {
             buffer: vec![0; BUFFER].into(),
@@ -203,14 +243,6 @@ impl Desk {
         Err(io::Error::from(io::ErrorKind::Unsupported))
     }
 
-    fn put_back(self) {
-        let desks = if self.backend() == Backend::IoUring { &DESKS } else { &PLAIN_DESKS };
-        let mut desks = desks.lock();
-        if desks.len() < IDLE {
-            desks.push(self);
-        }
-    }
-
     fn backend(&self) -> Backend {
         #[cfg(target_os = "linux")]
         if self.ring.is_some() {
@@ -220,12 +252,13 @@ impl Desk {
     }
 
     /// Reads all `pieces` into the buffer.
-    fn read(&mut self, file: &BatchFile, pieces: &mut [Piece]) -> io::Result<()> {
+    fn read(&mut self, file: &BatchFile, pieces: &mut [Piece], desks: &Desks) -> io::Result<()> {
         #[cfg(target_os = "linux")]
         if let Some(ring) = &mut self.ring
             && let Err(error) = ring.read(&file.file, pieces, &mut self.buffer)
         {
-            tracing::warn!(%error, "io_uring failed; reading with pread");
+            tracing::warn!(%error, "io_uring failed; from now on vectors on disk are read with pread");
+            desks.note_ring_failed();
             // The kernel may still write to the buffer: nobody may have it again.
             std::mem::forget(std::mem::replace(self, Self::plain()));
             pieces.iter_mut().for_each(Piece::restart);
