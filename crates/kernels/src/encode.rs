@@ -4,6 +4,9 @@ use half::f16;
 
 use crate::{Element, Metric};
 
+/// The greatest number in half precision.
+pub const F16_MOST: f32 = 65_504.0;
+
 /// Scales `vector` to length 1. One whose squared length is below `f32::EPSILON` or within 1e-6 of 1 stays
 /// as it is, so zero vectors stay zero and normalising twice changes nothing.
 pub fn normalize(vector: &mut [f32]) {
@@ -25,12 +28,16 @@ pub fn prepare(metric: Metric, element: Element, vector: &mut [f32]) {
     }
 }
 
-/// Appends `vector` as a row. Half precision rounds to nearest, `u8` truncates toward zero and clamps to 0..=255.
+/// Appends `vector` as a row. Half precision rounds to the nearest number that it has, which is [`F16_MOST`] for all beyond it; `u8` truncates
+/// toward zero and clamps to 0..=255.
 pub fn encode(element: Element, vector: &[f32], row: &mut Vec<u8>) {
     row.reserve(vector.len() * element.bytes());
     match element {
         Element::F32 => row.extend(vector.iter().flat_map(|x| x.to_le_bytes())),
-        Element::F16 => row.extend(vector.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes())),
+        Element::F16 => {
+            let rounded = |x: f32| f16::from_f32(x.clamp(-F16_MOST, F16_MOST));
+            row.extend(vector.iter().flat_map(|&x| rounded(x).to_le_bytes()));
+        }
         Element::U8 => row.extend(vector.iter().map(|&x| x as u8)),
     }
 }
@@ -84,6 +91,15 @@ mod tests {
         let mut back = Vec::new();
         decode(Element::U8, &row, &mut back);
         assert_eq!(back, [0.0, 0.0, 1.0, 255.0, 255.0, 255.0, 0.0]);
+    }
+
+    #[test]
+    fn half_precision_ends_with_its_greatest_number() {
+        let mut row = Vec::new();
+        encode(Element::F16, &[65_519.0, 65_520.0, -1e30, f32::MAX], &mut row);
+        let mut back = Vec::new();
+        decode(Element::F16, &row, &mut back);
+        assert_eq!(back, [F16_MOST, F16_MOST, -F16_MOST, F16_MOST]);
     }
 
     #[test]

@@ -39,7 +39,7 @@ mod scalar;
 mod scorer;
 mod signs;
 
-pub use encode::{decode, encode, normalize, prepare};
+pub use encode::{F16_MOST, decode, encode, normalize, prepare};
 pub use hadamard::{hadamard, hadamard_with};
 pub use levels::{LEVEL_DIM_STEP, LevelBits, LevelQuery, pack_levels};
 pub use prefetch::prefetch;
