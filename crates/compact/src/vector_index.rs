@@ -6,7 +6,7 @@ use std::time::Instant;
 use lodestone_index::dense::{
     self, BuildOptions, Calibration, HeldOut, Model, ModelHeader, Rows, TrainOptions, VectorIndex, build,
 };
-use lodestone_kernels::Metric;
+use lodestone_kernels::{LEVEL_DIM_STEP, Metric};
 use lodestone_manifest::{Rewrite, SegmentEntry, ShardId};
 use lodestone_meta::Job;
 use lodestone_segment::{PartMeta, RowTags, SegmentMeta, SegmentReader};
@@ -24,7 +24,7 @@ use crate::progress::{Building, Counted, Progress};
 /// Rows of a list, on average: short lists cost more to find, and have more empty places. Measured, see
 /// `docs/0004-vector-index.md`.
 const LIST_ROWS: usize = 100;
-/// Rows a model learns from, at most: what they take in memory is turned `f32`.
+/// Rows a model learns from, at most: what they take in memory is turned and padded `f32`.
 const SAMPLE_BYTES: usize = 1 << 30;
 
 /// Where a search for ten rows compares more vectors than this, because codes leave so many in doubt, finer codes are tried.
@@ -184,7 +184,7 @@ fn train_options(shape: &VectorShape, codes: Codes) -> TrainOptions {
             Metric::Euclid | Metric::Manhattan => dense::Distance::Euclid,
         },
         list_rows: LIST_ROWS,
-        sample_rows: SAMPLE_BYTES / (4 * shape.dim),
+        sample_rows: SAMPLE_BYTES / (4 * shape.dim.next_multiple_of(LEVEL_DIM_STEP)),
         level_bits: codes.level_bits,
         seed: SEED,
     }

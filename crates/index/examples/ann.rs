@@ -157,8 +157,8 @@ impl Engine {
         let keep = number("keep").unwrap_or(self.setting("keep", 0.0) as usize);
         let candidates = number("candidates").unwrap_or(self.setting("candidates", 0.0) as usize);
         let (model, index) = self.built.as_ref().ok_or("not built")?;
-        // As many as in the server, which scans three lists for each unit of effort where rows are in one only.
-        let beam = if index.shape().spilled { lists } else { lists / 3 };
+        // As many as in the server, which scans two lists for each unit of effort where few rows are in two.
+        let beam = if index.shape().spilled { lists } else { lists / 2 };
         let usual = if model.header().signs_alone { 4 * k + beam / 4 + 8 } else { k + k / 4 + beam / 32 + 4 };
         let effort = Effort {
             lists,

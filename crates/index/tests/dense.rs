@@ -9,7 +9,7 @@ use lodestone_index::dense::{
 use lodestone_kernels::LevelBits;
 use proptest::prelude::*;
 use rayon::prelude::*;
-use vectors::{Rows, clouds};
+use vectors::{Random, Rows, clouds};
 
 fn options(distance: Distance) -> TrainOptions {
     TrainOptions { distance, list_rows: 50, sample_rows: 100_000, level_bits: LevelBits::Four, seed: 1 }
@@ -254,8 +254,58 @@ proptest! {
     }
 }
 
+/// Rows without structure in one list: what is lost is lost because codes say little, unless all that is in doubt is kept.
 #[test]
-fn rows_in_one_list_take_less_room_and_are_found_in_more_lists() {
+fn what_codes_leave_in_doubt_is_compared() {
+    for distance in [Distance::Euclid, Distance::Dot] {
+        for dim in [96, 768, 4096] {
+            let mut random = Random(17);
+            let mut normal = |count: usize| (0..count * dim).map(|_| random.normal()).collect();
+            let rows = Rows { dim, floats: normal(2_000) };
+            let queries = Rows { dim, floats: normal(40) };
+            let mut index = index(&rows, TrainOptions { list_rows: 2_000, ..options(distance) });
+            for signs_alone in [false, true] {
+                index.0.note_signs_alone(signs_alone);
+                let with = |doubt| Effort { doubt, ..effort(1, 10, 10) };
+                let [without, found] =
+                    [0.0, 2.0].map(|doubt| recall(&rows, &queries, &index, with(doubt), distance));
+                println!("{distance:?}, {dim}, {signs_alone}: {without:.3}, {found:.3}");
+                assert!(
+                    without < 0.5 && found >= 0.88,
+                    "{distance:?}, {dim}, {signs_alone}: {without}, {found}"
+                );
+            }
+        }
+    }
+}
+
+/// Squares of their components are no `f32`, so codes say nothing of them.
+#[test]
+fn rows_of_absurd_length_displace_no_others() {
+    let distance = Distance::Euclid;
+    let mut rows = clouds(distance, 2_000, 32, 9);
+    rows.floats[..40 * 32].iter_mut().for_each(|x| *x *= 1e25);
+    let (model, index) = index(&rows, options(distance));
+    let query = rows.row(1_000);
+    let truth = rows.nearest(distance, query, 10, 0..2_000);
+    let effort = Effort { doubt: 2.0, ..effort(model.lists(), 100, 20) };
+    let (mut searcher, mut by_lists, mut ranked) = (Searcher::new(&model), Vec::new(), Vec::new());
+    let targets = [Target { index: &index, filter: None }];
+    searcher.search(&model, &targets, query, effort, &mut by_lists);
+    searcher.rank_all(&model, &targets, query, effort, &mut ranked);
+    for found in [by_lists, ranked] {
+        let right = found.iter().filter(|candidate| truth.contains(&candidate.row)).count();
+        assert!(right >= 9, "{right} of ten among {}", found.len());
+    }
+    // Nobody can tell these apart, but there is an index of them.
+    rows.floats.chunks_mut(32).zip([1e25, -1e25].into_iter().cycle()).for_each(|(row, x)| row.fill(x));
+    let endless = self::index(&rows, options(distance));
+    assert_eq!((endless.0.lists(), endless.1.rows()), (1, rows.count()));
+    assert!(search(&endless, rows.row(0), everything(&rows, &endless), None).len() <= rows.count());
+}
+
+#[test]
+fn few_rows_in_two_lists_take_less_room_and_are_found_in_more_lists() {
     let distance = Distance::Euclid;
     let all = clouds(distance, 10_100, 200, 12);
     let (floats, queries) = all.floats.split_at(10_000 * 200);
@@ -267,7 +317,7 @@ fn rows_in_one_list_take_less_room_and_are_found_in_more_lists() {
     let once = build(&model, rows.count(), &row, &|row| row, BuildOptions { spill: false });
     assert!(twice.1.shape().spilled && !once.shape().spilled);
     let bytes = |model: &Model, index: &VectorIndex| (model.bytes() + index.bytes()) as f64;
-    assert!(bytes(&model, &once) <= 0.8 * bytes(&twice.0, &twice.1));
+    assert!(bytes(&model, &once) <= 0.85 * bytes(&twice.0, &twice.1));
     let effort = |lists| effort(lists, 200, 40);
     let found_twice = recall(&rows, &queries, &twice, effort(40), distance);
     let found_once = recall(&rows, &queries, &(model, once), effort(60), distance);

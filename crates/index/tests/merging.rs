@@ -13,8 +13,6 @@ use lodestone_kernels::LevelBits;
 use proptest::prelude::*;
 use vectors::{Random, Rows, clouds};
 
-const SPILL: BuildOptions = BuildOptions { spill: true };
-
 fn train(rows: &Rows, distance: Distance, list_rows: usize) -> Model {
     let options =
         TrainOptions { distance, list_rows, sample_rows: 100_000, level_bits: LevelBits::Four, seed: 1 };
@@ -27,9 +25,15 @@ fn train(rows: &Rows, distance: Distance, list_rows: usize) -> Model {
 }
 
 /// The index of `rows`, each of which stands for one of `all`.
-fn index_of(model: &Model, all: &Rows, rows: &[u32], name: &dyn Fn(u32) -> u32) -> VectorIndex {
+fn index_of(
+    model: &Model,
+    all: &Rows,
+    rows: &[u32],
+    name: &dyn Fn(u32) -> u32,
+    options: BuildOptions,
+) -> VectorIndex {
     let row = |i: usize, out: &mut [f32]| out.copy_from_slice(all.row(rows[i] as usize));
-    build(model, rows.len(), &row, name, SPILL)
+    build(model, rows.len(), &row, name, options)
 }
 
 fn assert_same(a: &VectorIndex, b: &VectorIndex) -> Result<(), TestCaseError> {
@@ -54,8 +58,10 @@ proptest! {
         list_rows in 3usize..60,
         seed in any::<u32>(),
         dot in any::<bool>(),
+        spill in any::<bool>(),
     ) {
         let distance = if dot { Distance::Dot } else { Distance::Euclid };
+        let options = BuildOptions { spill };
         let count = sizes.iter().sum::<usize>() + anew;
         let all = clouds(distance, count.max(1), dim, u64::from(seed));
         let model = train(&all, distance, list_rows);
@@ -76,17 +82,17 @@ proptest! {
         let mut indexes = Vec::new();
         for size in sizes {
             let rows: Vec<u32> = (first..first + size as u32).collect();
-            indexes.push((index_of(&model, &all, &rows, &|row| row), &names[first as usize..][..size]));
+            indexes.push((index_of(&model, &all, &rows, &|row| row, options), &names[first as usize..][..size]));
             first += size as u32;
         }
         let inputs: Vec<MergeInput> =
             indexes.iter().map(|(index, rows)| MergeInput { index, rows }).collect();
         let row = |i: usize, out: &mut [f32]| out.copy_from_slice(all.row(olds + i));
-        let merged = merge(&model, &inputs, anew, &row, &|i| names[olds + i as usize], SPILL);
+        let merged = merge(&model, &inputs, anew, &row, &|i| names[olds + i as usize], options);
 
         let mut live: Vec<u32> = (0..count as u32).filter(|row| names[*row as usize] != GONE).collect();
         live.sort_by_key(|row| names[*row as usize]);
-        let built = index_of(&model, &all, &live, &|i| names[live[i as usize] as usize]);
+        let built = index_of(&model, &all, &live, &|i| names[live[i as usize] as usize], options);
         assert_same(&merged, &built)?;
 
         let everything = Effort {
@@ -107,7 +113,7 @@ proptest! {
         let rows: Vec<u32> = (0..2 * count as u32 + 1).collect();
         let opened = VectorIndex::open(merged.shape(), merged.sections(), 2 * count as u32 + 1).unwrap();
         let again = MergeInput { index: &opened, rows: &rows };
-        assert_same(&merge(&model, &[again], 0, &row, &|i| i, SPILL), &merged)?;
+        assert_same(&merge(&model, &[again], 0, &row, &|i| i, options), &merged)?;
     }
 }
 
@@ -115,10 +121,11 @@ proptest! {
 fn models_are_outdated_by_numbers_and_by_distance() {
     let rows = clouds(Distance::Euclid, 4000, 30, 7);
     let mut model = train(&rows, Distance::Euclid, 50);
-    let some = |count: u32| index_of(&model, &rows, &(0..count).collect::<Vec<_>>(), &|row| row);
+    let options = BuildOptions { spill: true };
+    let some = |count: u32| index_of(&model, &rows, &(0..count).collect::<Vec<_>>(), &|row| row, options);
     let (few, enough, all) = (some(249), some(250), some(4000));
     let far = Rows { dim: 30, floats: rows.floats.iter().map(|x| x * 1.5).collect() };
-    let far = index_of(&model, &far, &(0..4000).collect::<Vec<_>>(), &|row| row);
+    let far = index_of(&model, &far, &(0..4000).collect::<Vec<_>>(), &|row| row, options);
     assert!(!model.header().is_outdated(&far.shape()), "nothing to compare with was noted");
     model.note_spread(&all);
     let header = model.header();

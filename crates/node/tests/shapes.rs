@@ -129,6 +129,35 @@ async fn up_to_a_threshold_all_are_compared() {
     node.shutdown().await;
 }
 
+/// Users may rather miss what would have to be compared row by row.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_segments_without_an_index_are_left_out_where_asked() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let local = tempfile::tempdir().unwrap();
+    let node = start(&store, &local, true).await;
+    let engine = node.engine();
+    let hnsw = HnswConfig { m: Some(0), ..HnswConfig::default() };
+    engine.create_collection(NAME, CollectionConfig { hnsw, ..config(Distance::Dot) }, None).await.unwrap();
+    write(&engine, points(0..FOLD, 1)).await;
+    assert_eq!(quiet(&engine, 1).await.indexed_vectors_count, 0);
+    write(&engine, points(FOLD..FOLD + 5, 2)).await;
+    let count = async |indexed_only| {
+        let request = QueryRequest { limit: 1000, indexed_only, ..request(vectors(1, 3).remove(0), false) };
+        found(&engine, vec![request]).await[0].len() as u64
+    };
+    assert_eq!((count(false).await, count(true).await), (FOLD + 5, 5), "the tail has no index to wait for");
+    // None is too large now.
+    let kib = FOLD * 4 * DIM as u64 / 1024;
+    for (threshold, expected) in [(kib - 1, 5), (kib, FOLD + 5)] {
+        let optimizers =
+            OptimizersConfig { indexing_threshold: Some(threshold), ..OptimizersConfig::default() };
+        let patch = CollectionPatch { optimizers: Some(optimizers), ..CollectionPatch::default() };
+        engine.update_collection(NAME, patch, None).await.unwrap();
+        assert_eq!(count(true).await, expected, "{threshold} KiB");
+    }
+    node.shutdown().await;
+}
+
 /// By sums of differences no score tells whether it was the index that searched; what it misses does.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sums_of_differences_are_searched_by_the_index() {

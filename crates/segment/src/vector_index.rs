@@ -80,6 +80,7 @@ impl<S: Sink> ObjectWriter<S> {
                 ModelMeasures { calibration: header.calibration, row_length: header.row_length },
                 header.signs_alone,
                 header.decay,
+                header.spill_cost,
             ))?,
             sections: vec![
                 (SectionKind::MEAN, mean.into()),
@@ -255,6 +256,10 @@ impl PartMeta {
         header.signs_alone = self.next(rest)?.unwrap_or_default();
         header.decay = self.next(rest)?.flatten();
         if header.decay.is_some_and(|decay: f32| !decay.is_normal() || decay < 0.0) {
+            return Err(self.unreadable());
+        }
+        header.spill_cost = self.next(rest)?.unwrap_or_default();
+        if !header.spill_cost.is_finite() || header.spill_cost < 0.0 {
             return Err(self.unreadable());
         }
         Ok(ModelDetail { header, head })

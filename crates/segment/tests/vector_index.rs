@@ -85,7 +85,7 @@ fn a_model_says_what_searches_have_to_do() {
     assert_eq!(more.model_header().unwrap().calibration, calibration);
     assert_eq!((more.model_header().unwrap().decay, usual.model_header().unwrap().decay), (Some(12.5), None));
     // Models of before there were calibrations end without one.
-    let measures = postcard::to_stdvec(&(Calibration::default(), 0f32, false, None::<f32>)).unwrap();
+    let measures = postcard::to_stdvec(&(Calibration::default(), 0f32, false, None::<f32>, 0f32)).unwrap();
     let bytes = usual.detail.len() - measures.len();
     let with = |detail: Vec<u8>| PartMeta { detail, ..usual.clone() };
     let before = with(usual.detail[..bytes].to_vec());
@@ -94,14 +94,21 @@ fn a_model_says_what_searches_have_to_do() {
     let nothing = Calibration { keep: 0, ..calibration };
     let never = with([&usual.detail[..bytes], &postcard::to_stdvec(&(nothing, 1f32)).unwrap()].concat());
     assert_eq!(never.model_header().unwrap_err().kind, ErrorKind::Damaged);
-    // Those of before searches went by signs alone end with the calibration, and those of before the decay was measured with the signs.
-    let end = more.detail.len() - postcard::to_stdvec(&Some(12.5f32)).unwrap().len();
+    // Those of before searches went by signs alone end with the calibration, those of before the decay was measured with the signs, and
+    // those of before some rows went into a second list with the decay.
+    let end_of_decay = more.detail.len() - size_of::<f32>();
+    let end = end_of_decay - postcard::to_stdvec(&Some(12.5f32)).unwrap().len();
     let cut = |end: usize| with(more.detail[..end].to_vec()).model_header();
-    let without_decay = ModelHeader { decay: None, ..model.header() };
+    let without_spill = ModelHeader { spill_cost: 0.0, ..model.header() };
+    assert_ne!(model.header().spill_cost, 0.0);
+    assert_eq!(cut(end_of_decay).unwrap(), without_spill);
+    let without_decay = ModelHeader { decay: None, ..without_spill };
     assert_eq!((cut(end).unwrap(), cut(end - 1).unwrap()), (without_decay, without_decay));
-    assert!(cut(end - 2).is_err() && cut(end + 1).is_err(), "cut off");
-    let backwards = postcard::to_stdvec(&Some(-1f32)).unwrap();
-    assert!(with([&more.detail[..end], &backwards].concat()).model_header().is_err());
+    assert!(cut(end - 2).is_err() && cut(end + 1).is_err() && cut(end_of_decay + 1).is_err(), "cut off");
+    let backwards = |end: usize, detail: &[u8]| with([&more.detail[..end], detail].concat()).model_header();
+    assert!(backwards(end, &postcard::to_stdvec(&Some(-1f32)).unwrap()).is_err());
+    assert!(backwards(end_of_decay, &(-1f32).to_le_bytes()).is_err());
+    assert!(backwards(end_of_decay, &f32::NAN.to_le_bytes()).is_err());
     model.note_signs_alone(true);
     let signs = ObjectWriter::new("signs").add_model("", &model).unwrap();
     assert!(signs.model_header().unwrap().signs_alone && !more.model_header().unwrap().signs_alone);

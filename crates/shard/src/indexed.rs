@@ -10,8 +10,10 @@ use crate::nearest::{Index, Part, Scan};
 
 /// Beam width that stands for what the user left open, as in Qdrant.
 const DEFAULT_EF: usize = 128;
-/// Lists to scan per unit of `hnsw_ef`, where rows are in two lists and where they are in one.
-const LISTS_PER_EF: [usize; 2] = [1, 3];
+/// Lists to scan per unit of `hnsw_ef`: where all rows are in two lists, where some are, and where none is.
+const LISTS_IF_ALL_SPILLED: usize = 1;
+const LISTS_IF_SOME_SPILLED: usize = 2;
+const LISTS_IF_NONE_SPILLED: usize = 3;
 /// Lists are few of a model's if that has so many times more.
 const FEW_OF: usize = 4;
 /// What it costs, in picoseconds, to compare a byte of a vector or of a finer code that lies anywhere, and to scan a byte
@@ -45,9 +47,13 @@ pub fn search_effort(
     model: &ModelHeader,
     rows: u64,
 ) -> Effort {
-    let ModelHeader { calibration, signs_alone, .. } = *model;
+    let ModelHeader { calibration, signs_alone, spill_cost, .. } = *model;
     let ef = hnsw_ef.unwrap_or(DEFAULT_EF).max(limit).saturating_mul(calibration.lists as usize);
-    let lists = ef.saturating_mul(LISTS_PER_EF[usize::from(!spilled)]);
+    let lists = ef.saturating_mul(match spilled {
+        true => LISTS_IF_ALL_SPILLED,
+        false if spill_cost > 0.0 => LISTS_IF_SOME_SPILLED,
+        false => LISTS_IF_NONE_SPILLED,
+    });
     let is_usual = calibration.lists == 1 && lists.saturating_mul(FEW_OF) <= model.lists as usize;
     let grown = if is_usual { model.growth(rows) } else { 1.0 };
     let keep = ef.saturating_add(10 * limit + 50);
@@ -270,6 +276,7 @@ mod tests {
         calibration: Calibration { lists: 1, keep: 1, candidates: 1, finer: false },
         signs_alone: false,
         decay: None,
+        spill_cost: 0.0,
     };
 
     #[test]

@@ -9,7 +9,7 @@ use serde_json::Value;
 /// How the vectors of one name are coded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Codes {
-    /// Few bytes rather than few steps: every row is in one list only, and lists are long.
+    /// Few bytes rather than few steps: few rows are in a second list.
     pub small: bool,
     /// Still fewer bytes: only signs are in memory, and say which rows are compared.
     pub signs_alone: bool,
@@ -110,6 +110,7 @@ mod tests {
             calibration: Calibration { finer, ..Calibration::default() },
             signs_alone: codes.signs_alone,
             decay: None,
+            spill_cost: 0.0,
         };
         for codes in [Codes::SIGNS, Codes::USUAL] {
             let finer = codes.finer().unwrap();

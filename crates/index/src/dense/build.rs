@@ -9,7 +9,7 @@ use super::{Model, Rows, VectorIndex};
 /// How rows are put into lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BuildOptions {
-    /// Whether each row goes into a second list too.
+    /// Whether each row goes into a second list too; otherwise those do that [gain most](super::ModelHeader::spill_cost).
     pub spill: bool,
 }
 

@@ -4,7 +4,7 @@ use lodestone_kernels::{BLOCK_ROWS, block_bytes, empty_block, put_row};
 use lodestone_types::Stretch;
 use rayon::prelude::*;
 
-use super::assign::Assigner;
+use super::assign::{Assigned, Assigner, Second};
 use super::code::{level_bytes, put_level, sign_factors};
 use super::{BuildOptions, Distance, Model, Rows};
 
@@ -39,10 +39,11 @@ impl Coded {
         let block = block_bytes(model.padded());
         let level = level_bytes(model.level_bits(), model.padded());
         let empty = empty_block(model.padded()).repeat(count.div_ceil(BLOCK_ROWS));
+        let spills = options.spill || model.header().spill_cost > 0.0;
         let mut coded = Self {
             lists: vec![(0, None); count],
             block,
-            seconds: if options.spill { empty.clone() } else { Vec::new() },
+            seconds: if spills { empty.clone() } else { Vec::new() },
             firsts: empty,
             levels: vec![0; count * level],
         };
@@ -63,7 +64,7 @@ impl Coded {
             let numbers: Vec<u32> = (first..first + lists.len() as u32).collect();
             let mut vectors = vec![0.0; numbers.len() * model.dim()];
             rows.write(&numbers, &mut vectors);
-            Places { lists, firsts, seconds, levels }.fill(model, &of_centroids, &mut vectors);
+            Places { lists, firsts, seconds, levels }.fill(model, &of_centroids, &mut vectors, options);
         });
         coded
     }
@@ -89,7 +90,8 @@ impl Coded {
 
 impl Places<'_> {
     /// Codes rows one after another, whose vectors are changed by it.
-    fn fill(self, model: &Model, of_centroids: &[u8], vectors: &mut [f32]) {
+    fn fill(self, model: &Model, of_centroids: &[u8], vectors: &mut [f32], options: BuildOptions) {
+        let goes_there = |second: &Second| options.spill || second.cost < model.header().spill_cost;
         let mut assigner = Assigner::new(model, of_centroids);
         let (mut turned, mut residual) = (vec![0.0; model.padded()], vec![0.0; model.padded()]);
         let (mut found, mut code) = (Vec::new(), Vec::new());
@@ -100,8 +102,8 @@ impl Places<'_> {
         for (i, ((vector, level), lists)) in rows.zip(self.lists).enumerate() {
             stretch.give_way();
             model.turn_row(vector, &mut turned);
-            let (first, second) = assigner.assign(&turned);
-            let second = second.filter(|_| !self.seconds.is_empty());
+            let Assigned { first, second } = assigner.assign(&turned);
+            let second = second.filter(goes_there).map(|second| second.list);
             *lists = (first, second);
             put(model, first, &turned, &mut residual, self.firsts, i);
             if let Some(second) = second {

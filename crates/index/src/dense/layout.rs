@@ -37,7 +37,7 @@ pub(super) struct Inputs<'a> {
     pub model: &'a Model,
     pub old: &'a [MergeInput<'a>],
     pub new: &'a Coded,
-    /// Whether rows are in a second list too.
+    /// Whether all rows are in a second list too.
     pub spilled: bool,
 }
 

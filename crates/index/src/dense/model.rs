@@ -5,6 +5,7 @@ use lodestone_kernels::{BLOCK_ROWS, LevelBits, MAX_DIM, empty_block, put_row};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::assign::spill_cost;
 use super::calibration::{Calibration, held_out};
 use super::code::{dot, sign_factors};
 use super::kmeans::cluster;
@@ -68,10 +69,14 @@ pub struct ModelHeader {
     /// How fast what lists promise falls with how far they are, see [`super::ColdQuery::promises`]; if it was measured.
     #[serde(skip)]
     pub decay: Option<f32>,
+    /// Where not all rows are in a second list, those are for which that costs less than this, in squared distances of a row to its first
+    /// centroid; 0 in models of before, for none.
+    #[serde(skip)]
+    pub spill_cost: f32,
 }
 
 /// Rows that are so many times farther from the mean than the middle one have no say in where it is.
-const STRAY: f32 = 16.0;
+const STRAY: f64 = 16.0;
 /// And so often are they looked for: some hide behind others.
 const STRAY_ROUNDS: usize = 3;
 /// A model is made anew for so many times more rows.
@@ -172,6 +177,7 @@ impl Model {
                 rotation.apply(vector, turned);
             },
         );
+        forget_endless(&mut turned, padded);
         let clusters =
             cluster(&turned, padded, count.div_ceil(options.list_rows), options.seed, &|| rows.is_wanted());
         let order = bisected(&clusters.fine, padded);
@@ -192,9 +198,12 @@ impl Model {
             calibration: Calibration::default(),
             signs_alone: false,
             decay: None,
+            spill_cost: 0.0,
         };
         let bytes = centroids.iter().flat_map(|x| x.to_le_bytes()).collect();
-        Self::new(header, options.level_bits, rotation, mean, bytes)
+        let mut model = Self::new(header, options.level_bits, rotation, mean, bytes);
+        model.header.spill_cost = spill_cost(&model, &turned);
+        model
     }
 
     /// The model that was stored as these; says what is wrong with them otherwise.
@@ -402,14 +411,17 @@ fn mean_of_most(dim: usize, rows: &[f32], padded: usize) -> Vec<f32> {
     loop {
         let mean = mean(dim, kept.iter().map(|i| row(*i)));
         rounds += 1;
-        let squared = |i: &usize| -> f32 { row(*i).iter().zip(&mean).map(|(x, m)| (x - m) * (x - m)).sum() };
-        let squares: Vec<f32> = kept.par_iter().map(squared).collect();
+        // In f64: where one row is so long that its square is no f32, neither is that of any row less the mean.
+        let squared = |i: &usize| -> f64 {
+            row(*i).iter().zip(&mean).map(|(x, m)| f64::from(x - m) * f64::from(x - m)).sum()
+        };
+        let squares: Vec<f64> = kept.par_iter().map(squared).collect();
         let mut ordered = squares.clone();
         let middle = ordered.len() / 2;
         if middle == 0 || rounds > STRAY_ROUNDS {
             return mean;
         }
-        let limit = STRAY * STRAY * *ordered.select_nth_unstable_by(middle, f32::total_cmp).1;
+        let limit = STRAY * STRAY * *ordered.select_nth_unstable_by(middle, f64::total_cmp).1;
         let near: Vec<usize> =
             kept.iter().zip(&squares).filter(|(_, square)| **square <= limit).map(|(i, _)| *i).collect();
         // Where they are many, they are no strays.
@@ -417,6 +429,16 @@ fn mean_of_most(dim: usize, rows: &[f32], padded: usize) -> Vec<f32> {
             return mean;
         }
         kept = near;
+    }
+}
+
+/// Leaves out rows whose squares are no `f32`: no centroid is near them, and one of such rows would be near to nothing. If all are, the
+/// mean is left.
+fn forget_endless(turned: &mut Vec<f32>, padded: usize) {
+    let has_square = |row: &[f32]| dot(row, row).is_finite();
+    if !turned.par_chunks(padded).all(has_square) {
+        *turned = turned.chunks(padded).filter(|row| has_square(row)).flatten().copied().collect();
+        turned.resize(turned.len().max(padded), 0.0);
     }
 }
 
@@ -455,6 +477,36 @@ fn drawn(n: usize, count: usize, seed: u64) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn models_of_many_lists_are_outdated_by_little_drift() {
+        let zeros = |_: usize, row: &mut [f32]| row.fill(0.0);
+        let options = TrainOptions {
+            distance: Distance::Euclid,
+            list_rows: 1,
+            sample_rows: 10,
+            level_bits: LevelBits::Four,
+            seed: 1,
+        };
+        let header = Model::train(1, 1, &zeros, options).header();
+        let index = |spread| IndexShape {
+            padded: 16,
+            level_bits: 4,
+            lists: 1,
+            rows: 100_000,
+            spilled: true,
+            spread,
+            tag_bytes: 0,
+        };
+        for (lists, least) in [(FEW_LISTS, 1.25), (FEW_LISTS + 1, 1.08), (10_000, 1.08)] {
+            let header = ModelHeader { lists, rows: 100_000, spread: 2.0, ..header };
+            let [not_yet, drifted] = [-0.005, 0.005].map(|more| index(2.0 * (least + more)));
+            assert!(!header.has_drifted(&not_yet) && !header.is_outdated(&not_yet), "{lists} lists");
+            assert!(header.has_drifted(&drifted) && header.is_outdated(&drifted), "{lists} lists");
+        }
+        let unknown = ModelHeader { spread: f32::INFINITY, ..header };
+        assert!(!unknown.has_drifted(&index(1e30)), "its spread was not noted");
+    }
 
     #[test]
     fn rows_far_from_all_others_have_no_say_in_the_mean() {

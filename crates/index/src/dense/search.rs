@@ -324,8 +324,10 @@ impl Searcher {
                 prefetch(level(ahead.place));
             }
             let (code, Factors { add, mul }) = parts_of_level(level(found[at].place));
-            sizes += mul.abs();
-            found[at].value = base + add + mul * self.levels.product(code);
+            let value = base + add + mul * self.levels.product(code);
+            // Of rows so long that their squares are none of `f32`, codes say nothing; they must not displace others.
+            found[at].value = if value.is_finite() { value } else { f32::INFINITY };
+            sizes += if mul.is_finite() { mul.abs() } else { 0.0 };
         }
         let level_error = match model.level_bits() {
             LevelBits::Four => LEVEL_ERROR,

@@ -38,7 +38,7 @@ pub struct IndexShape {
     pub lists: u32,
     /// Rows, each of which has a place.
     pub rows: u32,
-    /// Whether rows are in a second list too.
+    /// Whether all rows are in a second list too, not only a few.
     pub spilled: bool,
     /// How far rows are from their nearest centroid, on average and but for a factor that is the same for all indexes of
     /// a model.
@@ -109,7 +109,9 @@ impl VectorIndex {
             let firsts = self.places(list);
             for (at, _) in self.list_rows(list).filter(|(_, place)| firsts.contains(place)) {
                 let (block, row) = self.block_row(at);
-                sum += f64::from(row_mul(block, row).abs());
+                let size = row_mul(block, row).abs();
+                // That of a row whose square is none of `f32` would hide all others.
+                sum += if size.is_finite() { f64::from(size) } else { 0.0 };
             }
         }
         (sum / f64::from(self.shape.rows.max(1))) as f32
