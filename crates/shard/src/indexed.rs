@@ -292,6 +292,14 @@ mod tests {
     }
 
     #[test]
+    fn the_fewer_rows_are_in_two_lists_the_more_lists_are_scanned() {
+        let lists = |spilled, spill_cost| {
+            search_effort(10, None, spilled, &ModelHeader { spill_cost, ..MODEL }, MODEL.rows).lists
+        };
+        assert_eq!([lists(true, 1.5), lists(false, 1.5), lists(false, 0.0)], [128, 256, 384]);
+    }
+
+    #[test]
     fn few_rows_are_compared_some_ranked_and_most_looked_for_in_lists() {
         let (count, dim) = (6_000, 128);
         let row = |i: usize, out: &mut [f32]| {

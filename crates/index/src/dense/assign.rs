@@ -2,8 +2,8 @@
 //!
 //! Every row is in the list of its nearest centroid. Rows on the border of a list are easily missed, so each may be in one
 //! more: one that is near too, and whose residual points elsewhere, so that a query that is misled by one is not misled by
-//! the other (SOAR: Sun et al., arXiv 2404.00774, section 3). Where lists are to be short, only the rows are for which that one is
-//! hardly worse than the first: they gain most.
+//! the other (SOAR: Sun et al., arXiv 2404.00774, section 3). Where memory counts, only those rows are for which that one is hardly
+//! worse than the first: they gain most.
 
 use lodestone_kernels::SignQuery;
 use rayon::prelude::*;
