@@ -21,13 +21,14 @@ use serde_json::json;
 
 type Written = (Vec<(&'static str, Bytes)>, SegmentMeta);
 
-/// A segment with every kind of part, and two blocks of checksums in one section; its objects by key.
+/// A segment with every kind of part that has rows in their own order, and two blocks of checksums in one section; its objects by key.
 fn written() -> Written {
-    static WRITTEN: LazyLock<Written> = LazyLock::new(write_one);
+    static WRITTEN: LazyLock<Written> = LazyLock::new(|| write_one(true));
     WRITTEN.clone()
 }
 
-fn write_one() -> Written {
+/// `signs_alone`: whether level codes are a part of their own.
+fn write_one(signs_alone: bool) -> Written {
     let row = |n: u64| ModelRow {
         lsn: 1000 + n * n,
         vectors: [("".to_owned(), vec![n as u8; 12]), ("half".to_owned(), vec![7; 10])]
@@ -45,7 +46,7 @@ fn write_one() -> Written {
     let schema = SegmentSchema { fields: fields.into(), ..schema() };
     let (object, meta) = write(&model, &schema, "segment", 1);
     let (deletes, part) = delete_bitmap_part("deletes", &[1, 5, 4000].into_iter().collect()).unwrap();
-    let (vectors, parts) = vector_index_by(&open_one("segment", &object, &meta), "vectors", true);
+    let (vectors, parts) = vector_index_by(&open_one("segment", &object, &meta), "vectors", signs_alone);
     let meta = parts.into_iter().fold(meta.with_part(part), |meta, part| meta.with_part(part));
     (vec![("segment", object), ("deletes", deletes), ("vectors", vectors)], meta)
 }
@@ -300,16 +301,17 @@ fn undamaged_it_loads() {
 
 #[test]
 fn the_first_and_last_byte_of_every_section_are_guarded() {
-    let (objects, meta) = written();
-    for part in &meta.parts {
-        for section in part.sections.iter().filter(|s| s.length > 0) {
-            for at in [section.offset, section.offset + section.length - 1] {
-                let error = load_flipped(&objects, &meta, part, at, 0x40);
-                assert_names(&error, part, Some(section.kind));
+    for (objects, meta) in [written(), write_one(false)] {
+        for part in &meta.parts {
+            for section in part.sections.iter().filter(|s| s.length > 0) {
+                for at in [section.offset, section.offset + section.length - 1] {
+                    let error = load_flipped(&objects, &meta, part, at, 0x40);
+                    assert_names(&error, part, Some(section.kind));
+                }
             }
+            let error = load_flipped(&objects, &meta, part, part.length - 1, 1);
+            assert_names(&error, part, None);
         }
-        let error = load_flipped(&objects, &meta, part, part.length - 1, 1);
-        assert_names(&error, part, None);
     }
 }
 
