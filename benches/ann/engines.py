@@ -10,7 +10,10 @@ from .sets.prepare import TARGET
 
 BEAMS = [10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024]
 """Beam widths, from least effort to most."""
-OUR_BEAMS = [2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 160, 192, 256, 320, 384, 512, 768, 1024, 1536, 2048]
+OUR_BEAMS = [
+    *[2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 160, 192, 256, 320, 384],
+    *[512, 768, 1024, 1536, 2048],
+]
 """The same in Lodestone's own measure of effort, with finer steps."""
 PROBES = [4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384]
 """Inverted lists to look into."""

@@ -33,11 +33,17 @@ fn clouds(dim: usize, count: usize, seed: u64) -> Vec<Vec<f32>> {
     (0..count).map(&mut row).collect()
 }
 
-/// A collection of such vectors, with an index.
-async fn indexed(dim: usize, distance: Distance, datatype: Datatype, rows: usize) -> (Node, TempDir) {
+/// A node without collections.
+async fn empty() -> (Node, TempDir) {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let local = tempfile::tempdir().unwrap();
     let node = start(&store, &local, true).await;
+    (node, local)
+}
+
+/// A collection of such vectors, with an index.
+async fn indexed(dim: usize, distance: Distance, datatype: Datatype, rows: usize) -> (Node, TempDir) {
+    let (node, local) = empty().await;
     let engine = node.engine();
     let vector = VectorParams { datatype: Some(datatype), ..VectorParams::new(dim as u64, distance) };
     let config = CollectionConfig {
@@ -132,9 +138,7 @@ async fn up_to_a_threshold_all_are_compared() {
 /// Users may rather miss what would have to be compared row by row.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn large_segments_without_an_index_are_left_out_where_asked() {
-    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let local = tempfile::tempdir().unwrap();
-    let node = start(&store, &local, true).await;
+    let (node, _local) = empty().await;
     let engine = node.engine();
     let hnsw = HnswConfig { m: Some(0), ..HnswConfig::default() };
     engine.create_collection(NAME, CollectionConfig { hnsw, ..config(Distance::Dot) }, None).await.unwrap();
@@ -146,7 +150,7 @@ async fn large_segments_without_an_index_are_left_out_where_asked() {
         found(&engine, vec![request]).await[0].len() as u64
     };
     assert_eq!((count(false).await, count(true).await), (FOLD + 5, 5), "the tail has no index to wait for");
-    // None is too large now.
+    // A segment of just the threshold is not too large.
     let kib = FOLD * 4 * DIM as u64 / 1024;
     for (threshold, expected) in [(kib - 1, 5), (kib, FOLD + 5)] {
         let optimizers =

@@ -17,7 +17,7 @@ const CHOICES: usize = 12;
 /// How much a residual counts that is parallel to the first one.
 const PARALLEL: f32 = 1.0;
 /// The share of rows that go into a second list where not all do. Of wordnet-minilm these are scanned for a recall@10 of 0.95 and 0.99, in
-/// lists of 100 rows: 6,600 and 25,700 rows if there are none in two, 4,400 and 18,000 with a fifth, 3,600 and 12,200 if all are.
+/// lists of 100 rows: 6,600 and 25,700 rows if there are none in two, 4,560 and 17,880 with a fifth, 3,600 and 12,200 if all are (`docs/0004-vector-index.md`).
 const SPILLED_SHARE: f32 = 0.2;
 /// Rows that say what a second list costs.
 const COST_ROWS: usize = 4096;

@@ -211,8 +211,12 @@ impl Desks {
     }
 
     fn put_back(&self, desk: Desk) {
-        let desks = if desk.backend() == Backend::IoUring { &self.with_ring } else { &self.plain };
-        let mut desks = desks.lock();
+        let has_ring = desk.backend() == Backend::IoUring;
+        if has_ring && self.ring_failed.load(Ordering::Relaxed) {
+            // It was in use while another one failed.
+            return;
+        }
+        let mut desks = if has_ring { self.with_ring.lock() } else { self.plain.lock() };
         if desks.len() < IDLE {
             desks.push(desk);
         }
