@@ -326,10 +326,16 @@ fn finish(ask: &Ask, sums: &[f32; BLOCK_ROWS], block: &[u8], near: &mut Near) ->
         let product = sums[row] * ask.step + ask.bias;
         values[row] = f32::from_le_bytes(mul[row]) * product + (f32::from_le_bytes(add[row]) + ask.base);
     }
-    let mut below = 0u32;
+    let mut below = 0;
     for (row, value) in values.iter().enumerate() {
         below |= u32::from(*value < ask.limit) << row;
     }
+    put_below(&values, below, block, near)
+}
+
+/// Writes those estimates that have a bit in `below`, and returns how many.
+#[inline(always)]
+fn put_below(values: &[f32; BLOCK_ROWS], mut below: u32, block: &[u8], near: &mut Near) -> usize {
     let (places, count) = (places(block), below.count_ones() as usize);
     for estimate in &mut near[..count] {
         let row = below.trailing_zeros() as usize;
