@@ -71,7 +71,7 @@ pub(super) unsafe fn fill(fours: &[[f32; 4]], scale: f32, table: &mut [[u8; 16]]
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn sums(table: *const u8, codes: *const u8, next: *const u8, chunks: usize) -> [__m128i; EIGHTS] {
-    let mut sums = Sums { low: [_mm256_setzero_si256(); 2], high: [_mm256_setzero_si256(); 2] };
+    let mut sums = Wide { low: [_mm256_setzero_si256(); 2], high: [_mm256_setzero_si256(); 2] };
     let fours = chunks / 4;
     for four in 0..fours {
         let at = 4 * CHUNK * four;
@@ -108,13 +108,13 @@ unsafe fn looked_up(table: *const u8, codes: *const u8) -> [__m256i; 2] {
     [codes, upper].map(|bits| _mm256_shuffle_epi8(table, _mm256_and_si256(bits, nibble)))
 }
 
-/// Sums of bytes in lanes of 16 bits. As in the version for AVX-512, which explains it.
-struct Sums {
+/// Bytes added up as 16 bits, as by its namesake of AVX-512, which explains it.
+struct Wide {
     low: [__m256i; 2],
     high: [__m256i; 2],
 }
 
-impl Sums {
+impl Wide {
     #[inline]
     #[target_feature(enable = "avx2,fma")]
     fn add(&mut self, bytes: [__m256i; 2]) {
